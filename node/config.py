@@ -1,9 +1,9 @@
 """The settings of a node: `DATA/hedgerow.toml`, typed, each documented once, here.
 
-A setting's description is the text of its declaration below; `commented()` writes it into the file that `init`
-makes, and the documentation is checked against it. Order of precedence, the later wins: the default, the file,
-the environment (`HEDGEROW_SECTION__KEY`), the options of the command. Unknown keys are refused with the nearest
-known one, because a mistyped key that is silently ignored is a setting that its operator believes in.
+A setting's description is the text of its declaration below; `commented()` writes it into the file that
+`init` makes, and the documentation is checked against it. Order of precedence, the later wins: the default,
+the file, the environment (`HEDGEROW_SECTION__KEY`), the options of the command. Unknown keys are refused with
+the nearest known one: a mistyped key that is silently ignored is a setting that its operator believes in.
 """
 
 import difflib
@@ -40,7 +40,9 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     listen: Annotated[
         str,
-        Meta(description="Address and port of the page, the API and /sync: HOST:PORT. Port 0 takes a free one."),
+        Meta(
+            description="Address and port of the page, the API and /sync: HOST:PORT. Port 0 takes a free one."
+        ),
     ] = LISTEN_DEFAULT
     public_url: Annotated[
         str,
@@ -48,8 +50,10 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = ""
     hosts: Annotated[
         list[str],
-        Meta(description="Further Host names under which the page may be opened, beside loopback, private "
-                         "addresses and the public URL's."),
+        Meta(
+            description="Further Host names under which the page may be opened, beside loopback, private "
+            "addresses and the public URL's."
+        ),
     ] = []
     public_reading: Annotated[
         bool,
@@ -66,7 +70,9 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = True
     urls: Annotated[
         list[str],
-        Meta(description="Where peers are told to call, most wanted first; empty: the public URL, else none."),
+        Meta(
+            description="Where peers are told to call, most wanted first; empty: the public URL, else none."
+        ),
     ] = []
 
 
@@ -122,14 +128,16 @@ def declared() -> Iterator[Setting]:
             annotated = hints[field.name]
             metas = [extra for extra in get_args(annotated)[1:] if isinstance(extra, Meta)]
             default = field.default_factory() if callable(field.default_factory) else field.default
-            yield Setting(section.name, field.name, metas[0].description or "", default, get_args(annotated)[0])
+            yield Setting(
+                section.name, field.name, metas[0].description or "", default, get_args(annotated)[0]
+            )
 
 
 def commented(values: Mapping[tuple[str, str], object] = types.MappingProxyType({})) -> str:
-    """The text of a settings file in which every setting is explained; those in `values` are set, the rest commented."""
+    """The text of a settings file that explains every setting; those in `values` are set, the rest commented."""
     lines = [
-        "# The settings of this Hedgerow node. A line that begins with '#' shows a default; take the '#' away to",
-        "# change it. Each can also be set by the environment variable that is named with it.",
+        "# The settings of this Hedgerow node. A line that begins with '#' shows a default; take the '#' away",
+        "# to change it. Each can also be set by the environment variable that is named with it.",
     ]
     section = ""
     for setting in declared():
@@ -154,7 +162,9 @@ def read_settings(data: Path, environment: Mapping[str, str] | None = None) -> S
         text = path.read_text("utf-8") if path.exists() else ""
         tree: dict[str, Any] = tomllib.loads(text)
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}. Make it readable for this user.") from None
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror}. Make it readable for this user."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}. Mend that line.") from None
     _refuse_unknown(tree, str(path))
@@ -207,7 +217,7 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Put what the environment sets over the file; a variable with `__` that is no setting is refused like a key."""
+    """Put what the environment sets over the file; a variable with `__` that is no setting is refused too."""
     by_variable = {setting.variable: setting for setting in declared()}
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
@@ -230,6 +240,11 @@ def _from_text(setting: Setting, text: str) -> object:
 def _in_words(message: str) -> str:
     """msgspec's message with its path `$.web.listen` as people write it: `web.listen`."""
     text, _, path = message.partition(" - at `$.")
-    for ours, theirs in (("text", "`str`"), ("a whole number", "`int`"), ("true or false", "`bool`"), ("a list", "`array`")):
+    for ours, theirs in (
+        ("text", "`str`"),
+        ("a whole number", "`int`"),
+        ("true or false", "`bool`"),
+        ("a list", "`array`"),
+    ):
         text = text.replace(theirs, ours)
     return f"{path.rstrip('`')}: {text.lower()}" if path else text.lower()
