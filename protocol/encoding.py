@@ -1,0 +1,133 @@
+"""The canonical form of every value that is signed or sent; the only module that touches msgpack.
+
+MessagePack with one encoding for each value: shortest integers, strings valid UTF-8 in NFC, maps with string keys
+in ascending order of their UTF-8 bytes, no key twice, no floats, no extension types, nesting at most
+`DEPTH_MAX`. What is decoded is encoded again and must be the same bytes: so two encodings of one value,
+and with them two ids of one statement, cannot exist.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any, TypeAlias, cast
+
+import msgpack  # type: ignore[import-untyped]  # ships no types
+
+from protocol.errors import LimitExceeded, MalformedRecord
+from protocol.limits import DEPTH_MAX
+
+Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
+"""What a body or a frame may hold."""
+
+
+def encode(value: Value) -> bytes:
+    """Return the canonical bytes of a value; map keys are put in order here.
+
+    Raises:
+        MalformedRecord: A float, an unnormalised string, a key that is no string, an integer beyond 64 bits.
+    """
+    ordered = _ordered(value, 0)
+    try:
+        return cast(bytes, msgpack.packb(ordered, use_bin_type=True))
+    except (OverflowError, ValueError, TypeError) as error:
+        raise MalformedRecord(f"a value cannot be encoded: {error}") from None
+
+
+def encode_list(items: list[Any]) -> bytes:
+    """Return the canonical bytes of a list that holds only bytes, integers, ASCII text, None and lists of these.
+
+    The fast way for what is made of checked parts: it looks at nothing.
+    """
+    return cast(bytes, msgpack.packb(items))
+
+
+def decode(data: bytes, *, bytes_max: int) -> Value:
+    """Return the value of canonical bytes.
+
+    Raises:
+        LimitExceeded: More than `bytes_max` bytes.
+        MalformedRecord: Anything but the canonical form.
+    """
+    value = _unpack(data, bytes_max)
+    _check(value, 0)
+    _same(value, data)
+    return cast(Value, value)
+
+
+def decode_list(data: bytes, *, bytes_max: int) -> list[Any]:
+    """Return a list whose items the caller checks one by one: the fast way for headers and records.
+
+    The bytes are the shortest form, but floats, maps and unnormalised strings are *not* refused here: a caller
+    must accept only items whose exact type it tests (bytes, int, an ASCII name, lists of these).
+
+    Raises:
+        LimitExceeded: More than `bytes_max` bytes.
+        MalformedRecord: Not a list, or not the shortest form.
+    """
+    value = _unpack(data, bytes_max)
+    if type(value) is not list:
+        raise MalformedRecord("expected a list")
+    _same(value, data)
+    return value
+
+
+def _unpack(data: bytes, bytes_max: int) -> Any:
+    if len(data) > bytes_max:
+        raise LimitExceeded(f"{len(data)} bytes; at most {bytes_max} are allowed")
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
+        # msgpack's own errors quote the data; only their class is safe to repeat.
+        raise MalformedRecord(f"not MessagePack: {type(error).__name__}") from None
+
+
+def _same(value: Any, data: bytes) -> None:
+    try:
+        again = msgpack.packb(value, use_bin_type=True)
+    except (OverflowError, ValueError, TypeError):
+        raise MalformedRecord("not the canonical form") from None
+    if again != data:
+        raise MalformedRecord("not the canonical form")
+
+
+def _check(value: Any, depth: int) -> None:
+    """Refuse what re-encoding alone would let pass: floats, extensions, disorder, depth, unnormalised text."""
+    kind = type(value)
+    if kind is str:
+        if not value.isascii() and not unicodedata.is_normalized("NFC", value):
+            raise MalformedRecord("a string is not in NFC")
+    elif kind is dict:
+        if depth >= DEPTH_MAX:
+            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+        before: str | None = None
+        for key, item in value.items():
+            if type(key) is not str or (before is not None and key <= before):
+                raise MalformedRecord("the keys of a map are not strings in ascending order")
+            before = key
+            _check(key, depth + 1)
+            _check(item, depth + 1)
+    elif kind is list:
+        if depth >= DEPTH_MAX:
+            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+        for item in value:
+            _check(item, depth + 1)
+    elif kind is not int and kind is not bytes and kind is not bool and value is not None:
+        raise MalformedRecord(f"a value of the type {kind.__name__} is not allowed")
+
+
+def _ordered(value: Value, depth: int) -> Value:
+    if isinstance(value, dict):
+        if depth >= DEPTH_MAX:
+            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+        for key in value:
+            if type(key) is not str:
+                raise MalformedRecord("a key of a map is not a string")
+            _check(key, depth + 1)
+        # Code points ascend exactly as UTF-8 bytes do.
+        return {key: _ordered(value[key], depth + 1) for key in sorted(value)}
+    if isinstance(value, list | tuple):
+        if depth >= DEPTH_MAX:
+            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+        return [_ordered(item, depth + 1) for item in value]
+    _check(value, depth)
+    return value

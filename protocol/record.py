@@ -1,0 +1,319 @@
+"""A record: header, signature, body; how one is made, opened and judged genuine.
+
+The header is what everybody merges by; the body is what people read, and may be sealed, erased or of a
+kind that this program does not know. So nothing here looks into a body, except `fields_of`, for the page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from protocol.encoding import Value, decode, decode_list, encode, encode_list
+from protocol.errors import BadSignature, BodyMissing, LimitExceeded, MalformedRecord, NewerVersion, ProtocolError
+from protocol.identity import SigningKey, verify
+from protocol.ids import DeviceId, DocId, FederationId, Lane, Op, RecordId, TownId
+from protocol.limits import (
+    BODY_BYTES_MAX,
+    CITES_MAX,
+    COUNTER_MAX,
+    FEDERATIONS_MAX,
+    HEADER_BYTES_MAX,
+    KIND_CHARS_MAX,
+    LIFETIME_S_MAX,
+    NONCE_BYTES,
+    RECORD_BYTES_MAX,
+    RECORD_VERSION,
+    SALT_BYTES,
+    SECONDS_MAX,
+    STAMP_MAX,
+)
+
+SIGNED_PREFIX: Final = b"hedgerow/record/1"
+"""What stands before the id in the signed message: no signature of ours can be passed off as another's."""
+NO_BODY_HASH: Final = bytes(32)
+"""The body hash of a delete."""
+CHARTER: Final = "charter"
+"""The kind from whose record id a federation has its own."""
+
+_KIND: Final = re.compile(rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z")
+_LANES: Final = tuple(Lane)
+_OPS: Final = tuple(Op)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is signed. Times in seconds since 1970; `federations` ascending and without repeats."""
+
+    town: TownId
+    device: DeviceId
+    epoch: bytes
+    counter: int
+    stamp: int
+    kind: str
+    lane: Lane
+    federations: tuple[FederationId, ...]
+    born: int
+    expires: int
+    nonce: bytes
+    op: Op
+    cites: tuple[RecordId, ...]
+    body_hash: bytes
+    body_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One signed statement, with the exact bytes that were signed. Immutable; two are the same if their ids are."""
+
+    header: Header
+    header_bytes: bytes
+    signature: bytes
+    body: bytes | None
+    id: RecordId
+    doc: DocId
+
+    @property
+    def raw(self) -> bytes:
+        """The record as it is stored in files and sent: `[header bytes, signature, body or nil]`."""
+        return encode_list([self.header_bytes, self.signature, self.body])
+
+
+def is_town_kind(kind: str) -> bool:
+    """Tell whether records of this kind are signed with the town key and belong to every federation of the town."""
+    return kind.startswith("town.")
+
+
+def document_id(
+    town: TownId,
+    kind: str,
+    lane: Lane,
+    federations: Sequence[FederationId],
+    born: int,
+    expires: int,
+    nonce: bytes,
+) -> DocId:
+    """Return the id of a document: it commits to all that its records must share."""
+    shared = [town, kind, int(lane), list(federations), born, expires, nonce]
+    return DocId(blake2b(encode_list(shared), digest_size=16, person=b"hedgerow/doc").digest())
+
+
+def record_id(header_bytes: bytes) -> RecordId:
+    """Return the id of the record that has this header."""
+    return RecordId(blake2b(header_bytes, digest_size=32, person=b"hedgerow/record").digest())
+
+
+def body_hash(body: bytes) -> bytes:
+    """Return the hash by which a header names its body."""
+    return blake2b(body, digest_size=32, person=b"hedgerow/body").digest()
+
+
+def make_body(salt: bytes, fields: Mapping[str, Value]) -> bytes:
+    """Return the bytes of an open body.
+
+    Raises:
+        LimitExceeded: More than `BODY_BYTES_MAX` bytes.
+    """
+    body = encode([salt, dict(fields)])
+    if len(body) > BODY_BYTES_MAX:
+        raise LimitExceeded(f"the text is too long: {len(body)} bytes, at most {BODY_BYTES_MAX} are allowed")
+    return body
+
+
+def make(
+    key: SigningKey,
+    *,
+    town: TownId,
+    epoch: bytes,
+    counter: int,
+    stamp: int,
+    kind: str,
+    lane: Lane,
+    federations: Sequence[FederationId] = (),
+    born: int,
+    expires: int,
+    nonce: bytes,
+    op: Op = Op.PUT,
+    cites: Sequence[RecordId] = (),
+    body: bytes | None = None,
+) -> Record:
+    """Return a signed record, checked by the same rules as one that arrives.
+
+    Args:
+        key: The device's key; the town's for `town.*` kinds.
+        body: The bytes of `make_body`; None for a delete, and only for a delete.
+
+    Raises:
+        ProtocolError: What was asked for is no lawful record.
+    """
+    named = sorted(set(federations))
+    fields: list[Value] = [
+        RECORD_VERSION, town, key.public, [epoch, counter], stamp, kind, int(lane), list(named), born, expires,
+        nonce, int(op), list(cites), NO_BODY_HASH if body is None else body_hash(body), len(body or b""),
+    ]  # fmt: skip
+    header_bytes = encode(fields)
+    signature = key.sign(SIGNED_PREFIX + record_id(header_bytes))
+    return open_record(encode_list([header_bytes, signature, body]))
+
+
+def open_record(raw: bytes) -> Record:
+    """Return the record of these bytes, everything checked but the signature, which costs most and comes last.
+
+    Raises:
+        MalformedRecord: Not the canonical form, or a field out of its type or range.
+        LimitExceeded: A bound is passed.
+        NewerVersion: A record format that this program does not know.
+        BodyMissing: A put or an entry without its body.
+    """
+    parts = decode_list(raw, bytes_max=RECORD_BYTES_MAX)
+    if len(parts) != 3:
+        raise MalformedRecord(f"a record has 3 parts, not {len(parts)}")
+    header_bytes, signature, body = parts
+    if type(header_bytes) is not bytes or type(signature) is not bytes or len(signature) != 64:
+        raise MalformedRecord("a record is a header, a signature of 64 bytes and a body")
+    header = open_header(header_bytes)
+    _check_body(header, body)
+    doc = document_id(
+        header.town, header.kind, header.lane, header.federations, header.born, header.expires, header.nonce
+    )
+    return Record(header, header_bytes, signature, body, record_id(header_bytes), doc)
+
+
+def open_header(header_bytes: bytes) -> Header:
+    """Return the header of these bytes.
+
+    Raises:
+        MalformedRecord, LimitExceeded, NewerVersion: As `open_record`.
+    """
+    fields = decode_list(header_bytes, bytes_max=HEADER_BYTES_MAX)
+    version = fields[0] if fields else None
+    if type(version) is not int or version < 1:
+        raise MalformedRecord("a header begins with its version")
+    if version > RECORD_VERSION:
+        raise NewerVersion(f"record format {version}; this program knows {RECORD_VERSION}: upgrade to read it")
+    if len(fields) != 15:
+        raise MalformedRecord(f"a header has 15 fields, not {len(fields)}")
+    _, town, device, seq, stamp, kind, lane, federations, born, expires, nonce, op, cites, hashed, size = fields
+    if type(seq) is not list or len(seq) != 2:
+        raise MalformedRecord("seq is an epoch and a counter")
+    if type(kind) is not str or not _KIND.match(kind):
+        raise MalformedRecord("the name of a kind is 1 to 32 small letters, digits, dots, hyphens and underscores")
+    if type(lane) is not int or not 0 <= lane < len(_LANES):
+        raise MalformedRecord("lane is 0, 1 or 2")
+    if type(op) is not int or not 0 <= op < len(_OPS):
+        raise MalformedRecord("op is 0, 1 or 2")
+    header = Header(
+        town=TownId(_bytes(town, 32, "town")),
+        device=DeviceId(_bytes(device, 32, "device")),
+        epoch=_bytes(seq[0], 4, "epoch"),
+        counter=_integer(seq[1], COUNTER_MAX, "counter"),
+        stamp=_integer(stamp, STAMP_MAX, "stamp"),
+        kind=kind,
+        lane=_LANES[lane],
+        federations=tuple(_ascending(federations)),
+        born=_integer(born, SECONDS_MAX, "born"),
+        expires=_integer(expires, 2 * SECONDS_MAX, "expires"),
+        nonce=_bytes(nonce, NONCE_BYTES, "nonce"),
+        op=_OPS[op],
+        cites=tuple(_cites(cites)),
+        body_hash=_bytes(hashed, 32, "body hash"),
+        body_size=_integer(size, BODY_BYTES_MAX, "body size"),
+    )
+    _check_header(header)
+    return header
+
+
+def check_signature(record: Record) -> None:
+    """Check that the device's key signed this record.
+
+    Raises:
+        BadSignature: It did not.
+    """
+    if not verify(record.header.device, SIGNED_PREFIX + record.id, record.signature):
+        raise BadSignature("the signature is not that of the device that the record names")
+
+
+def fields_of(record: Record) -> dict[str, Value] | None:
+    """Return the fields of an open, readable body; None for a delete, a sealed body or one that is broken."""
+    if record.body is None:
+        return None
+    return fields_of_body(record.body)
+
+
+def fields_of_body(body: bytes) -> dict[str, Value] | None:
+    """Return the fields of an open, readable body; None for a sealed or a broken one."""
+    try:
+        parts = decode(body, bytes_max=BODY_BYTES_MAX)
+    except ProtocolError:
+        return None
+    if type(parts) is not list or len(parts) != 2:
+        return None
+    salt, fields = parts
+    if type(salt) is not bytes or len(salt) != SALT_BYTES or type(fields) is not dict:
+        return None
+    return fields
+
+
+def _check_header(header: Header) -> None:
+    if not 0 < header.expires - header.born <= LIFETIME_S_MAX:
+        raise LimitExceeded(f"a lifetime of {header.expires - header.born} s; 1 to {LIFETIME_S_MAX} are allowed")
+    if is_town_kind(header.kind):
+        if bytes(header.device) != header.town:
+            raise MalformedRecord(f"{header.kind} is signed with the town key")
+        if header.federations:
+            raise MalformedRecord(f"{header.kind} lists no federations")
+    elif header.kind == CHARTER and header.federations:
+        raise MalformedRecord("a charter lists no federations")
+    if header.op is Op.DELETE:
+        if header.body_size or header.body_hash != NO_BODY_HASH:
+            raise MalformedRecord("a delete has no body")
+    elif not header.body_size:
+        raise MalformedRecord("a put or an entry has a body")
+
+
+def _check_body(header: Header, body: Any) -> None:
+    if body is None:
+        if header.op is not Op.DELETE:
+            raise BodyMissing("the body of this record did not come along")
+        return
+    if header.op is Op.DELETE or type(body) is not bytes:
+        raise MalformedRecord("a body is bytes, and a delete has none")
+    if len(body) != header.body_size or body_hash(body) != header.body_hash:
+        raise MalformedRecord("the body is not the one that the header names")
+
+
+def _bytes(value: Any, size: int, name: str) -> bytes:
+    if type(value) is not bytes or len(value) != size:
+        raise MalformedRecord(f"{name} is {size} bytes")
+    return value
+
+
+def _integer(value: Any, most: int, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise MalformedRecord(f"{name} is an integer from 0 to {most}")
+    return value
+
+
+def _ascending(value: Any) -> list[FederationId]:
+    if type(value) is not list:
+        raise MalformedRecord("federations is a list")
+    if len(value) > FEDERATIONS_MAX:
+        raise LimitExceeded(f"{len(value)} federations; at most {FEDERATIONS_MAX} are allowed")
+    for index, item in enumerate(value):
+        _bytes(item, 16, "a federation")
+        if index and value[index - 1] >= item:
+            raise MalformedRecord("federations ascend and none stands twice")
+    return value
+
+
+def _cites(value: Any) -> list[RecordId]:
+    if type(value) is not list:
+        raise MalformedRecord("cites is a list")
+    if len(value) > CITES_MAX:
+        raise LimitExceeded(f"{len(value)} citations; at most {CITES_MAX} are allowed")
+    for item in value:
+        _bytes(item, 32, "a citation")
+    return value
