@@ -134,9 +134,9 @@ def declared() -> Iterator[Setting]:
 
 
 def commented(values: Mapping[tuple[str, str], object] = types.MappingProxyType({})) -> str:
-    """The text of a settings file that explains every setting; those in `values` are set, the rest commented."""
+    """The text of a settings file that explains every setting; those in `values` are set."""
     lines = [
-        "# The settings of this Hedgerow node. A line that begins with '#' shows a default; take the '#' away",
+        "# The settings of this Hedgerow node. A line that begins with '#' shows a default; remove the '#'",
         "# to change it. Each can also be set by the environment variable that is named with it.",
     ]
     section = ""

@@ -1,0 +1,128 @@
+"""What `./hedgerow test` runs: style, types, every test, and how much of the pure floors they reach.
+
+    ./hedgerow test               everything
+    ./hedgerow test --complete    the same, and a test that was left out is a failure (continuous integration)
+    ./hedgerow test tests/sync    these tests only: whatever else pytest understands may be given too
+
+The tests run in two parts side by side, because the towns' machine and ours have two cores at least: the pure
+floors with the simulator, measured by coverage, and the daemon with its sockets and files.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BRANCH_PERCENT_MIN = 95
+PURE = ("tests/protocol", "tests/sync", "tests/simulation")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for; 0 if all of it passed."""
+    os.chdir(ROOT)
+    complete = "--complete" in arguments
+    chosen = [argument for argument in arguments if argument != "--complete"]
+    if chosen:
+        return subprocess.call([sys.executable, "-m", "pytest", *chosen])
+    failed: list[str] = []
+    for name, command in (
+        ("style", ["ruff", "check", "."]),
+        ("types", ["mypy", "--no-error-summary"]),
+    ):
+        if not step(name, [sys.executable, "-m", *command]):
+            failed.append(name)
+    with tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder:
+        passed, left_out = run_tests(Path(folder))
+    if not passed:
+        failed.append("tests")
+    if not step("branches of protocol/ and sync/", coverage("report", *_of_pure_floors())):
+        failed.append(f"branch coverage of protocol/ and sync/ (at least {BRANCH_PERCENT_MIN} %)")
+    return summary(failed, left_out, complete)
+
+
+def run_tests(folder: Path) -> tuple[bool, list[str]]:
+    """Run both parts at once; return whether all passed, and what was left out with its reason."""
+    pure = [part for part in PURE if Path(part).is_dir()]
+    rest = sorted(str(part) for part in Path("tests").iterdir() if _has_tests(part) and str(part) not in pure)
+    parts = [
+        ("the pure floors", coverage("run", "-m", "pytest", "-q", *pure), folder / "pure.xml"),
+        ("the daemon", [sys.executable, "-m", "pytest", "-q", *rest], folder / "rest.xml"),
+    ]
+    started = time.monotonic()
+    running = []
+    for name, command, report in parts:
+        output = report.with_suffix(".txt").open("w+")
+        process = subprocess.Popen(
+            [*command, "-p", "no:cacheprovider", f"--junitxml={report}"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        running.append((name, process, output, report))
+    passed, left_out = True, []
+    for name, process, output, report in running:
+        passed = process.wait() == 0 and passed
+        output.seek(0)
+        print(f"\n== tests of {name} ==\n{output.read()}", flush=True)
+        output.close()
+        left_out += skipped(report)
+    print(f"both parts took {time.monotonic() - started:.0f} s")
+    return passed, left_out
+
+
+def skipped(report: Path) -> list[str]:
+    """The tests that a run left out, each with its reason."""
+    if not report.exists():
+        return []
+    found = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        for mark in case.iter("skipped"):
+            found.append(f"{case.get('name')}: {mark.get('message', 'no reason given')}")
+    return found
+
+
+def coverage(verb: str, *arguments: str) -> list[str]:
+    """The command line of one act of coverage."""
+    return [sys.executable, "-m", "coverage", verb, *arguments]
+
+
+def step(name: str, command: Sequence[str]) -> bool:
+    """Run one check with its output shown; True if it passed."""
+    print(f"\n== {name} ==", flush=True)
+    return subprocess.call(command) == 0
+
+
+def summary(failed: Sequence[str], left_out: Sequence[str], complete: bool) -> int:
+    """Say at the end what failed and what was left out; the exit code."""
+    print("\n== summary ==")
+    if left_out:
+        print(f"left out ({len(left_out)}; Chromium or root would be needed where it says so):")
+        for line in left_out:
+            print(f"  {line}")
+    if complete and left_out:
+        failed = [*failed, "something was left out"]
+    print("failed: " + "; ".join(failed) if failed else "all passed")
+    return 1 if failed else 0
+
+
+def _has_tests(part: Path) -> bool:
+    if part.is_dir():
+        return part.name != "benchmarks" and any(part.rglob("test_*.py"))
+    return part.name.startswith("test_") and part.suffix == ".py"
+
+
+def _of_pure_floors() -> list[str]:
+    return [
+        "--include=protocol/*,sync/*",
+        f"--fail-under={BRANCH_PERCENT_MIN}",
+        "--skip-covered",
+        "--show-missing",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
