@@ -1,0 +1,18 @@
+"""What a node keeps: records, held sets, verdicts, documents and search, on SQLite or in memory."""
+
+from node.store.contract import Cell, Reader, Store, Totals, TownFacts, Transaction
+from node.store.documents import Document, Near, Page, Query, Version
+
+__all__ = [
+    "Cell",
+    "Document",
+    "Near",
+    "Page",
+    "Query",
+    "Reader",
+    "Store",
+    "Totals",
+    "TownFacts",
+    "Transaction",
+    "Version",
+]
