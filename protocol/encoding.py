@@ -1,7 +1,7 @@
 """The canonical form of every value that is signed or sent; the only module that touches msgpack.
 
-MessagePack with one encoding for each value: shortest integers, strings valid UTF-8 in NFC, maps with string keys
-in ascending order of their UTF-8 bytes, no key twice, no floats, no extension types, nesting at most
+MessagePack with one encoding for each value: shortest integers, strings valid UTF-8 in NFC, maps with string
+keys in ascending order of their UTF-8 bytes, no key twice, no floats, no extension types, nesting at most
 `DEPTH_MAX`. What is decoded is encoded again and must be the same bytes: so two encodings of one value,
 and with them two ids of one statement, cannot exist.
 """
@@ -16,7 +16,7 @@ import msgpack  # type: ignore[import-untyped]  # ships no types
 from protocol.errors import LimitExceeded, MalformedRecord
 from protocol.limits import DEPTH_MAX
 
-Value: TypeAlias = "None | bool | int | str | bytes | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | str | bytes | list[Value] | dict[str, Value] | None"
 """What a body or a frame may hold."""
 
 
@@ -34,7 +34,7 @@ def encode(value: Value) -> bytes:
 
 
 def encode_list(items: list[Any]) -> bytes:
-    """Return the canonical bytes of a list that holds only bytes, integers, ASCII text, None and lists of these.
+    """Return the canonical bytes of a list of bytes, integers, ASCII text, None and lists of these.
 
     The fast way for what is made of checked parts: it looks at nothing.
     """
@@ -57,8 +57,8 @@ def decode(data: bytes, *, bytes_max: int) -> Value:
 def decode_list(data: bytes, *, bytes_max: int) -> list[Any]:
     """Return a list whose items the caller checks one by one: the fast way for headers and records.
 
-    The bytes are the shortest form, but floats, maps and unnormalised strings are *not* refused here: a caller
-    must accept only items whose exact type it tests (bytes, int, an ASCII name, lists of these).
+    The bytes are the shortest form, but floats, maps and unnormalised strings are *not* refused here: a
+    caller must accept only items whose exact type it tests (bytes, int, an ASCII name, lists of these).
 
     Raises:
         LimitExceeded: More than `bytes_max` bytes.
@@ -91,7 +91,7 @@ def _same(value: Any, data: bytes) -> None:
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse what re-encoding alone would let pass: floats, extensions, disorder, depth, unnormalised text."""
+    """Refuse what re-encoding alone lets pass: floats, extensions, disorder, depth, unnormalised text."""
     kind = type(value)
     if kind is str:
         if not value.isascii() and not unicodedata.is_normalized("NFC", value):

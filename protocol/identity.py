@@ -49,7 +49,7 @@ class SigningKey:
 
 
 class TownKey(SigningKey):
-    """The root key of a town; its public half is the town's id for ever, its secret half may lie in a drawer."""
+    """The root key of a town: its public half is the town's id for ever, the secret may lie in a drawer."""
 
 
 class DeviceKey(SigningKey):

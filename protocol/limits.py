@@ -13,7 +13,7 @@ RECORD_VERSION: Final = 1
 HEADER_BYTES_MAX: Final = 1_024
 """Eight federations and eight citations fill about 600 bytes; the rest is room for the names of kinds."""
 BODY_BYTES_MAX: Final = 32_768
-"""Sixty steps of a guide at their longest do not fit, a long guide does; a batch holds at least eight bodies."""
+"""A long guide fits; a batch holds at least seven of the longest bodies."""
 RECORD_BYTES_MAX: Final = HEADER_BYTES_MAX + BODY_BYTES_MAX + 128
 """Header, body, the 64 bytes of signature and the wrapping."""
 CITES_MAX: Final = 8
@@ -81,7 +81,7 @@ URL_CHARS_MAX: Final = 256
 SHORT_ID_BYTES: Final = 8
 """The part of an id that a sketch carries."""
 WANT_PREFIX_BYTES: Final = 5
-"""The part of an id by which a record is asked for: among 1,000,000 records a second match is rarer than 1 in 10^6."""
+"""The part of an id by which a record is asked for: among 1,000,000, one in 10^6 has a second match."""
 CELL_BYTES: Final = 13
 """Short id 8, checksum 4, count 1."""
 CELLS_KEPT: Final = 16_384

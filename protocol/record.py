@@ -13,7 +13,14 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from protocol.encoding import Value, decode, decode_list, encode, encode_list
-from protocol.errors import BadSignature, BodyMissing, LimitExceeded, MalformedRecord, NewerVersion, ProtocolError
+from protocol.errors import (
+    BadSignature,
+    BodyMissing,
+    LimitExceeded,
+    MalformedRecord,
+    NewerVersion,
+    ProtocolError,
+)
 from protocol.identity import SigningKey, verify
 from protocol.ids import DeviceId, DocId, FederationId, Lane, Op, RecordId, TownId
 from protocol.limits import (
@@ -67,7 +74,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """One signed statement, with the exact bytes that were signed. Immutable; two are the same if their ids are."""
+    """One signed statement, with the exact bytes that were signed. Immutable; known by its id."""
 
     header: Header
     header_bytes: bytes
@@ -83,7 +90,7 @@ class Record:
 
 
 def is_town_kind(kind: str) -> bool:
-    """Tell whether records of this kind are signed with the town key and belong to every federation of the town."""
+    """Tell whether this kind is signed with the town key and belongs to every federation of the town."""
     return kind.startswith("town.")
 
 
@@ -151,8 +158,9 @@ def make(
     """
     named = sorted(set(federations))
     fields: list[Value] = [
-        RECORD_VERSION, town, key.public, [epoch, counter], stamp, kind, int(lane), list(named), born, expires,
-        nonce, int(op), list(cites), NO_BODY_HASH if body is None else body_hash(body), len(body or b""),
+        RECORD_VERSION, town, key.public, [epoch, counter], stamp, kind, int(lane), list(named),
+        born, expires, nonce, int(op), list(cites),
+        NO_BODY_HASH if body is None else body_hash(body), len(body or b""),
     ]  # fmt: skip
     header_bytes = encode(fields)
     signature = key.sign(SIGNED_PREFIX + record_id(header_bytes))
@@ -160,7 +168,7 @@ def make(
 
 
 def open_record(raw: bytes) -> Record:
-    """Return the record of these bytes, everything checked but the signature, which costs most and comes last.
+    """Return the record of these bytes, all checked but the signature, which costs most and comes last.
 
     Raises:
         MalformedRecord: Not the canonical form, or a field out of its type or range.
@@ -193,14 +201,15 @@ def open_header(header_bytes: bytes) -> Header:
     if type(version) is not int or version < 1:
         raise MalformedRecord("a header begins with its version")
     if version > RECORD_VERSION:
-        raise NewerVersion(f"record format {version}; this program knows {RECORD_VERSION}: upgrade to read it")
+        raise NewerVersion(f"record format {version} is newer than this program ({RECORD_VERSION}): upgrade")
     if len(fields) != 15:
         raise MalformedRecord(f"a header has 15 fields, not {len(fields)}")
-    _, town, device, seq, stamp, kind, lane, federations, born, expires, nonce, op, cites, hashed, size = fields
+    _, town, device, seq, stamp, kind, lane, federations, born, expires = fields[:10]
+    nonce, op, cites, hashed, size = fields[10:]
     if type(seq) is not list or len(seq) != 2:
         raise MalformedRecord("seq is an epoch and a counter")
     if type(kind) is not str or not _KIND.match(kind):
-        raise MalformedRecord("the name of a kind is 1 to 32 small letters, digits, dots, hyphens and underscores")
+        raise MalformedRecord("the name of a kind is 1 to 32 of a-z, 0-9, dot, hyphen and underscore")
     if type(lane) is not int or not 0 <= lane < len(_LANES):
         raise MalformedRecord("lane is 0, 1 or 2")
     if type(op) is not int or not 0 <= op < len(_OPS):
@@ -259,7 +268,7 @@ def fields_of_body(body: bytes) -> dict[str, Value] | None:
 
 def _check_header(header: Header) -> None:
     if not 0 < header.expires - header.born <= LIFETIME_S_MAX:
-        raise LimitExceeded(f"a lifetime of {header.expires - header.born} s; 1 to {LIFETIME_S_MAX} are allowed")
+        raise LimitExceeded(f"a life of {header.expires - header.born} s; 1 to {LIFETIME_S_MAX} are allowed")
     if is_town_kind(header.kind):
         if bytes(header.device) != header.town:
             raise MalformedRecord(f"{header.kind} is signed with the town key")

@@ -1,4 +1,4 @@
-"""2,048 short English words, each known by its first four letters; the list of BIP-39 (MIT licence, see NOTICE)."""
+"""2,048 short English words, each known by its first four letters: the list of BIP-39 (MIT, see NOTICE)."""
 
 from __future__ import annotations
 
@@ -146,6 +146,6 @@ WORDS: Final[tuple[str, ...]] = tuple(
     when where whip whisper wide width wife wild will win window wine wing wink winner winter wire
     wisdom wise wish witness wolf woman wonder wood wool word work world worry worth wrap wreck
     wrestle wrist write wrong yard year yellow you young youth zebra zero zone zoo
-    """.split()
+    """.split()  # noqa: SIM905  # 2,048 quoted words are no easier to read
 )
 """Ascending; word n stands for the 11 bits of n."""
