@@ -1,0 +1,306 @@
+"""Who may write where: resolved from charters, certificates, admissions and consents, by everyone alike.
+
+Three layers, each resting only on the ones before it, so there is nothing to iterate and nothing to wait for:
+
+1. A town's standing `town.device` records, signed with the town key, certify its devices.
+2. A charter is the root of its federation: its first 16 bytes of record id are the federation's name, so
+   whoever consents to the name consents to these stewards and quotas. Standing `federation.admit` records
+   of its stewards add members.
+3. This node *adopts* a federation when its own town wrote the charter or a standing `federation.join`.
+   Consent is a record: nobody can draw a town into a federation, and a node that lost its disk is healed
+   by its peers, who still hold its consent.
+
+A record *stands* when no other authorised record of its document supersedes it (`merge`). Nothing here
+reads a clock or a stamp beyond that order, and the result does not depend on the order of the records or
+on repetition. An unreadable body counts for nothing, here and only here: everywhere else it is carried.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from protocol.encoding import Value
+from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
+from protocol.limits import (
+    DEVICES_MAX,
+    QUOTA_EVERYDAY_DOCUMENTS,
+    QUOTA_LIBRARY_DOCUMENTS,
+    QUOTA_URGENT_DOCUMENTS,
+)
+from protocol.record import CHARTER, Header, Record, fields_of, is_town_kind
+from sync.merge import Fact, prune
+
+DEVICE: Final = "town.device"
+"""A certificate: the town key names a device."""
+ADMIT: Final = "federation.admit"
+"""A steward admits a town."""
+JOIN: Final = "federation.join"
+"""A town consents to a federation."""
+AUTHORITY_KINDS: Final = frozenset({CHARTER, DEVICE, ADMIT, JOIN})
+"""The kinds from which authority is resolved."""
+
+UNCERTIFIED: Final = "uncertified"
+"""Cause: no standing certificate of the town names the device."""
+NOT_MEMBER: Final = "not_member"
+"""Cause: the town is in none of the adopted federations that the record lists."""
+UNKNOWN_FEDERATION: Final = "unknown_federation"
+"""Cause: this node has adopted none of the federations that the record lists."""
+NOT_OURS: Final = "not_ours"
+"""Cause: another town's own record, meant for that town's devices alone."""
+CHARTER_STANDS: Final = "charter_stands"
+"""Cause: a put or a delete of a charter; charters are entries and are never replaced or taken back."""
+
+_QUOTAS: Final = {
+    "urgent": QUOTA_URGENT_DOCUMENTS,
+    "everyday": QUOTA_EVERYDAY_DOCUMENTS,
+    "library": QUOTA_LIBRARY_DOCUMENTS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """A federation as this node resolved it.
+
+    Attributes:
+        charter: Id of the charter's record, of which `id` is the beginning.
+        founder: The town that wrote the charter.
+        quotas: Documents that one town may have, by lane.
+    """
+
+    id: FederationId
+    name: str
+    charter: RecordId
+    founder: TownId
+    stewards: frozenset[TownId]
+    members: frozenset[TownId]
+    quotas: tuple[int, int, int]
+
+    def quota(self, lane: Lane) -> int:
+        """Return how many documents of one town this lane takes."""
+        return self.quotas[lane]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a record belongs by authority alone, before merge and quota.
+
+    Attributes:
+        lanes: The held sets; empty if none.
+        cause: Why it is empty, as a stable code; "" if it is not.
+    """
+
+    lanes: frozenset[LaneKey]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Everything that resolving gave: the adopted federations and every certified device.
+
+    Two equal authorities give every record the same placement.
+    """
+
+    own_town: TownId
+    federations: Mapping[FederationId, Federation] = field(default_factory=dict)
+    devices: Mapping[TownId, frozenset[DeviceId]] = field(default_factory=dict)
+
+    def is_certified(self, town: TownId, device: DeviceId) -> bool:
+        """Tell whether this device may write for the town: one that it certified, or the town key itself."""
+        return device in self.devices.get(town, ()) or bytes(device) == town
+
+    def town_of(self, device: DeviceId) -> TownId | None:
+        """Return a town that certified this device, the least if several did; None if none did."""
+        return min((town for town, devices in self.devices.items() if device in devices), default=None)
+
+    def is_member(self, federation: FederationId, town: TownId) -> bool:
+        """Tell whether the town is a member of a federation that this node has adopted."""
+        adopted = self.federations.get(federation)
+        return adopted is not None and town in adopted.members
+
+    def federations_of(self, town: TownId) -> tuple[FederationId, ...]:
+        """Return the adopted federations of which the town is a member, ascending."""
+        return tuple(sorted(each.id for each in self.federations.values() if town in each.members))
+
+    def place(self, header: Header, record: RecordId) -> Placement:
+        """Return the held sets in which a record belongs by authority, or why there is none."""
+        if header.kind == CHARTER:
+            return self._place_charter(header, record)
+        if is_town_kind(header.kind):
+            return self._place_of_town(header)
+        if not header.federations:
+            return self._place_at_home(header)
+        return self._place_listed(header)
+
+    def lanes_of(self, header: Header, record: RecordId) -> frozenset[LaneKey]:
+        """Return the held sets in which a record belongs by authority."""
+        return self.place(header, record).lanes
+
+    def quota(self, key: LaneKey) -> int | None:
+        """Return how many documents of one town a held set takes; None for home, which has no quota."""
+        federation = self.federations.get(key[0])
+        return None if federation is None else federation.quota(key[1])
+
+    def _place_charter(self, header: Header, record: RecordId) -> Placement:
+        if header.op is not Op.ENTRY:
+            return Placement(frozenset(), CHARTER_STANDS)
+        lanes = set[LaneKey]()
+        federation = FederationId(record[:16])
+        if federation in self.federations:
+            lanes.add((federation, Lane.URGENT))
+        if header.town == self.own_town and self.is_certified(header.town, header.device):
+            lanes.add((home_id(self.own_town), header.lane))
+        return _placement(lanes, UNKNOWN_FEDERATION)
+
+    def _place_of_town(self, header: Header) -> Placement:
+        lanes: set[LaneKey] = {(federation, Lane.URGENT) for federation in self.federations_of(header.town)}
+        if header.town == self.own_town:
+            lanes.add((home_id(self.own_town), header.lane))
+        return _placement(lanes, NOT_MEMBER)
+
+    def _place_at_home(self, header: Header) -> Placement:
+        if header.town != self.own_town:
+            return Placement(frozenset(), NOT_OURS)
+        if not self.is_certified(header.town, header.device):
+            return Placement(frozenset(), UNCERTIFIED)
+        return Placement(frozenset({(home_id(self.own_town), header.lane)}), "")
+
+    def _place_listed(self, header: Header) -> Placement:
+        adopted = [name for name in header.federations if name in self.federations]
+        lanes = {(name, header.lane) for name in adopted if header.town in self.federations[name].members}
+        if header.kind == JOIN and header.town == self.own_town:
+            # The own consent, and the end of it, must outlive the federation's lanes, or a peer that has
+            # not heard of the end would bring the consent back.
+            lanes.add((home_id(self.own_town), header.lane))
+        if not lanes:
+            return Placement(frozenset(), NOT_MEMBER if adopted else UNKNOWN_FEDERATION)
+        if not self.is_certified(header.town, header.device):
+            return Placement(frozenset(), UNCERTIFIED)
+        return Placement(frozenset(lanes), "")
+
+
+def outside_quotas(kind: str) -> bool:
+    """Tell whether documents of this kind are not counted by quotas: those that say who may act at all."""
+    return kind in AUTHORITY_KINDS or is_town_kind(kind)
+
+
+def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
+    """Return the authority that these records give.
+
+    Args:
+        own_town: The town of this node.
+        records: All known records of `AUTHORITY_KINDS`, held or parked, signatures checked; others are
+            passed over. Superseded ones may be among them or not.
+    """
+    by_kind = defaultdict[str, dict[RecordId, Record]](dict)
+    for record in records:
+        by_kind[record.header.kind][record.id] = record
+    devices = _certified(by_kind[DEVICE].values())
+    signers = Authority(own_town, {}, devices)
+    admits = _standing(signers, by_kind[ADMIT].values())
+    joins = _standing(signers, by_kind[JOIN].values())
+    consents = {
+        record.header.federations[0]
+        for record in joins
+        if record.header.town == own_town and len(record.header.federations) == 1
+    }
+    federations = dict[FederationId, Federation]()
+    for _, charter in sorted(by_kind[CHARTER].items()):
+        federation = _federation(charter, admits)
+        if federation is None or federation.id in federations:
+            continue
+        wrote = federation.founder == own_town and signers.is_certified(own_town, charter.header.device)
+        if wrote or federation.id in consents:
+            federations[federation.id] = federation
+    return Authority(own_town, federations, devices)
+
+
+def _placement(lanes: set[LaneKey], cause: str) -> Placement:
+    return Placement(frozenset(lanes), "" if lanes else cause)
+
+
+def _certified(records: Iterable[Record]) -> dict[TownId, frozenset[DeviceId]]:
+    """Return the devices of each town: those of its newest `DEVICES_MAX` certificates."""
+    standing = defaultdict[TownId, list[tuple[int, DocId, DeviceId]]](list)
+    for record in _heads(record for record in records if bytes(record.header.device) == record.header.town):
+        device = _bytes(fields_of(record) or {}, "device")
+        if device is not None:
+            header = record.header
+            standing[header.town].append((header.born, record.doc, DeviceId(device)))
+    return {
+        town: frozenset(device for _, _, device in sorted(found)[-DEVICES_MAX:])
+        for town, found in standing.items()
+    }
+
+
+def _standing(signers: Authority, records: Iterable[Record]) -> list[Record]:
+    """Return the standing records among those whose device may write for their town."""
+    return _heads(
+        record for record in records if signers.is_certified(record.header.town, record.header.device)
+    )
+
+
+def _heads(records: Iterable[Record]) -> list[Record]:
+    """Return what stands of each document, deletions left out."""
+    documents = defaultdict[DocId, dict[RecordId, Record]](dict)
+    for record in records:
+        documents[record.doc][record.id] = record
+    heads = list[Record]()
+    for found in documents.values():
+        facts = [Fact(record.id, record.header.stamp, record.header.op) for record in found.values()]
+        heads += [found[fact.id] for fact in prune(facts).held if fact.op is not Op.DELETE]
+    return heads
+
+
+def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
+    """Return the federation of a charter with the members that its stewards admitted; None if unreadable."""
+    fields = fields_of(charter)
+    if charter.header.op is not Op.ENTRY or fields is None:
+        return None
+    name = fields.get("name")
+    stewards = _towns(fields.get("stewards"))
+    members = _towns(fields.get("members", []))
+    if not isinstance(name, str) or not stewards or members is None:
+        return None
+    identity = FederationId(charter.id[:16])
+    admitted = {
+        TownId(town)
+        for record in admits
+        if record.header.federations == (identity,) and record.header.town in stewards
+        if (town := _bytes(fields_of(record) or {}, "town")) is not None
+    }
+    return Federation(
+        id=identity,
+        name=name,
+        charter=charter.id,
+        founder=charter.header.town,
+        stewards=stewards,
+        members=stewards | members | admitted,
+        quotas=_quotas(fields.get("quotas")),
+    )
+
+
+def _quotas(value: Value) -> tuple[int, int, int]:
+    """Return the quotas by lane; what is missing or no count is as `limits.py` has it."""
+    stated = value if isinstance(value, dict) else {}
+    urgent, everyday, library = (
+        count if type(count := stated.get(name)) is int and count >= 0 else standard
+        for name, standard in _QUOTAS.items()
+    )
+    return urgent, everyday, library
+
+
+def _towns(value: Value) -> frozenset[TownId] | None:
+    """Return a list of towns as a set; None if it is anything else."""
+    if not isinstance(value, list):
+        return None
+    towns = [TownId(town) for town in value if isinstance(town, bytes) and len(town) == 32]
+    return frozenset(towns) if len(towns) == len(value) else None
+
+
+def _bytes(fields: Mapping[str, Value], name: str) -> bytes | None:
+    """Return a field of 32 bytes; None if it is anything else."""
+    value = fields.get(name)
+    return value if isinstance(value, bytes) and len(value) == 32 else None
