@@ -49,7 +49,7 @@ class Clock:
         """
         last: int = self.last
         if sure and stamp_ms(last) > now_ms + STAMP_RESET_MS:
-            last = stamp_at(now_ms) - 1
+            last = (now_ms << 16) - 1
         stamp = max(last + 1, after + 1, now_ms << 16)
         if stamp > STAMP_MAX:
             raise LimitExceeded("there is no later stamp than the one that this document has")
