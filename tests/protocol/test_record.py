@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.encoding import decode, encode
+from protocol.encoding import Value, decode, encode
 from protocol.errors import (
     BadSignature,
     BodyMissing,
@@ -26,7 +26,7 @@ from protocol.record import Record, check_signature, fields_of, make, make_body,
 TOWN = TownKey(b"t" * 32)
 DEVICE = DeviceKey(b"d" * 32)
 SALT = bytes(16)
-FIELDS = {"title": "Bread of the day", "quantity": {"milli": 24_000, "unit": "each"}}
+FIELDS: dict[str, Value] = {"title": "Bread of the day", "quantity": {"milli": 24_000, "unit": "each"}}
 
 
 def record(op: Op = Op.PUT, **changed: Any) -> Record:
