@@ -248,7 +248,7 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """The town at the other end is known to hold, or to have refused, all that we may tell it up to `change`."""
+    """The other end is known to hold, or to have refused, all that we may tell it up to `change`."""
 
     link: LinkId
     town: TownId
@@ -266,7 +266,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A sign of life is `PING_LATE_MS` late: try another link beside this one until anything is heard on it."""
+    """A sign of life is `PING_LATE_MS` late: dial beside this link until anything is heard on it."""
 
     link: LinkId
 
