@@ -1,0 +1,56 @@
+"""Writes the tables of `protocol.md` that are made from the code: `python docs/tables.py`; `--check` only compares."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from protocol import limits  # noqa: E402  # The checkout may not be installed.
+from protocol.kinds import KINDS  # noqa: E402
+
+TEXT = ROOT / "docs" / "protocol.md"
+
+
+def limits_table() -> str:
+    """Return a row for each number of `limits.py`: name, value, and the sentence that stands below it."""
+    rows = ["| limit | value | why |", "|---|---|---|"]
+    body = ast.parse(Path(limits.__file__).read_text()).body
+    for statement, after in zip(body, body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), statement.target.id
+            name = statement.target.id
+            rows.append(
+                f"| `{name}` | {getattr(limits, name):,} | {' '.join(str(after.value.value).split())} |"
+            )
+    return "\n".join(rows)
+
+
+def kinds_table() -> str:
+    """Return the declaration of every kind as prose and tables."""
+    return "\n\n".join(kind.as_markdown().strip() for _, kind in sorted(KINDS.items()))
+
+
+def fill(text: str, mark: str, table: str) -> str:
+    """Put a table between the comments that carry its mark."""
+    pattern = re.compile(rf"<!-- {mark} -->.*<!-- /{mark} -->", re.S)
+    assert pattern.search(text), mark
+    return pattern.sub(lambda _: f"<!-- {mark} -->\n{table}\n<!-- /{mark} -->", text)
+
+
+def main() -> int:
+    """Write the tables, or tell whether they are up to date."""
+    before = TEXT.read_text()
+    after = fill(fill(before, "limits", limits_table()), "kinds", kinds_table())
+    if "--check" in sys.argv:
+        return int(before != after)
+    TEXT.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
