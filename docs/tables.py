@@ -1,10 +1,11 @@
-"""Writes the tables of `protocol.md` that are made from the code: `python docs/tables.py`; `--check` only compares."""
+"""Writes the tables of `protocol.md` that are made from the code; `--check` only compares them."""
 
 from __future__ import annotations
 
 import ast
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +21,7 @@ def limits_table() -> str:
     """Return a row for each number of `limits.py`: name, value, and the sentence that stands below it."""
     rows = ["| limit | value | why |", "|---|---|---|"]
     body = ast.parse(Path(limits.__file__).read_text()).body
-    for statement, after in zip(body, body[1:], strict=False):
+    for statement, after in pairwise(body):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
             assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), statement.target.id
             name = statement.target.id

@@ -20,7 +20,7 @@ YEAR = 365 * 86_400
 
 
 def vectors() -> dict[str, Any]:
-    """Return a certificate, a charter, and a put, its edit, a delete and two entries in the charter's federation."""
+    """Return a certificate, a charter, and in its federation a put, an edit, a delete and two entries."""
     salt = bytes(range(16))
 
     def one(
