@@ -1,0 +1,67 @@
+"""Every bound of the kinds that we know, and why; what travels as bytes is bounded in `limits.py`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DAY_S: Final = 86_400
+"""A day; lifetimes are counted in days of this length."""
+YEAR_S: Final = 365 * DAY_S
+"""A year of a lifetime."""
+
+TITLE_CHARS_MIN: Final = 3
+"""So that others can find it."""
+TITLE_CHARS_MAX: Final = 120
+"""One line of a card, two on a phone."""
+TEXT_CHARS_MAX: Final = 4_000
+"""A printed page: more is a guide."""
+LINE_CHARS_MAX: Final = 160
+"""A line of a list or a short remark; the length of a text message."""
+WORD_CHARS_MAX: Final = 40
+"""A tag, a category, a handle."""
+TAGS_MAX: Final = 12
+"""Beyond that a tag no longer tells anything."""
+PLACE_NOTE_CHARS_MAX: Final = 300
+"""How to find a place."""
+PLACE_STEP: Final = 1_000
+"""In 1e-5 degrees: the coordinates of a person are rounded to 1e-2 degrees, about a kilometre."""
+PEOPLE_MAX: Final = 1_000_000
+"""People whom something is for."""
+SKILLS_WANTED_MAX: Final = 20
+"""Skills that one need may name."""
+LANGUAGES_MAX: Final = 20
+"""Languages of a person or a town."""
+TRAVEL_KM_MAX: Final = 500
+"""How far somebody comes to help."""
+URL_CHARS_MAX: Final = 256
+"""As for the addresses of a device."""
+URLS_MAX: Final = 4
+"""As for the addresses of a device."""
+
+STEPS_MAX: Final = 60
+"""Steps of a guide; longer ones are two guides."""
+STEP_CHARS_MAX: Final = 1_000
+"""One step; longer ones are two."""
+WARNING_CHARS_MAX: Final = 300
+"""What must not go wrong in a step."""
+STEP_MINUTES_MAX: Final = 100_000
+"""Cheese ripens for two months: about 69 days."""
+GUIDE_MINUTES_MAX: Final = 1_000_000
+"""Nearly two years: compost, coppice, cider."""
+SUMMARY_CHARS_MAX: Final = 500
+"""What a card shows of a guide."""
+TOOLS_MAX: Final = 40
+"""Tools of a guide."""
+SUPPLIES_MAX: Final = 60
+"""Supplies of a guide."""
+
+STEWARDS_MAX: Final = 64
+"""Stewards of a federation: more than half of them must sign a step."""
+MEMBERS_MAX: Final = 512
+"""Towns that a charter may name: 512 keys take half of a body."""
+QUOTA_DOCUMENTS_MAX: Final = 1_000_000
+"""The most that a charter may allow one town in one lane."""
+VOUCHES_MAX: Final = 64
+"""Members that may have to vouch for a newcomer."""
+PROFILE_LINES_MAX: Final = 20
+"""Lines of a list in a town's profile."""

@@ -1,0 +1,75 @@
+"""What the town key says: who the town is, and which devices may speak for it."""
+
+from __future__ import annotations
+
+from protocol.fields import Text
+from protocol.ids import Lane, Op
+from protocol.kinds.bounds import (
+    LANGUAGES_MAX,
+    LINE_CHARS_MAX,
+    PROFILE_LINES_MAX,
+    TITLE_CHARS_MAX,
+    URL_CHARS_MAX,
+    URLS_MAX,
+    YEAR_S,
+)
+from protocol.kinds.common import NAME, PLACE, TEXT
+from protocol.notations import Bytes, Lang, Url
+from protocol.schema import Field, Kind
+from protocol.structures import ListOf
+
+_LINES = ListOf(Text(1, LINE_CHARS_MAX), PROFILE_LINES_MAX)
+
+PROFILE = Kind(
+    name="town.profile",
+    label="A town",
+    plural="Towns",
+    lane=Lane.URGENT,
+    op=Op.PUT,
+    lifetime_default_s=10 * YEAR_S,
+    lifetime_max_s=10 * YEAR_S,
+    audience_default="town",
+    standard="schema:City",
+    shown=False,
+    title_field="name",
+    fields=(
+        Field("name", Text(1, TITLE_CHARS_MAX), "Name of the town", required=True, standard="schema:name"),
+        PLACE,
+        TEXT,
+        Field(
+            "languages",
+            ListOf(Lang(), LANGUAGES_MAX),
+            "Languages",
+            "One on each line: fr, cy, en",
+            standard="schema:knowsLanguage",
+        ),
+        Field("known_for", _LINES, "Known for", "One on each line", standard="schema:knowsAbout"),
+        Field("looking_for", _LINES, "Looking for", "One on each line", standard="schema:seeks"),
+        Field("open_to", _LINES, "Open to", "One on each line: visits, swaps, workshops"),
+        Field(
+            "helplines",
+            _LINES,
+            "Helplines",
+            "One on each line: name and number",
+            standard="schema:contactPoint",
+        ),
+        Field("urls", ListOf(Url(URL_CHARS_MAX), URLS_MAX), "Addresses in the web", standard="schema:url"),
+    ),
+)
+
+DEVICE = Kind(
+    name="town.device",
+    label="A device of a town",
+    plural="Devices",
+    lane=Lane.URGENT,
+    op=Op.PUT,
+    lifetime_default_s=10 * YEAR_S,
+    lifetime_max_s=10 * YEAR_S,
+    audience_default="town",
+    shown=False,
+    title_field="name",
+    fields=(
+        Field("device", Bytes(32, "the public key of a device"), "Key of the device", required=True),
+        NAME,
+    ),
+)
