@@ -7,26 +7,50 @@ the disk. Reading takes folded documents from the store and does no protocol wor
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from protocol.ids import FederationId, RecordId, TownId
+from node.errors import (
+    AmbiguousAddress,
+    InvalidRequest,
+    NoFederation,
+    NotFound,
+    NotOurs,
+    StaleEdit,
+    UnknownKind,
+)
+from node.intake import Draft
+from protocol.errors import InvalidField
+from protocol.ids import (
+    DocId,
+    FederationId,
+    Op,
+    RecordId,
+    TownId,
+    address_range,
+    parse_address,
+    show_address,
+)
+from protocol.ids import address as address_of
+from protocol.kinds import kind_of
+from protocol.limits import FEDERATIONS_MAX, NONCE_BYTES
 
 if TYPE_CHECKING:
-    from sync.authority import Authority
-
     from node.exchange import Imported
     from node.intake import Intake
-    from node.store import Store
-    from node.store.documents import Document, Page, Query
+    from node.store import Document, Page, Query, Store, TownFacts
     from protocol.encoding import Value
-
-NONCE_BYTES = 8
-"""As in the header: what makes two posts of the same words two documents, and one sent twice one."""
+    from protocol.record import Record
+    from protocol.schema import Kind
+    from sync.authority import Authority
 
 Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 """Who may see a post: this town only, every federation of the town, or the named federations."""
+
+_DOC_HEX: Final = re.compile(r"[0-9a-fA-F]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +59,11 @@ class Posted:
 
     address: str
     id: RecordId
-    repeated: bool = False
-    """True if the same nonce had been posted before: nothing new was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One thing to post; many of them go through the door in one turn."""
+    """One thing to post, with the arguments of `Board.post`; many go through the door in one turn."""
 
     kind: str
     fields: Mapping[str, Value]
@@ -49,6 +71,16 @@ class Post:
     audience: Audience | None = None
     nonce: bytes | None = None
     until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What stands above a list: how many documents of each kind, and the towns that are known."""
+
+    kinds: Mapping[str, int]
+    towns: Mapping[TownId, TownFacts]
+    change: int = field(default=0)
+    """Number of the last change; two overviews with the same number and query are equal."""
 
 
 class Board:
@@ -64,6 +96,11 @@ class Board:
         now_ms: Callable[[], int],
     ) -> None:
         """Stand over a store and its door; `authority` and `now_ms` are asked anew for each act."""
+        self.own_town = own_town
+        self._store = store
+        self._intake = intake
+        self._authority = authority
+        self._now_ms = now_ms
 
     async def post(
         self,
@@ -81,18 +118,19 @@ class Board:
             kind: A shown kind's name.
             fields: Typed values, as `Kind.from_text` and `Kind.from_json` give them.
             by: The resident's handle at this town; stands in the record.
-            audience: None means the kind's default (docs/decisions/0005).
+            audience: None means all federations of the town (docs/decisions/0005-needs-audience.md).
             nonce: 8 bytes; the same nonce again answers with the first post's address and writes nothing.
             until: Seconds since 1970 at which people see it end; the document lives at least as long.
 
         Raises:
             UnknownKind, InvalidField, NoFederation, StorageUnavailable.
         """
-        raise NotImplementedError
+        return (await self.post_many([Post(kind, fields, by, audience, nonce, until)]))[0]
 
     async def post_many(self, posts: Sequence[Post]) -> list[Posted]:
         """Post several documents in one writer's turn; all of them or, if one is wrong, none."""
-        raise NotImplementedError
+        drafts = [self._draft(post) for post in posts]
+        return [_posted(record) for record in await self._intake.post(drafts)]
 
     async def edit(
         self,
@@ -107,14 +145,45 @@ class Board:
 
         Args:
             address: As people type it, or the full document id as hexadecimal digits.
-            changes: Fields to set; None takes one away. With `replace` they are the whole new body.
+            changes: Fields to set; None takes one away. With `replace` they are the whole new body, but
+                fields
+                that this program does not know are kept.
             based_on: The version (of a guide: the revisions) that the editor saw; None means the present one.
+            by: The resident's handle, as in `post`.
 
         Raises:
-            StaleEdit: The document has moved on; says which fields changed, carries the present document.
+            StaleEdit: The document has moved on; says which fields changed, names them in `detail`.
             NotFound, NotOurs, InvalidField, StorageUnavailable.
         """
-        raise NotImplementedError
+        document = await self._own(address)
+        kind = _kind(document.kind)
+        seen = _versions(based_on)
+        if seen is not None:
+            refuse_stale(document, kind, seen)
+        elif len(heads := head_ids(document)) > 1:
+            raise StaleEdit(
+                f"{show_address(document.address)} has {len(heads)} revisions side by side; "
+                "say which ones the new text takes in",
+                code="revisions_differ",
+                detail={"heads": [head.hex() for head in heads]},
+            )
+        cites = seen or head_ids(document)
+        fields = kind.unknown(document.fields) if replace else dict(document.fields)
+        fields |= changes
+        fields = {name: value for name, value in fields.items() if value is not None}
+        if by is not None:
+            fields["by"] = by
+        kind.check(fields)
+        _check_until(fields, document.expires)
+        draft = Draft(
+            document.kind, kind.op, fields, doc=document.doc, cites=cites, based_on=head_ids(document)
+        )
+        try:
+            return _posted((await self._intake.post([draft]))[0])
+        except StaleEdit:
+            # Another edit came in between the look and the writer's turn: look again to say what it changed.
+            refuse_stale(await self.show(document.doc.hex()), kind, cites)
+            raise
 
     async def withdraw(self, address: str, *, based_on: RecordId | None = None) -> Posted:
         """Withdraw an own document everywhere and for good.
@@ -122,7 +191,11 @@ class Board:
         Raises:
             NotFound, NotOurs, StaleEdit, StorageUnavailable.
         """
-        raise NotImplementedError
+        document = await self._own(address)
+        if based_on is not None:
+            refuse_stale(document, _kind(document.kind), (based_on,))
+        draft = Draft(document.kind, Op.DELETE, doc=document.doc, cites=head_ids(document))
+        return _posted((await self._intake.post([draft]))[0])
 
     async def show(self, address: str) -> Document:
         """Return the document with this address (or full id as hexadecimal digits).
@@ -130,16 +203,168 @@ class Board:
         Raises:
             InvalidAddress, NotFound, AmbiguousAddress.
         """
-        raise NotImplementedError
+        now_s = self._now_ms() // 1000
+        if _DOC_HEX.match(address):
+            doc = DocId(bytes.fromhex(address))
+            found = await self._store.read(lambda reader: reader.document(doc, now_s))
+            documents = [] if found is None else [found]
+        else:
+            low, high = address_range(parse_address(address))
+            documents = await self._store.read(lambda reader: reader.documents_between(low, high, now_s))
+        if not documents:
+            raise NotFound(
+                "nothing is known under this address: it was withdrawn, has ended, or has not arrived yet"
+            )
+        if len(documents) > 1:
+            choices = [document.doc.hex() for document in documents]
+            raise AmbiguousAddress(
+                f"{len(choices)} documents have this address; use a full id: {', '.join(choices)}",
+                detail={"choices": choices},
+            )
+        return documents[0]
 
     async def list(self, query: Query) -> Page:
         """Return one page of documents that the query names, newest first."""
-        raise NotImplementedError
+        now_s = self._now_ms() // 1000
+        return await self._store.read(lambda reader: reader.documents(query, now_s))
+
+    async def overview(self, query: Query) -> Overview:
+        """Return the counts by kind of what the query names, whatever its `kinds`, and the known towns."""
+        now_s = self._now_ms() // 1000
+        return await self._store.read(
+            lambda reader: Overview(reader.kind_counts(query, now_s), reader.towns(), reader.change())
+        )
+
+    async def record(self, document: Document) -> Record:
+        """Return the signed record of the version that is shown.
+
+        Raises:
+            NotFound: It was superseded a moment ago.
+        """
+        found = await self._store.read(lambda reader: reader.records([document.id]))
+        if document.id not in found:
+            raise NotFound("this version has just been replaced; look again")
+        return found[document.id]
 
     def export(self) -> AsyncIterator[str]:
         """Yield every held record as a line of JSON: the exact bytes in base64 beside the decoded form."""
-        raise NotImplementedError
+        from node.exchange import export_lines
+
+        return export_lines(self._store)
 
     async def import_(self, lines: Iterable[str], *, by: str | None = None) -> Imported:
-        """Take in lines of JSON: exported records as from a peer, `{"kind", "fields"}` as our own posts."""
-        raise NotImplementedError
+        """Take in lines of JSON: exported records as from a peer, `{"kind", "fields"}` as our own posts.
+
+        One bad line never blocks the others: it is counted and named.
+
+        Raises:
+            StorageUnavailable: Says after which line; what came before is kept, and doing it again is
+                harmless.
+        """
+        from node.exchange import import_lines
+
+        return await import_lines(self, self._intake, lines, by=by)
+
+    def _draft(self, post: Post) -> Draft:
+        kind = _kind(post.kind)
+        fields = {name: value for name, value in post.fields.items() if value is not None}
+        if post.by is not None:
+            fields["by"] = post.by
+        if post.until is not None:
+            fields["until"] = post.until
+        kind.check(fields)
+        if post.nonce is not None and len(post.nonce) != NONCE_BYTES:
+            raise InvalidRequest(f"a nonce has {NONCE_BYTES} bytes, not {len(post.nonce)}")
+        born = self._now_ms() // 1000
+        _check_until(fields, born + kind.lifetime_max_s)
+        until = fields.get("until")
+        expires = max(born + kind.lifetime_default_s, until if isinstance(until, int) else 0)
+        return Draft(
+            kind.name,
+            kind.op,
+            fields,
+            federations=self._audience(post.audience),
+            lane=kind.lane,
+            born=born,
+            expires=expires,
+            nonce=post.nonce,
+        )
+
+    def _audience(self, audience: Audience | None) -> tuple[FederationId, ...]:
+        """Return the federations that a post lists; none means the town's own."""
+        ours = self._authority().federations_of(self.own_town)
+        if audience is None:
+            audience = "federations"
+        if isinstance(audience, str):
+            return () if audience == "town" else ours[:FEDERATIONS_MAX]
+        for name in audience:
+            if name not in ours:
+                raise NoFederation(f"this town is in no federation {name.hex()}")
+        return audience
+
+    async def _own(self, address: str) -> Document:
+        document = await self.show(address)
+        if document.town != self.own_town:
+            raise NotOurs(
+                f"{show_address(document.address)} was posted in {document.town_name}; "
+                "only that town can change it"
+            )
+        return document
+
+
+def head_ids(document: Document) -> tuple[RecordId, ...]:
+    """Return the versions that stand at the end: one, or of a guide the revisions side by side."""
+    return tuple(version.id for version in document.versions if version.is_head)
+
+
+def refuse_stale(document: Document, kind: Kind, seen: Sequence[RecordId]) -> None:
+    """Refuse an edit by somebody who did not see all that stands now.
+
+    Raises:
+        StaleEdit: Says which fields differ from what the editor saw, as far as that version is still here.
+    """
+    if set(seen) >= set(head_ids(document)):
+        return
+    old = next(
+        (version.fields for version in document.versions if version.id in seen and version.fields), None
+    )
+    changed = [
+        each.label or each.name
+        for each in kind.fields
+        if old is not None and old.get(each.name) != document.fields.get(each.name)
+    ]
+    what = f" ({', '.join(changed)})" if changed else ""
+    raise StaleEdit(
+        f"somebody has changed {show_address(document.address)} since you opened it{what}; "
+        "nothing was overwritten",
+        detail={
+            "address": document.address,
+            "heads": [head.hex() for head in head_ids(document)],
+            "changed": changed,
+        },
+    )
+
+
+def _kind(name: str) -> Kind:
+    kind = kind_of(name)
+    if kind is None or not kind.shown:
+        raise UnknownKind(f"there is no kind “{name[:40]}” that people post")
+    return kind
+
+
+def _versions(based_on: RecordId | Sequence[RecordId] | None) -> tuple[RecordId, ...] | None:
+    if based_on is None:
+        return None
+    return (RecordId(based_on),) if isinstance(based_on, bytes) else tuple(based_on)
+
+
+def _check_until(fields: Mapping[str, Value], latest: int) -> None:
+    """A document cannot be shown beyond its end, which was fixed at its birth."""
+    until = fields.get("until")
+    if isinstance(until, int) and until > latest:
+        day = datetime.fromtimestamp(latest, UTC).date()
+        raise InvalidField("until", f"must be {day.isoformat()} or earlier")
+
+
+def _posted(record: Record) -> Posted:
+    return Posted(address_of(record.doc), record.id)
