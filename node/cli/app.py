@@ -1,0 +1,106 @@
+"""The root of the command line: what there is, mistyped commands, and how every failure becomes one line.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the node is not running.
+"""
+
+import difflib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from node import __version__
+from node.cli.client import NodeNotRunning, Refused
+
+DONE, FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Commands(click.Group):
+    """A group that answers a mistyped command with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, but a command that is not there is refused with the nearest ones."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+            raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the node is not running.",
+)
+@click.version_option(__version__, prog_name="hedgerow")
+def app() -> None:
+    """The node of one town: run it, federate it with neighbours, post and find."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; whatever goes wrong is said in one line."""
+    _declare()
+    as_json = "--json" in arguments
+    try:
+        outcome = app.main(args=list(arguments), prog_name="hedgerow", standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "hedgerow"
+        return _fail(USAGE, "usage", f"{_sentence(error.format_message())} See: {path} --help", as_json)
+    except click.ClickException as error:
+        return _fail(FAILED, "failed", error.format_message(), as_json)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except NodeNotRunning as error:
+        return _fail(NOT_RUNNING, "not_running", f"{error}. Start it with: hedgerow run", as_json)
+    except Refused as error:
+        return _fail(FAILED, str(error.problem.get("code", "failed")), str(error), as_json, error.problem)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        return _other(error, as_json)
+    return outcome if isinstance(outcome, int) else DONE
+
+
+def _declare() -> None:
+    """Bring in the modules that declare commands; each loads the node's own parts only when it is called."""
+    from node.cli import begin, documents, federations, people
+
+    del begin, documents, federations, people
+
+
+def _other(error: Exception, as_json: bool) -> int:
+    """An error of the node's own trees or of the system; anything else is a fault of ours, and says so."""
+    says = getattr(error, "says", None)
+    code = getattr(error, "code", None)
+    if isinstance(code, str):
+        return _fail(FAILED, code, says if isinstance(says, str) else str(error), as_json)
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(FAILED, "system", f"{error.strerror or error}{where}".strip(), as_json)
+    if os.environ.get("HEDGEROW_TRACE"):
+        traceback.print_exc()
+    fault = f"{type(error).__name__}: {error}".splitlines()[0]
+    return _fail(
+        FAILED, "fault", f"a fault in Hedgerow itself: {fault}. HEDGEROW_TRACE=1 shows where.", as_json
+    )
+
+
+def _fail(status: int, code: str, says: str, as_json: bool, problem: Any = None) -> int:
+    line = " ".join(says.split())
+    click.echo(f"hedgerow: {line}", err=True)
+    if as_json:
+        click.echo(json.dumps(problem or {"code": code, "title": line, "detail": line}, ensure_ascii=False))
+    return status
+
+
+def _sentence(text: str) -> str:
+    """Click's message with a full stop at its end."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."

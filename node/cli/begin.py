@@ -1,0 +1,137 @@
+"""`init`, `run` and `demo`: the commands that need no running node, because they begin one."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.cli.app import app
+from node.cli.terminal import Terminal, command
+
+PASSPHRASE_VARIABLE = "HEDGEROW_PASSPHRASE"
+LAN_LISTEN = "0.0.0.0:8460"
+
+
+@command(app, "init")
+@click.option("--name", metavar="TOWN", help="What people call the town.")
+@click.option("--lat", type=click.FloatRange(-90, 90), help="Where it lies, in degrees north.")
+@click.option("--lon", type=click.FloatRange(-180, 180), help="Where it lies, in degrees east.")
+@click.option("--language", default="en", show_default=True, help="The town's first language (BCP 47).")
+@click.option("--lan", is_flag=True, help="Serve the local network too, not this machine alone.")
+@click.option("--listen", metavar="HOST:PORT", help="Where to serve; over --lan.")
+@click.option("--public-url", metavar="URL", help="Where the node is reached from outside.")
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Begin from a saved town key (a copy of town.key)."
+)
+def init(
+    terminal: Terminal,
+    name: str | None,
+    lat: float | None,
+    lon: float | None,
+    language: str,
+    lan: bool,
+    listen: str | None,
+    public_url: str | None,
+    key: Path | None,
+) -> None:
+    """Make a data directory with the keys of a town.
+
+    Where DATA/keys lies already, those keys are adopted: the town's copy comes back from its peers. The
+    town key's passphrase is printed once; write it on paper.
+    """
+    from node import beginnings
+
+    adopting = beginnings.has_begun_keys(terminal.data)
+    asks = sys.stdin.isatty() and sys.stdout.isatty() and not terminal.as_json
+    if name is None and not adopting:
+        if not asks:
+            raise click.UsageError("--name TOWN is missing: what do people call the town?")
+        name = click.prompt("What do people call the town?")
+    if asks and not lan and listen is None:
+        lan = click.confirm("Serve the local network too, not this machine alone?", default=False)
+    if (lat is None) != (lon is None):
+        raise click.UsageError("--lat and --lon belong together.")
+    begun = asyncio.run(
+        beginnings.begin(
+            terminal.data,
+            beginnings.Town(name or "", lat, lon, language),
+            listen=listen or (LAN_LISTEN if lan else None),
+            public_url=public_url,
+            saved=beginnings.SavedKey(key, _passphrase()) if key is not None else None,
+        )
+    )
+    terminal.answer(_begun_json(begun), _begun_text(begun))
+
+
+@command(app, "run")
+@click.option("--listen", metavar="HOST:PORT", help="Where to serve; port 0 takes a free one.")
+@click.option("--public-url", metavar="URL", help="Where the node is reached from outside.")
+def run(terminal: Terminal, listen: str | None, public_url: str | None) -> None:
+    """Run the node until SIGTERM or Ctrl-C.
+
+    Prints the page's address once pages can be had.
+    """
+    from node.beginnings import run_node
+
+    asyncio.run(run_node(terminal.data, listen=listen, public_url=public_url, announce=_announcer(terminal)))
+
+
+@command(app, "demo")
+@click.option(
+    "--towns", type=click.IntRange(3, 12), default=3, show_default=True, help="How many, in a line."
+)
+@click.option("--exit", "leave", is_flag=True, help="End when done: 0 only if all copies were equal.")
+@click.option("--no-heal", is_flag=True, help="Never mend the cut; then the copies differ and the end is 1.")
+@click.option("--records", type=click.IntRange(min=3), help="Begin with this many documents only.")
+def demo(terminal: Terminal, towns: int, leave: bool, no_heal: bool, records: int | None) -> int:
+    """Three towns on this machine, cut apart and healed.
+
+    With real data: posts on both sides of the cut, a heal, and equal copies at the end.
+    """
+    from node.demo.run import Plan, play
+
+    plan = Plan(towns=towns, stay=not leave, heal=not no_heal, records=records, as_json=terminal.as_json)
+    return asyncio.run(play(plan))
+
+
+def _passphrase() -> str:
+    """The passphrase of a saved key: from the environment, else asked for, else read from standard input."""
+    given = os.environ.get(PASSPHRASE_VARIABLE)
+    if given:
+        return given
+    if sys.stdin.isatty():
+        return str(click.prompt("Passphrase of the town key", hide_input=True))
+    return sys.stdin.readline().strip()
+
+
+def _announcer(terminal: Terminal) -> Any:
+    def announce(name: str, url: str) -> None:
+        terminal.answer({"town": name, "url": url, "pid": os.getpid()}, f"{name} is at {url}")
+        sys.stdout.flush()
+
+    return announce
+
+
+def _begun_json(begun: Any) -> dict[str, object]:
+    return {
+        "town": {"id": begun.town.hex(), "name": begun.name},
+        "fingerprint": begun.fingerprint,
+        "data": str(begun.data),
+        "adopted": begun.adopted,
+        "passphrase": begun.passphrase,
+    }
+
+
+def _begun_text(begun: Any) -> str:
+    if begun.adopted:
+        return (
+            f"Adopted the keys in {begun.data}: {begun.fingerprint}.\n"
+            "Its copy comes back when the node runs and meets its peers: hedgerow run"
+        )
+    lines = [f"Made {begun.name} in {begun.data}.", f"Fingerprint: {begun.fingerprint}"]
+    if begun.passphrase:
+        lines += [f"Passphrase of the town key, shown only now: {begun.passphrase}", "Write it on paper."]
+    return "\n".join([*lines, "Start the node with: hedgerow run"])

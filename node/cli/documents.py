@@ -1,0 +1,341 @@
+"""`post show list search edit withdraw import export`: what a town offers, needs, can do and knows."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.cli.app import app
+from node.cli.terminal import Terminal, command, table
+
+IMPORT_LINES = 200
+"""Lines sent to the node at once: one writer's turn, well under the bound of a control request."""
+PAGE_DOCUMENTS = 500
+"""Documents asked for at once; `list` goes on until there are no more."""
+
+field_option = click.option(
+    "--field",
+    "-f",
+    "fields",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="One field, e.g. title='Ten loaves', quantity='2.5 kg', where.lat=46.1.",
+)
+file_option = click.option(
+    "--json",
+    "json_values",
+    is_flag=False,
+    flag_value="",
+    multiple=True,
+    metavar="[FILE|-]",
+    help="Alone: answer as JSON. With a file (- is standard input): the fields as a JSON object.",
+)
+filters = (
+    click.option("--town", help="Of this town only: its name or the beginning of its id."),
+    click.option("--federation", help="Of this federation only."),
+    click.option("--near", metavar="LAT,LON,KM", help="Within so many kilometres of a place."),
+    click.option("--limit", type=click.IntRange(min=1), help="At most so many; all otherwise."),
+)
+
+
+@command(app, "post", own_json=True)
+@click.argument("kind", required=False)
+@field_option
+@file_option
+@click.option("--audience", help="town, federations, or the name of one federation.")
+@click.option("--by", help="The resident's handle that stands under it.")
+@click.option("--until", help="Until when people see it: YYYY-MM-DD, or seconds since 1970.")
+@click.option("--nonce", metavar="HEX", help="8 bytes; the same again gives back the first post's address.")
+def post(
+    terminal: Terminal,
+    kind: str | None,
+    fields: tuple[str, ...],
+    json_values: tuple[str, ...],
+    audience: str | None,
+    by: str | None,
+    until: str | None,
+    nonce: str | None,
+) -> None:
+    """Post a document and print its address.
+
+    It is on the disk when the address is printed: hedgerow post offer -f title=Bread
+    """
+    terminal, given = _body(terminal, fields, json_values)
+    kind = kind or given.pop("kind", None)
+    if kind is None:
+        raise click.UsageError("KIND is missing: offer, need, skill or practice.")
+    posted = terminal.ask(
+        "post", kind=kind, audience=audience, by=by, until=_seconds(until), nonce=nonce, **_split(given)
+    )
+    terminal.answer({"address": posted["address"], "id": posted["id"]}, _shown(posted["address"]))
+
+
+@command(app, "show")
+@click.argument("address")
+def show(terminal: Terminal, address: str) -> None:
+    """Show one document with all its fields and versions."""
+    document = terminal.ask("show", address=address)
+    terminal.answer(document, _page(document))
+
+
+@command(app, "list")
+@click.argument("kind", required=False)
+def list_(terminal: Terminal, kind: str | None, **chosen: Any) -> None:
+    """List documents, newest first: of one kind, or of all."""
+    _print_all(terminal, chosen, kind=kind)
+
+
+@command(app, "search")
+@click.argument("text", nargs=-1, required=True)
+@click.option("--kind", help="Of this kind only.")
+def search(terminal: Terminal, text: tuple[str, ...], kind: str | None, **chosen: Any) -> None:
+    """Find documents by their words, newest first.
+
+    Accents, capitals and the endings of words do not matter.
+    """
+    _print_all(terminal, chosen, kind=kind, q=" ".join(text))
+
+
+@command(app, "edit", own_json=True)
+@click.argument("address")
+@field_option
+@file_option
+@click.option("--by", help="The resident's handle that stands under it.")
+@click.option("--based-on", metavar="ID", help="The version that was seen; refused if there is a newer one.")
+def edit(
+    terminal: Terminal,
+    address: str,
+    fields: tuple[str, ...],
+    json_values: tuple[str, ...],
+    by: str | None,
+    based_on: str | None,
+) -> None:
+    """Change fields of an own document; an empty value takes one away."""
+    terminal, given = _body(terminal, fields, json_values)
+    given.pop("kind", None)
+    if not any(_split(given).values()):
+        raise click.UsageError("nothing to change: give --field NAME=VALUE or --json FILE.")
+    posted = terminal.ask("edit", address=address, by=by, based_on=based_on, **_split(given))
+    terminal.answer({"address": posted["address"], "id": posted["id"]}, _shown(posted["address"]))
+
+
+@command(app, "withdraw")
+@click.argument("address")
+def withdraw(terminal: Terminal, address: str) -> None:
+    """Withdraw an own document, everywhere and for good."""
+    posted = terminal.ask("withdraw", address=address)
+    terminal.answer(
+        {"address": posted["address"], "id": posted["id"]}, f"withdrawn: {_shown(posted['address'])}"
+    )
+
+
+@command(app, "import")
+@click.argument("file", type=click.Path(allow_dash=True, dir_okay=False))
+@click.option("--kind", help="What a CSV file's rows are, where it has no column `kind`.")
+@click.option("--by", help="The resident's handle that stands under what is posted.")
+def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> None:
+    """Take in a file of JSON Lines or CSV.
+
+    Exported records are taken in as they are, documents as posts of this town.
+    """
+    totals: dict[str, Any] = {"held": 0, "known": 0, "posted": 0, "waiting": 0, "refused": []}
+    before = 0
+    for batch in _batches(_lines(file, kind)):
+        answer = terminal.ask("import", lines=batch, by=by)
+        for name in ("held", "known", "posted", "waiting"):
+            totals[name] += answer[name]
+        totals["refused"] += [[line + before, code, says] for line, code, says in answer["refused"]]
+        before += len(batch)
+        terminal.progress(f"{before} lines")
+    terminal.progress("")
+    for line, code, says in totals["refused"][:20]:
+        click.echo(f"hedgerow: line {line}: {says} ({code})", err=True)
+    terminal.answer(totals, _import_text(totals))
+    if totals["refused"]:
+        raise click.ClickException(f"{len(totals['refused'])} of {before} lines were refused")
+
+
+@command(app, "export")
+@click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
+def export(terminal: Terminal, file: Path) -> None:
+    """Write every record held, one a line.
+
+    Each line has the exact bytes in base64 beside what they say.
+    """
+    lines = terminal.lines("export")
+    if str(file) == "-":
+        for line in lines:
+            click.echo(line, nl=False)
+        return
+    beside = file.with_name(f"{file.name}.part")
+    count = 0
+    try:
+        with beside.open("w", encoding="utf-8") as out:
+            for count, line in enumerate(lines, 1):
+                out.write(line)
+                if count % PAGE_DOCUMENTS == 0:
+                    terminal.progress(f"{count} records")
+            out.flush()
+            os.fsync(out.fileno())
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+    terminal.progress("")
+    terminal.answer({"records": count, "file": str(file)}, f"{count} records in {file}")
+
+
+for _filter in filters:
+    _filter(list_)
+    _filter(search)
+
+
+def _body(
+    terminal: Terminal, fields: tuple[str, ...], json_values: tuple[str, ...]
+) -> tuple[Terminal, dict[str, Any]]:
+    """The two meanings of `--json` told apart, and the fields from both sources.
+
+    Alone it asks for an answer in JSON; with a file it gives the fields. What was typed as NAME=VALUE is kept
+    under "form", because the node reads it as a form.
+    """
+    sources = [value for value in json_values if value]
+    if len(sources) > 1:
+        raise click.UsageError("only one --json FILE can be given.")
+    given: dict[str, Any] = {}
+    if sources:
+        given = _object(sources[0])
+    form = {}
+    for pair in fields:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"--field {pair}: write NAME=VALUE.")
+        form[name.strip()] = value
+    if form:
+        given["form"] = form
+    return Terminal(terminal.data, "" in json_values), given
+
+
+def _object(source: str) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
+        value = json.loads(text)
+    except OSError as error:
+        raise click.ClickException(f"{source}: {error.strerror}") from None
+    except ValueError as error:
+        raise click.ClickException(f"{source} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise click.ClickException(f"{source}: a JSON object of fields is needed.")
+    return value
+
+
+def _split(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields from a file (bare, or under `fields` as the API takes them) and typed ones, apart."""
+    form = given.get("form")
+    rest = {name: value for name, value in given.items() if name != "form"}
+    return {"fields": rest.get("fields", rest) or None, "form": form or None}
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if text.isdigit():
+        return int(text)
+    from datetime import UTC, date, datetime, time
+
+    try:
+        return int(datetime.combine(date.fromisoformat(text), time(23, 59, 59), UTC).timestamp())
+    except ValueError:
+        raise click.UsageError(f"--until {text}: write YYYY-MM-DD.") from None
+
+
+def _print_all(terminal: Terminal, chosen: Mapping[str, Any], **query: Any) -> None:
+    found: list[Any] = []
+    cursor: str | None = None
+    limit: int | None = chosen.get("limit")
+    while True:
+        size = PAGE_DOCUMENTS if limit is None else min(PAGE_DOCUMENTS, limit - len(found))
+        page = terminal.ask("list", cursor=cursor, **{**chosen, **query, "limit": size})
+        found += page["documents"]
+        cursor = page.get("cursor")
+        if not cursor or (limit is not None and len(found) >= limit):
+            break
+    rows = [
+        {
+            "address": _shown(document["address"]),
+            "kind": document["kind"],
+            "town": document.get("town_name") or document["town"][:8],
+            "title": document["fields"].get("title") or document["fields"].get("name") or "",
+        }
+        for document in found
+    ]
+    terminal.answer(found, table(rows, ("address", "kind", "town", "title")) if rows else "nothing found")
+
+
+def _shown(address: str) -> str:
+    """An address in its three groups, as people say it."""
+    return f"{address[:4]}-{address[4:8]}-{address[8:]}"
+
+
+def _page(document: Mapping[str, Any]) -> str:
+    town = document.get("town_name") or document["town"]
+    lines = [f"{_shown(document['address'])}  {document['kind']} of {town}"]
+    for name, value in document["fields"].items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        lines.append(f"{name}: {text}")
+    versions = document.get("versions") or []
+    if len(versions) > 1:
+        lines.append(f"versions: {len(versions)}")
+    return "\n".join(lines)
+
+
+def _lines(file: str, kind: str | None) -> Iterator[str]:
+    """The lines of a JSON Lines file, or the rows of a CSV file as such lines."""
+    try:
+        with sys.stdin if file == "-" else Path(file).open(encoding="utf-8-sig", newline="") as source:
+            if file.lower().endswith(".csv"):
+                yield from _rows(source, kind)
+            else:
+                yield from (line for line in source if line.strip())
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file} is not UTF-8 text.") from None
+
+
+def _rows(source: Any, kind: str | None) -> Iterator[str]:
+    import csv
+
+    for row in csv.DictReader(source):
+        form = {name: value for name, value in row.items() if name and name != "kind" and value}
+        of_kind = row.get("kind") or kind
+        if not of_kind:
+            raise click.UsageError("the CSV file has no column `kind`: give --kind.")
+        yield json.dumps({"kind": of_kind, "form": form}, ensure_ascii=False)
+
+
+def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) == IMPORT_LINES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _import_text(totals: Mapping[str, Any]) -> str:
+    said = [
+        f"{totals[name]} {word}"
+        for name, word in (
+            ("posted", "posted"),
+            ("held", "records taken in"),
+            ("known", "known already"),
+            ("waiting", "waiting"),
+        )
+        if totals[name]
+    ]
+    return ", ".join(said) or "nothing new"

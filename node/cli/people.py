@@ -1,0 +1,59 @@
+"""`status`, `token`, `resident add`: how the node is, and who may write at its page."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from node.cli.app import Commands, app
+from node.cli.terminal import Terminal, command
+
+PIN_DIGITS = 6
+
+
+@command(app, "status")
+def status(terminal: Terminal) -> None:
+    """Say how the node is and what it knows of each neighbour."""
+    state = terminal.ask("status")
+    terminal.answer(state, _sentences(state))
+
+
+@command(app, "token")
+@click.option("--page", is_flag=True, help="A sign-in link for the page instead: good once, for 5 minutes.")
+@click.option("--name", default="operator", show_default=True, help="Whose writing the token does.")
+@click.option("--revoke", is_flag=True, help="Take the tokens of that name back.")
+def token(terminal: Terminal, page: bool, name: str, revoke: bool) -> None:
+    """Print a token for the API, or a sign-in link."""
+    made = terminal.ask("token", page=page, name=name, revoke=revoke)
+    terminal.answer(made, made.get("url") or made.get("token") or f"revoked: {made.get('revoked', 0)}")
+
+
+@app.group(cls=Commands)
+def resident() -> None:
+    """The people who may post on this node's page."""
+
+
+@command(resident, "add")
+@click.argument("name")
+@click.option("--pin", help="Six characters or more; made by chance otherwise.")
+def add(terminal: Terminal, name: str, pin: str | None) -> None:
+    """Make an account for the page, or give one a new PIN; prints the PIN once."""
+    chosen = pin or "".join(secrets.choice("0123456789") for _ in range(PIN_DIGITS))
+    added = terminal.ask("resident_add", name=name, pin=chosen)
+    terminal.answer({**added, "pin": chosen}, f"{name} signs in with the PIN {chosen}")
+
+
+def _sentences(state: Mapping[str, Any]) -> str:
+    clock = state["clock"]
+    lines = [
+        f"{state['town']['name']}, Hedgerow {state['version']}"
+        + ("" if clock["sure"] else ", whose clock is not sure"),
+        f"{state['documents']} documents in {state['records']} records, {state['disk_bytes'] / 1e6:.1f} MB",
+    ]
+    for federation in state["federations"]:
+        lines.append(f"{federation['name']}: {federation['members']} towns")
+        for name, lane in federation["lanes"].items():
+            lines.append(f"  {name}: {lane['records']} records, digest {lane['digest'][:16]}")
+    lines += [peer["says"] for peer in state["peers"]] or ["no peers yet"]
+    return "\n".join(lines)
