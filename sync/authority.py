@@ -217,6 +217,38 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     return Authority(own_town, federations, devices)
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Whose rights differ between two authorities.
+
+    Attributes:
+        towns: All of them; what they have parked may be held now.
+        held: Those whose held records may belong elsewhere now: a membership changed, or a device lost its
+            right.
+    """
+
+    towns: frozenset[TownId]
+    held: frozenset[TownId]
+
+
+def moved(before: Authority, after: Authority) -> Moved:
+    """Return the towns some of whose records `after` places otherwise than `before`."""
+    towns, held = set[TownId](), set[TownId]()
+    for town in before.devices.keys() | after.devices.keys():
+        old, new = before.devices.get(town, frozenset()), after.devices.get(town, frozenset())
+        if old != new:
+            towns.add(town)
+        if old - new:
+            held.add(town)
+    for name in before.federations.keys() | after.federations.keys():
+        was, now = before.federations.get(name), after.federations.get(name)
+        held |= (was.members if was else frozenset()) ^ (now.members if now else frozenset())
+        if was is None or now is None:
+            # The charter is a record of the founder, who need not be a member.
+            held |= {each.founder for each in (was, now) if each}
+    return Moved(frozenset(towns | held), frozenset(held))
+
+
 def _placement(lanes: set[LaneKey], cause: str) -> Placement:
     return Placement(frozenset(lanes), "" if lanes else cause)
 

@@ -1,0 +1,122 @@
+"""What can be decided on a record, what deciding asks of a state, and what it does to it.
+
+The words of `admission`, apart from its work, for all who only carry verdicts and changes about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+from protocol.ids import DocId, LaneKey, RecordId, TownId
+from protocol.record import Record
+from sync.authority import Authority
+from sync.merge import Fact
+
+HELD_NOW: Final = "held"
+"""Cause: taken in by this batch."""
+KNOWN: Final = "known"
+"""Cause: held before."""
+SUPERSEDED: Final = "superseded"
+"""Cause: another record of the document stands instead; `because` names it."""
+EXPIRED: Final = "expired"
+"""Cause: the document has ended by its own header."""
+FUTURE: Final = "future"
+"""Cause: born or stamped more than a day ahead of sure time."""
+QUOTA: Final = "quota"
+"""Cause: the document is not among the newest of its town in any lane that it lists."""
+
+
+class State(Enum):
+    """What was decided on a record."""
+
+    HELD = "held"
+    """It stands in at least one held set."""
+    PARKED = "parked"
+    """It is kept and waits for a certificate, a membership or an adoption."""
+    DROPPED = "dropped"
+    """It is not kept and never will be: remembered, and not asked for again."""
+    NOT_NOW = "not_now"
+    """It is not kept and not remembered: welcome again when its cause has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided on one record, and why.
+
+    Attributes:
+        cause: A stable code.
+        because: The record that stands instead, for `SUPERSEDED`.
+    """
+
+    id: RecordId
+    state: State
+    cause: str
+    because: RecordId | None = None
+
+
+class View(Protocol):
+    """What `judge` asks of the state that it is to change. Every method may be asked for unknown things."""
+
+    def authority_records(self) -> Sequence[Record]:
+        """Return all known records of `AUTHORITY_KINDS`, held or parked."""
+
+    def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
+        """Return what was decided before on these ids: HELD, PARKED, and DROPPED as far as remembered."""
+
+    def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:
+        """Return the facts of the held records of these documents."""
+
+    def lanes(self, ids: Sequence[RecordId]) -> Mapping[RecordId, frozenset[LaneKey]]:
+        """Return in which held sets these records are."""
+
+    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
+        """Return how many documents of a town a held set has, those `outside_quotas` left out."""
+
+    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+        """Return the first `limit` of them, ascending by (born, doc)."""
+
+    def document_records(self, doc: DocId) -> Sequence[RecordId]:
+        """Return the held records of a document."""
+
+    def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the parked records that these towns wrote."""
+
+    def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the held records that these towns wrote, of every kind and lane."""
+
+    def expired(self, now_s: int, limit: int) -> Sequence[Record]:
+        """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is to be done to the state, all of it in one transaction, in the order of these attributes.
+
+    A remembered `SUPERSEDED` verdict lives as long as what stands instead is held. When that is superseded in
+    turn, the memory passes on to its superseder; when it leaves for any other cause (a right lost, quota,
+    the end of the document), what fell because of it is forgotten and welcome again.
+
+    Attributes:
+        verdicts: One for each input record, in order. DROPPED ones are to be remembered with cause and
+            because, whether listed below or not, but a `SUPERSEDED` one only if its `because` is held.
+        reconsider: Towns whose certificates or memberships changed. Their parked and held records have
+            already been judged again: the results are among the changes here.
+        remove: (id, lanes, cause, because): leaves these held sets. With no lanes: a parked record that is
+            parked no more. What is then neither held nor in `park` is erased; with cause `SUPERSEDED` or
+            `EXPIRED` it is remembered as DROPPED, else not.
+        park: (record, cause): is kept and waits; replaces the cause of what was parked before. A record
+            that lost its right stands here and in `remove`.
+        hold: (record, lanes): enters these held sets, in which it was not before. It may be new, parked
+            until now (and is so no more), or held elsewhere already.
+        authority: The new one, if it changed.
+    """
+
+    verdicts: tuple[Verdict, ...] = ()
+    reconsider: frozenset[TownId] = frozenset()
+    remove: tuple[tuple[RecordId, frozenset[LaneKey], str, RecordId | None], ...] = ()
+    park: tuple[tuple[Record, str], ...] = ()
+    hold: tuple[tuple[Record, frozenset[LaneKey]], ...] = ()
+    authority: Authority | None = None
