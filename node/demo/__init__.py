@@ -1,0 +1,1 @@
+"""The demonstration: towns on one machine, filled with real data, cut apart and healed."""
