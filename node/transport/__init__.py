@@ -1,1 +1,3 @@
-"""Links between nodes: the Noise channel inside WebSocket messages, both ends, and who dials whom when."""
+"""Links between nodes: the Noise channel inside WebSocket messages, both ends, and who dials whom
+when.
+"""
