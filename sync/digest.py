@@ -86,6 +86,13 @@ class LtHash:
         """Give the 16 bytes that stand for this set on the wire."""
         return blake2b(self.to_bytes(), digest_size=DIGEST_BYTES, person=_DIGEST_PERSON).digest()
 
+    @classmethod
+    def of(cls, record_ids: Iterable[bytes]) -> LtHash:
+        """Make the sum of these ids."""
+        total = cls()
+        total.add_many(record_ids)
+        return total
+
     def copy(self) -> LtHash:
         """Give an independent sum of the same ids."""
         twin = LtHash()

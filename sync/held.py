@@ -51,7 +51,7 @@ class HeldSet:
     Whoever adds knows that the id was not held, and whoever removes, that it was: the store does.
     """
 
-    __slots__ = ("_cells", "_counts", "_lthash", "_snapshot", "change", "count")
+    __slots__ = ("_cells", "_counts", "_digest", "_lthash", "_snapshot", "change", "count")
 
     def __init__(self) -> None:
         self.count = 0
@@ -59,6 +59,7 @@ class HeldSet:
         self._lthash = LtHash()
         self._counts = bytearray(BUCKETS)
         self._cells = [0] * CELLS_KEPT
+        self._digest: bytes | None = None
         self._snapshot: Snapshot | None = None
 
     def add(self, record_id: bytes, change: int) -> None:
@@ -82,15 +83,21 @@ class HeldSet:
         self._tally(record_ids, -1)
 
     def digest(self) -> bytes:
-        """Give the 16 bytes that stand for the set."""
-        return self.snapshot().digest
+        """Give the 16 bytes that stand for the set; remembered until the next change."""
+        if self._digest is None:
+            self._digest = self._lthash.digest()
+        return self._digest
 
     def snapshot(self) -> Snapshot:
         """Give the set as it is now; cheap, and shared until the next change."""
         if self._snapshot is None:
-            lthash = self._lthash.copy()
             self._snapshot = Snapshot(
-                self.count, self.change, bytes(self._counts), self._cells, lthash, lthash.digest()
+                count=self.count,
+                change=self.change,
+                counts=bytes(self._counts),
+                cells=self._cells,
+                lthash=self._lthash.copy(),
+                digest=self.digest(),
             )
         return self._snapshot
 
@@ -126,6 +133,7 @@ class HeldSet:
     def _begin(self, change: int) -> None:
         """Note a change, and leave the cells to a snapshot that shares them."""
         self.change = change
+        self._digest = None
         if self._snapshot is not None:
             self._cells = self._cells.copy()
             self._snapshot = None

@@ -10,16 +10,16 @@ the same for every peer, until the other has enough.
 
 The exact numbers, which are part of the protocol:
 
-* short id = the first 8 bytes of the id, as an unsigned big-endian number;
+* short id = the first 8 bytes of the id;
 * expansion of a short id = BLAKE2b with 64 bytes of output and the person "hedgerow/cells", of its 8 bytes.
-  The first 4 bytes, little-endian, are its checksum; the other 60 are its 30 draws, each 16 bits,
-  little-endian;
+  The first 4 bytes are its checksum; the other 60 are its 30 draws, each 16 bits, little-endian;
 * its cells: index 0, and then one more for each draw r in turn:
   ``index += ceil((index + 1.5) * (256 / sqrt(r + 0.5) - 1))``
   in IEEE 754 doubles, to nearest, each operation rounded alone (none of them can be fused);
   an id thus falls into at most 31 cells;
-* mark of an id = 2^96 + short id * 2^32 + checksum; a cell is the sum of the marks in it modulo 2^104, and
-  goes on the wire as 13 bytes, big-endian: a count modulo 256, a sum of short ids, a sum of checksums.
+* mark of an id = the byte 1, the short id, the checksum: 13 bytes, read as a big-endian number. A cell is the
+  sum of the marks in it modulo 2^104, and goes on the wire as 13 bytes, big-endian: a count modulo 256, a sum
+  of short ids, a sum of checksums.
 
 The *keyed* form, for records that were chosen to stall the plain one: short id = BLAKE2b of the whole id with
 8 bytes of output, the salt as key and the person "hedgerow/short"; its expansion has the salt as key too.
@@ -47,18 +47,18 @@ DIFFERENCE_MAX: Final = 12_000
 """Largest estimate for which the kept cells are enough."""
 BUCKETS: Final = 256
 """Ids are counted, and in a retry compared, by their first byte."""
+CHECKSUM_BYTES: Final = 4
+"""Size in bytes of what tells a cell of one id from a cell of several."""
 SALT_BYTES: Final = 32
 """Size of the salt of the keyed form in bytes: 16 from each side."""
 
+_ONE: Final = b"\x01"
+"""The count that a mark carries."""
+_COUNT_SHIFT: Final = 8 * (CELL_BYTES - 1)
 _CELL_MASK: Final = (1 << 8 * CELL_BYTES) - 1
-_COUNT_SHIFT: Final = 96
-_ONE: Final = 1 << _COUNT_SHIFT
-_SHORT_MASK: Final = (1 << 64) - 1
-_CHECKSUM_MASK: Final = (1 << 32) - 1
 _PERHAPS_BARE: Final = (1, 254, 255)
-"""Top bytes of one mark and of its negative, from which the lower bytes may borrow."""
-_DRAWS: Final = 30
-_EXPANSION: Final = Struct(f"<I{_DRAWS}H")
+"""Counts of one mark, and of its negative, from which the lower bytes borrow unless they are zero."""
+_draws = Struct("<30H").unpack_from
 
 
 class Outcome(Enum):
@@ -72,12 +72,14 @@ class Outcome(Enum):
 class Coding:
     """How ids become marks and fall into cells: plain, or keyed by a salt that nobody knew beforehand."""
 
-    __slots__ = ("_key", "_reaches")
+    __slots__ = ("_expansion", "_key", "_reaches")
 
     def __init__(self, salt: bytes = b"") -> None:
         if salt and len(salt) != SALT_BYTES:
             raise ValueError(f"a salt has {SALT_BYTES} bytes, not {len(salt)}")
         self._key = salt
+        # Copied for each short id: half the cost of keying it anew.
+        self._expansion = blake2b(key=salt, person=b"hedgerow/cells")
         self._reaches = _reaches()
 
     def short(self, record_id: bytes) -> bytes:
@@ -88,41 +90,39 @@ class Coding:
             record_id, digest_size=SHORT_ID_BYTES, key=self._key, person=b"hedgerow/short"
         ).digest()
 
-    def mark(self, short: bytes) -> int:
-        """Give the number that a short id adds to each of its cells."""
-        return _ONE | int.from_bytes(short, "big") << 32 | self._expand(short)[0]
+    def expand(self, short: bytes) -> bytes:
+        """Give the 64 bytes that say how a short id is checked and where it falls."""
+        expansion = self._expansion.copy()
+        expansion.update(short)
+        return expansion.digest()
 
-    def place(self, short: bytes, cell_count: int) -> tuple[int, list[int]]:
-        """Give the checksum of a short id, and the cells below `cell_count` into which it falls,
-        ascending."""
-        checksum, *draws = self._expand(short)
+    def indices(self, expansion: bytes, cell_count: int) -> list[int]:
+        """Give the cells below `cell_count` that the short id of this expansion falls into, ascending."""
         reaches = self._reaches
-        indices = [0]
+        found = [0]
         index = 0
-        for draw in draws:
+        for draw in _draws(expansion, CHECKSUM_BYTES):
             index += ceil((index + 1.5) * reaches[draw])
             if index >= cell_count:
                 break
-            indices.append(index)
-        return checksum, indices
+            found.append(index)
+        return found
 
     def pour(self, cells: list[int], shorts: Iterable[bytes], sign: int) -> None:
         """Add (sign 1) or take out (sign -1) short ids in all of these cells."""
+        # Run for every record of every set, so `indices` is repeated here with the sums inside its loop.
         reaches = self._reaches
         cell_count = len(cells)
         for short in shorts:
-            expansion = self._expand(short)
-            mark = sign * (_ONE | int.from_bytes(short, "big") << 32 | expansion[0])
+            expansion = self.expand(short)
+            mark = sign * int.from_bytes(_ONE + short + expansion[:CHECKSUM_BYTES], "big")
             cells[0] += mark
             index = 0
-            for draw in expansion[1:]:
+            for draw in _draws(expansion, CHECKSUM_BYTES):
                 index += ceil((index + 1.5) * reaches[draw])
                 if index >= cell_count:
                     break
                 cells[index] += mark
-
-    def _expand(self, short: bytes) -> tuple[int, ...]:
-        return _EXPANSION.unpack(blake2b(short, key=self._key, person=b"hedgerow/cells").digest())
 
 
 @cache
@@ -245,9 +245,13 @@ class Decoder:
                 sign = -1
                 if cell >> _COUNT_SHIFT != 1:
                     continue
-            short = (cell >> 32 & _SHORT_MASK).to_bytes(SHORT_ID_BYTES, "big")
-            checksum, indices = self._coding.place(short, len(self._rest))
-            if cell & _CHECKSUM_MASK != checksum or index not in indices:
+            mark = cell.to_bytes(CELL_BYTES, "big")
+            short = mark[1:-CHECKSUM_BYTES]
+            expansion = self._coding.expand(short)
+            if not expansion.startswith(mark[-CHECKSUM_BYTES:]):
+                continue
+            indices = self._coding.indices(expansion, len(self._rest))
+            if index not in indices:
                 continue
             if not self._believe(short, sign):
                 return Outcome.LIE
