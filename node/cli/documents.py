@@ -14,6 +14,7 @@ from node.cli.terminal import Terminal, command, table
 
 IMPORT_LINES = 200
 """Lines sent to the node at once: one writer's turn, well under the bound of a control request."""
+REFUSED_LINES_SHOWN = 20
 PAGE_DOCUMENTS = 500
 """Documents asked for at once; `list` goes on until there are no more."""
 
@@ -142,21 +143,22 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
 
     Exported records are taken in as they are, documents as posts of this town.
     """
-    totals: dict[str, Any] = {"held": 0, "known": 0, "posted": 0, "waiting": 0, "refused": []}
+    totals = dict.fromkeys(("held", "posted", "waiting", "dropped", "refused"), 0)
+    refused: list[dict[str, Any]] = []
     before = 0
     for batch in _batches(_lines(file, kind)):
         answer = terminal.ask("import", lines=batch, by=by)
-        for name in ("held", "known", "posted", "waiting"):
+        for name in totals:
             totals[name] += answer[name]
-        totals["refused"] += [[line + before, code, says] for line, code, says in answer["refused"]]
+        refused += [{**line, "line": line["line"] + before} for line in answer["lines"]]
         before += len(batch)
         terminal.progress(f"{before} lines")
     terminal.progress("")
-    for line, code, says in totals["refused"][:20]:
-        click.echo(f"hedgerow: line {line}: {says} ({code})", err=True)
-    terminal.answer(totals, _import_text(totals))
-    if totals["refused"]:
-        raise click.ClickException(f"{len(totals['refused'])} of {before} lines were refused")
+    for line in refused[:REFUSED_LINES_SHOWN]:
+        click.echo(f"hedgerow: line {line['line']}: {line['says']} ({line['code']})", err=True)
+    terminal.answer({**totals, "lines": refused}, _import_text(totals))
+    if refused:
+        raise click.ClickException(f"{totals['refused']} of {before} lines were refused")
 
 
 @command(app, "export")
@@ -333,8 +335,8 @@ def _import_text(totals: Mapping[str, Any]) -> str:
         for name, word in (
             ("posted", "posted"),
             ("held", "records taken in"),
-            ("known", "known already"),
             ("waiting", "waiting"),
+            ("dropped", "replaced, ended or not for this town"),
         )
         if totals[name]
     ]

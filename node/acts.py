@@ -1,0 +1,345 @@
+"""What the operator can have done, by name: the acts behind the commands, as the control socket offers them.
+
+Each is a few lines that read the arguments, call the board, the peers or the federations, and shape the
+answer as `--json` prints it. Long answers are asked for in pages and long imports come in batches, so
+none is unbounded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from node.board import head_ids
+from node.errors import InvalidRequest, NotFound
+from node.exchange import document_json
+from node.store.documents import Document, Near, Query
+from protocol.errors import ProtocolError
+from protocol.ids import RecordId, TownId
+from protocol.kinds import KINDS, kind_of
+
+if TYPE_CHECKING:
+    from node.board import Audience
+    from node.daemon import Daemon
+    from protocol.encoding import Value
+    from protocol.schema import Kind
+
+PAGE_DOCUMENTS_MAX: Final = 1_000
+"""Documents in one answer; commands ask again from the cursor."""
+TOWN_PREFIX_CHARS_MIN: Final = 4
+"""So many characters of a town's id stand for it where they fit one town only."""
+
+Arguments = Mapping[str, Any]
+Act = Callable[["Daemon", Arguments], Awaitable[object]]
+
+ACTS: dict[str, Act] = {}
+"""Filled by `act` below."""
+
+
+def act(function: Act) -> Act:
+    """Declare an act under its function's name."""
+    ACTS[function.__name__.strip("_")] = function
+    return function
+
+
+@act
+async def status(daemon: Daemon, arguments: Arguments) -> object:
+    """How the node is and what it knows of its neighbours."""
+    return await daemon.status()
+
+
+@act
+async def post(daemon: Daemon, arguments: Arguments) -> object:
+    """Post a document of the own town."""
+    kind = _kind(_text(arguments, "kind"))
+    posted = await daemon.board.post(
+        kind.name,
+        _fields(kind, arguments),
+        by=_text_or_none(arguments, "by"),
+        audience=_audience(daemon, _text_or_none(arguments, "audience")),
+        nonce=_hex(arguments, "nonce"),
+        until=_whole(arguments, "until"),
+    )
+    return {"address": posted.address, "id": posted.id.hex()}
+
+
+@act
+async def edit(daemon: Daemon, arguments: Arguments) -> object:
+    """Change fields of an own document."""
+    document = await daemon.board.show(_text(arguments, "address"))
+    heads = head_ids(document)
+    seen = _hex(arguments, "based_on")
+    based_on = RecordId(seen) if seen else heads[0] if len(heads) == 1 else None
+    posted = await daemon.board.edit(
+        document.doc.hex(),
+        _edited(_kind(document.kind), document, arguments),
+        based_on=based_on,
+        replace=True,
+        by=_text_or_none(arguments, "by"),
+    )
+    return {"address": posted.address, "id": posted.id.hex()}
+
+
+@act
+async def withdraw(daemon: Daemon, arguments: Arguments) -> object:
+    """Withdraw an own document for good."""
+    posted = await daemon.board.withdraw(_text(arguments, "address"))
+    return {"address": posted.address, "id": posted.id.hex()}
+
+
+@act
+async def show(daemon: Daemon, arguments: Arguments) -> object:
+    """One document."""
+    return document_json(await daemon.board.show(_text(arguments, "address")))
+
+
+@act
+async def list_(daemon: Daemon, arguments: Arguments) -> object:
+    """One page of the documents that the arguments name."""
+    page = await daemon.board.list(await _query(daemon, arguments))
+    return {"documents": [document_json(document) for document in page.documents], "cursor": page.cursor}
+
+
+@act
+async def import_(daemon: Daemon, arguments: Arguments) -> object:
+    """Take in a batch of lines: records as from a peer, documents as posts of the own town."""
+    lines = arguments.get("lines")
+    if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+        raise InvalidRequest("lines must be a list of lines of JSON")
+    typed = [_typed(line) for line in lines]
+    return (await daemon.board.import_(typed, by=_text_or_none(arguments, "by"))).as_json()
+
+
+@act
+async def found(daemon: Daemon, arguments: Arguments) -> object:
+    """Found a federation."""
+    name = _text(arguments, "name")
+    federation = await daemon.federations.found(name)
+    return {"id": federation.hex(), "name": name}
+
+
+@act
+async def invite(daemon: Daemon, arguments: Arguments) -> object:
+    """Make an invitation for one town."""
+    federation = daemon.federations.find(_text_or_none(arguments, "federation"))
+    code, expires = await daemon.invitations.invite(federation, _text_or_none(arguments, "url"))
+    return {"code": code, "expires": expires}
+
+
+@act
+async def join(daemon: Daemon, arguments: Arguments) -> object:
+    """Take an invitation."""
+    return await daemon.join(_text(arguments, "code").strip())
+
+
+@act
+async def federations(daemon: Daemon, arguments: Arguments) -> object:
+    """The federations of this town."""
+    return daemon.federations.list()
+
+
+@act
+async def members(daemon: Daemon, arguments: Arguments) -> object:
+    """The towns of one federation."""
+    return daemon.federations.members(daemon.federations.find(_text_or_none(arguments, "federation")))
+
+
+@act
+async def peer_add(daemon: Daemon, arguments: Arguments) -> object:
+    """Call a node and say who answers; approve it if that is asked."""
+    return await daemon.add_peer(_text(arguments, "url"), approve=bool(arguments.get("approve")))
+
+
+@act
+async def peer_list(daemon: Daemon, arguments: Arguments) -> object:
+    """The peers and how each stands."""
+    return (await daemon.status())["peers"]
+
+
+@act
+async def peer_remove(daemon: Daemon, arguments: Arguments) -> object:
+    """Approve a peer no longer."""
+    town, name = _find_peer(daemon, _text(arguments, "town"))
+    await daemon.peers.remove(town)
+    return {"town": town.hex(), "name": name}
+
+
+@act
+async def sync(daemon: Daemon, arguments: Arguments) -> object:
+    """Call the peers now, or one of them, and compare."""
+    peer = _text_or_none(arguments, "peer")
+    return await daemon.sync(None if peer is None else _find_peer(daemon, peer)[0])
+
+
+@act
+async def token(daemon: Daemon, arguments: Arguments) -> object:
+    """A bearer token, a sign-in link, or the end of the tokens of a name."""
+    name = _text(arguments, "name")
+    if arguments.get("revoke"):
+        return {"revoked": await daemon.accounts.revoke_token(name)}
+    if arguments.get("page"):
+        return {"url": f"{page_url(daemon)}/sign-in/{await daemon.accounts.make_link()}", "valid_s": 300}
+    return {"token": await daemon.accounts.make_token(name)}
+
+
+@act
+async def resident_add(daemon: Daemon, arguments: Arguments) -> object:
+    """Make an account for the page."""
+    name = _text(arguments, "name")
+    await daemon.accounts.add(name, _text(arguments, "pin"))
+    return {"name": name}
+
+
+def page_url(daemon: Daemon) -> str:
+    """Return where the operator's own browser finds the page: the public URL, else this machine."""
+    if daemon.settings.web.public_url:
+        return daemon.settings.web.public_url.rstrip("/")
+    host, port = daemon.address
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _kind(name: str) -> Kind:
+    kind = kind_of(name)
+    if kind is not None and kind.shown:
+        return kind
+    known = ", ".join(each.name for each in KINDS.values() if each.shown)
+    raise InvalidRequest(f"there is no kind “{name[:40]}”; there are {known}", code="unknown_kind")
+
+
+def _fields(kind: Kind, arguments: Arguments) -> dict[str, Value]:
+    """The fields of a post: JSON, or a form, or both, the form over the JSON."""
+    if not arguments.get("form"):
+        return kind.from_json(arguments.get("fields") or {})
+    if not arguments.get("fields"):
+        return kind.from_text(_form(arguments))
+    return kind.from_text(kind.to_text(kind.from_json(arguments["fields"])) | _form(arguments))
+
+
+def _edited(kind: Kind, document: Document, arguments: Arguments) -> dict[str, Value]:
+    """The whole fields after an edit: those of the version shown, with the given ones in their place.
+
+    An empty text or a JSON null takes a field away.
+    """
+    given = arguments.get("fields") or {}
+    if not isinstance(given, dict):
+        raise InvalidRequest("fields must be a JSON object")
+    fields = kind.from_json(kind.to_json(document.fields) | given)
+    form = _form(arguments)
+    return kind.from_text(kind.to_text(fields) | form) if form else fields
+
+
+def _form(arguments: Arguments) -> dict[str, str]:
+    form = arguments.get("form") or {}
+    if not isinstance(form, dict) or not all(isinstance(value, str) for value in form.values()):
+        raise InvalidRequest("form must be an object of texts")
+    return form
+
+
+def _typed(line: str) -> str:
+    """A line whose document is a form (from CSV) as the line of JSON that it means; others as they are."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    if not isinstance(entry, dict) or not isinstance(entry.get("form"), dict):
+        return line
+    kind = kind_of(str(entry.get("kind")))
+    if kind is None:
+        return line
+    try:
+        fields = kind.to_json(kind.from_text(_form(entry)))
+    except ProtocolError:
+        # The door says what is wrong with it, and at which line, when it reads the same texts as JSON.
+        fields = dict(_form(entry))
+    return json.dumps({"kind": kind.name, "fields": fields})
+
+
+def _audience(daemon: Daemon, name: str | None) -> Audience | None:
+    if name in (None, "town", "federations"):
+        return name  # type: ignore[return-value]  # mypy does not narrow by `in`
+    return (daemon.federations.find(name),)
+
+
+async def _query(daemon: Daemon, arguments: Arguments) -> Query:
+    kind, town = _text_or_none(arguments, "kind"), _text_or_none(arguments, "town")
+    federation, near = _text_or_none(arguments, "federation"), _text_or_none(arguments, "near")
+    return Query(
+        kinds=(_kind(kind).name,) if kind else (),
+        town=await _find_town(daemon, town) if town else None,
+        federation=daemon.federations.find(federation) if federation else None,
+        text=_text_or_none(arguments, "q") or "",
+        near=_near(near) if near else None,
+        limit=min(_whole(arguments, "limit") or PAGE_DOCUMENTS_MAX, PAGE_DOCUMENTS_MAX),
+        cursor=_text_or_none(arguments, "cursor"),
+    )
+
+
+def _near(text: str) -> Near:
+    try:
+        lat, lon, km = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidRequest(f"near: “{text[:40]}” is not LAT,LON,KM, such as 46.03,4.07,20") from None
+    return Near(lat, lon, km)
+
+
+async def _find_town(daemon: Daemon, text: str) -> TownId:
+    names = await daemon.store.read(
+        lambda reader: {town: facts.name for town, facts in reader.towns().items()}
+    )
+    return _find(text, {**names, daemon.town: names.get(daemon.town, "")})[0]
+
+
+def _find_peer(daemon: Daemon, text: str) -> tuple[TownId, str]:
+    return _find(text, {peer.town: peer.name for peer in daemon.peers.all()})
+
+
+def _find(text: str, names: Mapping[TownId, str]) -> tuple[TownId, str]:
+    """The one town that has this name or whose id begins so.
+
+    Raises:
+        NotFound: None, or more than one.
+    """
+    wanted = text.strip().casefold()
+    fits = [
+        (town, name)
+        for town, name in names.items()
+        if name.casefold() == wanted
+        or (len(wanted) >= TOWN_PREFIX_CHARS_MIN and town.hex().startswith(wanted))
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    if fits:
+        raise NotFound(f"“{text[:40]}” could be {len(fits)} towns: give the beginning of the id")
+    known = ", ".join(sorted(name for name in names.values() if name))
+    raise NotFound(f"no town “{text[:40]}” is known here{f'; known are {known}' if known else ''}")
+
+
+def _text(arguments: Arguments, name: str) -> str:
+    text = _text_or_none(arguments, name)
+    if not text:
+        raise InvalidRequest(f"{name} is missing")
+    return text
+
+
+def _text_or_none(arguments: Arguments, name: str) -> str | None:
+    value = arguments.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidRequest(f"{name} must be a text")
+
+
+def _whole(arguments: Arguments, name: str) -> int | None:
+    value = arguments.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise InvalidRequest(f"{name} must be a whole number")
+
+
+def _hex(arguments: Arguments, name: str) -> bytes | None:
+    text = _text_or_none(arguments, name)
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        raise InvalidRequest(f"{name} must be hexadecimal digits") from None
