@@ -1,0 +1,274 @@
+"""Joining a federation, from both ends: using an invitation until it is answered, and answering one.
+
+The invited node keeps the invitation and calls the inviter until it is welcomed or refused, across
+restarts; its own `federation.join` record is the town's consent. The inviting node admits the town by a
+`federation.admit` record. Whatever is interrupted is done again: every step here may happen twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from node.intake import Draft
+from node.invitations import Invitation, InvitationRefused, Invitations, read_code
+from node.keys import CERTIFICATE, PROFILE, device_of
+from protocol.errors import ProtocolError
+from protocol.ids import FederationId, Op, TownId
+from protocol.limits import EVIDENCE_BYTES_MAX
+from protocol.record import Record, check_signature, fields_of, open_record
+from sync.authority import ADMIT, JOIN
+from sync.events import JoinAsk, Joining
+
+if TYPE_CHECKING:
+    from node.clock import NodeClock
+    from node.intake import Intake
+    from node.peers import Peers
+    from node.store import Cell, Store
+    from node.transport.auth import Identity
+    from protocol.encoding import Value
+    from sync.authority import Authority
+
+_ALL: Final = "SELECT secret, federation, inviter, urls, asked_ms, state, says FROM joins"
+_PUT: Final = """
+    INSERT INTO joins (secret, federation, inviter, urls, asked_ms) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (secret) DO UPDATE SET state = 'waiting', says = '', urls = excluded.urls
+"""
+_SETTLE: Final = "UPDATE joins SET state = ?, says = ? WHERE secret = ?"
+
+WAITING: Final = "waiting"
+JOINED: Final = "joined"
+REFUSED: Final = "refused"
+
+RECORDS_MAX: Final = 3
+"""A JOIN brings a certificate, a profile and a consent."""
+
+
+@dataclass(slots=True)
+class Join:
+    """One invitation that this node took.
+
+    Attributes:
+        state: `waiting`, `joined` or `refused`.
+        says: The inviter's last answer in plain words.
+        code: The inviter's last refusal as a stable code; not kept across restarts.
+    """
+
+    invitation: Invitation
+    asked_ms: int
+    state: str = WAITING
+    says: str = ""
+    code: str = ""
+
+
+class Joinings:
+    """Both ends of joining at one node.
+
+    Args:
+        own_records: Our certificate and our profile, if we have one, as raw records.
+        authority: The present resolved authority.
+        changed: Called when who must be called for the sake of an invitation has changed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        intake: Intake,
+        invitations: Invitations,
+        peers: Peers,
+        clock: NodeClock,
+        *,
+        certificate: bytes,
+        authority: Callable[[], Authority],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self._invitations = invitations
+        self._peers = peers
+        self._clock = clock
+        self._certificate = certificate
+        self._authority = authority
+        self.changed = changed
+        self._joins: dict[bytes, Join] = {}
+        self._records: dict[bytes, tuple[bytes, ...]] = {}
+
+    async def load(self) -> None:
+        """Read what is under way from the store, and make its records ready."""
+        for join in map(_join, await self._store.read(lambda reader: reader.rows(_ALL))):
+            self._joins[join.invitation.secret] = join
+            if join.state == WAITING:
+                await self._prepare(join.invitation)
+
+    def waiting(self) -> list[Join]:
+        """Return the invitations whose inviters have not answered yet."""
+        return [join for join in self._joins.values() if join.state == WAITING]
+
+    async def take(self, code: str) -> Join:
+        """Begin to use an invitation: consent, keep it, and have the inviter called.
+
+        Raises:
+            InvitationRefused: The code is mistyped, our own, or out of date.
+            StorageUnavailable: It was not kept.
+        """
+        invitation = read_code(code)
+        reading = self._clock.read()
+        if invitation.inviter == self._authority().own_town:
+            says = "this town wrote that invitation itself: type it at the other town's node"
+            raise InvitationRefused(says, code="invitation_own", status=400)
+        if reading.sure and reading.now_ms // 1_000 >= invitation.last_day:
+            raise InvitationRefused(
+                "that invitation is out of date: ask for a new one", code="invitation_expired"
+            )
+        urls = json.dumps(invitation.urls)
+        cells = (bytes(invitation.federation), bytes(invitation.inviter), urls, reading.now_ms)
+        await self._prepare(invitation)
+        await self._store.write(lambda tx: tx.run(_PUT, invitation.secret, *cells))
+        join = self._joins[invitation.secret] = Join(invitation, reading.now_ms)
+        self.changed()
+        return join
+
+    def ask_of(self, town: TownId) -> JoinAsk | None:
+        """Return what to say first on a link to a town that invited us; None if none waits for it."""
+        for join in self.waiting():
+            invitation = join.invitation
+            if invitation.inviter == town:
+                return JoinAsk(invitation.federation, invitation.secret, self._records[invitation.secret])
+        return None
+
+    async def welcomed(
+        self, ask: JoinAsk, town: TownId, urls: Sequence[str], records: Sequence[bytes]
+    ) -> None:
+        """Take in what makes us a member, and approve the inviter.
+
+        Raises:
+            StorageUnavailable: The welcome is asked for again on the next link.
+        """
+        join = self._joins[ask.secret]
+        await self._intake.accept(records)
+        await self._peers.approve(town, urls=[*join.invitation.urls, *urls])
+        await self._settle(join, JOINED, "welcome")
+
+    async def refused(self, ask: JoinAsk, code: str, says: str) -> None:
+        """Note that the inviter will not have us with this invitation."""
+        self._joins[ask.secret].code = code
+        await self._settle(self._joins[ask.secret], REFUSED, says)
+
+    async def answer(self, joining: Joining, identity: Identity, handshake_hash: bytes) -> tuple[bytes, ...]:
+        """Answer a stranger who shows an invitation; return the records that welcome it.
+
+        Raises:
+            InvitationRefused: With its code; nothing was changed.
+            StorageUnavailable: It may ask again.
+        """
+        opened = _opened(joining.records)
+        consent = _check_consent(opened, identity)
+        federation = await self._invitations.use(
+            joining.federation_name,
+            joining.proof,
+            handshake_hash,
+            town=identity.town,
+            sure=self._clock.sure,
+        )
+        if consent.header.federations != (federation,):
+            raise InvitationRefused("that consent is for another federation", code="invitation_malformed")
+        authority = self._authority()
+        adopted = authority.federations.get(federation)
+        if adopted is None or authority.own_town not in adopted.stewards:
+            raise InvitationRefused("this town may admit nobody there any more", code="not_steward")
+        name = _profile_name(opened)
+        if identity.town not in adopted.members:
+            fields: dict[str, Value] = {"town": bytes(identity.town)}
+            if name:
+                fields["name"] = name
+            await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,))])
+        await self._intake.accept(joining.records)
+        await self._peers.approve(identity.town, name=name, urls=identity.urls)
+        return await self._evidence(federation, identity.town)
+
+    async def _evidence(self, federation: FederationId, town: TownId) -> tuple[bytes, ...]:
+        found = await self._store.read(lambda reader: reader.evidence(federation, town))
+        return within(found, EVIDENCE_BYTES_MAX)[0]
+
+    async def _prepare(self, invitation: Invitation) -> None:
+        """Make our side of a JOIN: certificate, profile, and the consent, which is written once."""
+        own = self._authority().own_town
+        # One document for each invitation: taking it again after a restart writes nothing new.
+        nonce = invitation.secret[:8]
+        draft = Draft(JOIN, Op.PUT, {}, federations=(invitation.federation,), nonce=nonce)
+        consent = (await self._intake.post([draft]))[0]
+        held = await self._store.read(lambda reader: reader.evidence(invitation.federation, own))
+        profiles = [raw for raw in held if _kind(raw) == PROFILE][:1]
+        self._records[invitation.secret] = (self._certificate, *profiles, consent.raw)
+
+    async def _settle(self, join: Join, state: str, says: str) -> None:
+        join.state, join.says = state, says
+        await self._store.write(lambda tx: tx.run(_SETTLE, state, says, join.invitation.secret))
+        self.changed()
+
+
+def within(raws: Sequence[bytes], bytes_max: int) -> tuple[tuple[bytes, ...], bool]:
+    """Return as many of these records, from the first on, as fit, and whether any were left out; at
+    least one.
+    """
+    size = 0
+    for index, raw in enumerate(raws):
+        size += len(raw)
+        if size > bytes_max and index:
+            return tuple(raws[:index]), True
+    return tuple(raws), False
+
+
+def _opened(raws: Sequence[bytes]) -> list[Record]:
+    if len(raws) > RECORDS_MAX:
+        raise InvitationRefused("a JOIN brings at most three records", code="invitation_malformed")
+    try:
+        opened = [open_record(raw) for raw in raws]
+        for record in opened:
+            check_signature(record)
+    except ProtocolError as error:
+        raise InvitationRefused(f"a record of that JOIN does not hold: {error}", code=error.code) from None
+    return opened
+
+
+def _check_consent(opened: Sequence[Record], identity: Identity) -> Record:
+    """Return the consent; all records must be the caller's own, and one must certify the very device
+    that calls.
+    """
+    by_kind = {record.header.kind: record for record in opened}
+    consent, certificate = by_kind.get(JOIN), by_kind.get(CERTIFICATE)
+    if consent is None or certificate is None or not by_kind.keys() <= {JOIN, CERTIFICATE, PROFILE}:
+        says = "a JOIN brings a certificate, a consent, and perhaps a profile"
+        raise InvitationRefused(says, code="invitation_malformed")
+    if any(record.header.town != identity.town for record in opened):
+        raise InvitationRefused("a record of that JOIN is another town's", code="invitation_malformed")
+    if (
+        device_of(certificate.raw) != (identity.town, identity.device)
+        or consent.header.device != identity.device
+    ):
+        raise InvitationRefused("that JOIN is not of the device that calls", code="invitation_malformed")
+    return consent
+
+
+def _profile_name(opened: Sequence[Record]) -> str:
+    for record in opened:
+        if record.header.kind in (PROFILE, CERTIFICATE):
+            name = (fields_of(record) or {}).get("name")
+            if isinstance(name, str) and record.header.kind == PROFILE:
+                return name
+    return ""
+
+
+def _kind(raw: bytes) -> str:
+    return open_record(raw).header.kind
+
+
+def _join(row: tuple[Cell, ...]) -> Join:
+    secret, federation, inviter, urls, asked_ms, state, says = row
+    assert isinstance(secret, bytes) and isinstance(federation, bytes) and isinstance(inviter, bytes)
+    assert isinstance(asked_ms, int)
+    known = tuple(str(url) for url in json.loads(str(urls)))
+    invitation = Invitation(FederationId(federation), TownId(inviter), known, secret, 0)
+    return Join(invitation, asked_ms, str(state), str(says))
