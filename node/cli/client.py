@@ -5,6 +5,7 @@ our `code`. A stream of lines is answered as JSON Lines. The socket is readable 
 can open it, is the operator.
 """
 
+import contextlib
 import http.client
 import json
 import socket
@@ -17,6 +18,7 @@ from node import control_socket
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
 """The slowest acts are an import's batch on a small board and a join through a slow link."""
+READ_BYTES = 65_536
 
 
 class NodeNotRunning(Exception):
@@ -40,10 +42,15 @@ class _Connection(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
+        """Open the Unix socket; a call that fails leaves nothing open."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(CONNECT_TIMEOUT_S)
-        self.sock.connect(str(self.path))
-        self.sock.settimeout(ANSWER_TIMEOUT_S)
+        try:
+            self.sock.settimeout(CONNECT_TIMEOUT_S)
+            self.sock.connect(str(self.path))
+            self.sock.settimeout(ANSWER_TIMEOUT_S)
+        except OSError:
+            self.sock.close()
+            raise
 
 
 def ask(data: Path, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -53,11 +60,8 @@ def ask(data: Path, name: str, arguments: Mapping[str, Any]) -> Any:
         NodeNotRunning: nobody answers.
         Refused: the node said no.
     """
-    response = _request(data, name, arguments)
-    try:
+    with _answering(data, name, arguments) as response:
         return json.loads(response.read() or b"null")
-    except (OSError, ValueError, http.client.HTTPException):
-        raise NodeNotRunning("the node went away while it answered") from None
 
 
 def lines(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[str]:
@@ -67,33 +71,34 @@ def lines(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[str]:
         NodeNotRunning: nobody answers, or the node went away before the end.
         Refused: the node said no.
     """
-    response = _request(data, name, arguments)
-    try:
-        while line := response.readline():
-            yield line.decode()
-    except (OSError, http.client.HTTPException):
-        raise NodeNotRunning("the node went away while it answered") from None
+    with _answering(data, name, arguments) as response:
+        rest = b""
+        # Not readline(): it takes an answer that breaks off for one that has ended.
+        while block := response.read1(READ_BYTES):
+            *whole, rest = (rest + block).split(b"\n")
+            yield from (f"{line.decode()}\n" for line in whole)
 
 
-def _request(data: Path, name: str, arguments: Mapping[str, Any]) -> http.client.HTTPResponse:
-    connection = _Connection(control_socket.find(data))
-    try:
-        connection.request(
-            "POST", f"/control/{name}", json.dumps(arguments), {"Content-Type": "application/json"}
-        )
-        response = connection.getresponse()
-    except PermissionError:
-        raise Refused(
-            {
-                "code": "not_allowed",
-                "detail": f"the node at {data} belongs to another user; run this as that user.",
-            }
-        ) from None
-    except (OSError, http.client.HTTPException):
-        raise NodeNotRunning(f"no node is running on {data}") from None
-    if response.status >= 400:
-        raise Refused(_problem(response))
-    return response
+@contextlib.contextmanager
+def _answering(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[http.client.HTTPResponse]:
+    """The answer to one act, open for reading; a node that goes away in between is not running any more."""
+    with contextlib.closing(_Connection(control_socket.find(data))) as connection:
+        headers = {"Content-Type": "application/json", "Connection": "close"}
+        try:
+            connection.request("POST", f"/control/{name}", json.dumps(arguments), headers)
+            response = connection.getresponse()
+        except PermissionError:
+            says = f"the node at {data} belongs to another user; run this as that user."
+            raise Refused({"code": "not_allowed", "detail": says}) from None
+        except (OSError, http.client.HTTPException):
+            raise NodeNotRunning(f"no node is running on {data}") from None
+        with response:
+            if response.status >= 400:
+                raise Refused(_problem(response))
+            try:
+                yield response
+            except (OSError, ValueError, http.client.HTTPException):
+                raise NodeNotRunning("the node went away while it answered") from None
 
 
 def _problem(response: http.client.HTTPResponse) -> Mapping[str, Any]:

@@ -1,0 +1,242 @@
+"""The command line without a node: usage, mistyped words, and the form of every failure."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import control_socket
+from node.cli.app import app, run
+from node.cli.terminal import said, table
+
+BREAKS_OFF = b"and here the node went away"
+Answers = dict[str, tuple[int, Any]]
+Node = Callable[[Answers], "tuple[Path, list[tuple[str, Any]]]"]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A stand-in at the other end of the control socket: answers as told, and keeps what it was asked."""
+    servers: list[socketserver.UnixStreamServer] = []
+
+    def start(answers: Answers) -> tuple[Path, list[tuple[str, Any]]]:
+        asked: list[tuple[str, Any]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                name = self.path.rsplit("/", 1)[-1]
+                asked.append((name, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                status, answer = answers[name]
+                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                if content.endswith(BREAKS_OFF):
+                    self.send_header("Transfer-Encoding", "chunked")
+                    content = b"%x\r\n%b" % (len(content), content)
+                else:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def address_string(self) -> str:
+                return "unix"
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing."""
+
+        server = socketserver.UnixStreamServer(str(tmp_path / "control.sock"), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        return tmp_path, asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+POSTED = {"address": "K7PQ42XW9TB", "id": "ab" * 32}
+
+
+def test_a_post_prints_the_address_alone(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    data, asked = node({"post": (200, POSTED)})
+    arguments = ["post", "offer", "-f", "title=Ten loaves", "-f", "text=a=b", "--data", str(data)]
+    assert run(arguments) == 0
+    assert capsys.readouterr().out == "K7PQ-42XW-9TB\n"
+    assert asked == [("post", {"kind": "offer", "form": {"title": "Ten loaves", "text": "a=b"}})]
+
+
+def test_json_alone_asks_for_an_answer_in_json(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    data, _ = node({"post": (200, POSTED)})
+    assert run(["post", "offer", "-f", "title=Ten loaves", "--json", "--data", str(data)]) == 0
+    assert json.loads(capsys.readouterr().out) == POSTED
+
+
+def test_json_with_a_file_gives_the_fields(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, asked = node({"post": (200, POSTED)})
+    file = tmp_path / "offer.json"
+    file.write_text('{"kind": "offer", "fields": {"title": "Ten loaves"}}')
+    assert run(["post", "--data", str(data), "--json", str(file)]) == 0
+    assert capsys.readouterr().out == "K7PQ-42XW-9TB\n"
+    assert asked == [("post", {"kind": "offer", "fields": {"title": "Ten loaves"}})]
+
+
+def test_a_refusal_is_one_line_and_status_1(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    data, _ = node(
+        {"show": (404, {"code": "not_found", "title": "nothing\nthere", "detail": "nothing\nthere"})}
+    )
+    assert run(["show", "K7PQ42XW9TB", "--data", str(data)]) == 1
+    assert capsys.readouterr() == ("", "hedgerow: nothing there\n")
+
+
+def test_a_refusal_in_json_is_the_problem_document(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {"code": "not_found", "title": "nothing", "detail": "nothing", "status": 404}
+    data, _ = node({"show": (404, problem)})
+    assert run(["show", "K7PQ42XW9TB", "--json", "--data", str(data)]) == 1
+    assert json.loads(capsys.readouterr().out) == problem
+
+
+def test_an_answer_that_is_no_problem_document_is_still_one_line(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = node({"show": (500, b"<html>")})
+    assert run(["show", "K7PQ42XW9TB", "--data", str(data)]) == 1
+    assert capsys.readouterr().err == "hedgerow: the node answered 500\n"
+
+
+def test_a_list_is_asked_for_in_pages_until_it_ends(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {
+        "address": "K7PQ42XW9TB",
+        "kind": "offer",
+        "town": "ab" * 32,
+        "town_name": "Roanne",
+        "fields": {"title": "Bread"},
+    }
+    data, asked = node({"list": (200, {"documents": [document], "cursor": None})})
+    assert run(["search", "ten", "loaves", "--data", str(data)]) == 0
+    assert capsys.readouterr().out == "K7PQ-42XW-9TB  offer  Roanne  Bread\n"
+    assert asked == [("list", {"q": "ten loaves", "limit": 500})]
+
+
+def test_an_import_sends_csv_rows_as_forms_and_names_the_lines_that_are_refused(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = {"line": 2, "code": "invalid_field", "says": "title: is missing"}
+    counts = {"held": 0, "posted": 1, "waiting": 0, "dropped": 0, "refused": 1, "lines": [refused]}
+    data, asked = node({"import": (200, counts)})
+    file = tmp_path / "offers.csv"
+    file.write_text("title,where.name\nBread,Quay\n,Mill\n")
+    assert run(["import", str(file), "--kind", "offer", "--data", str(data)]) == 1
+    out, err = capsys.readouterr()
+    assert out == "1 posted\n"
+    assert err.splitlines() == [
+        "hedgerow: line 2: title: is missing (invalid_field)",
+        "hedgerow: 1 of 2 lines were refused",
+    ]
+    assert [json.loads(line)["form"] for line in asked[0][1]["lines"]] == [
+        {"title": "Bread", "where.name": "Quay"},
+        {"where.name": "Mill"},
+    ]
+
+
+def test_an_export_that_is_refused_leaves_no_file(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = node({"export": (503, {"code": "storage_unavailable", "detail": "the disk is full"})})
+    assert run(["export", str(tmp_path / "all.jsonl"), "--data", str(data)]) == 1
+    assert not list(tmp_path.glob("all.jsonl*"))
+
+
+def test_a_node_that_goes_away_during_an_export_leaves_no_file_either(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = node({"export": (200, b'{"id":"a"}\n' + BREAKS_OFF)})
+    assert run(["export", str(tmp_path / "all.jsonl"), "--data", str(data)]) == 3
+    assert "went away" in capsys.readouterr().err
+    assert not list(tmp_path.glob("all.jsonl*"))
+
+
+def test_an_export_writes_every_line(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, _ = node({"export": (200, b'{"id":"a"}\n{"id":"b"}\n')})
+    assert run(["export", str(tmp_path / "all.jsonl"), "--data", str(data)]) == 0
+    assert (tmp_path / "all.jsonl").read_text() == '{"id":"a"}\n{"id":"b"}\n'
+
+
+def test_without_a_node_the_status_is_3_and_the_line_says_how_to_start_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["status", "--data", str(tmp_path)]) == 3
+    assert capsys.readouterr().err == (
+        f"hedgerow: no node is running on {tmp_path}. Start it with: hedgerow run\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pots"], "there is no command 'pots'; did you mean post"),
+        (["federation", "fond"], "there is no command 'fond'; did you mean found"),
+        (["post", "offer", "--feld", "a=b"], "No such option '--feld'"),
+        (["post", "offer", "-f", "title"], "--field title: write NAME=VALUE."),
+        (["post", "offer", "-f", "a=b", "--until", "soon"], "--until soon: write YYYY-MM-DD."),
+        (["edit", "K7PQ42XW9TB"], "nothing to change"),
+        (["show"], "Missing argument 'ADDRESS'"),
+        (["init", "--lat", "99"], "99.0 is not in the range"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    tmp_path: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--data", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert "--help" in err
+
+
+def test_a_fault_of_our_own_is_one_line_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise ZeroDivisionError("a\nb")
+
+    monkeypatch.setattr("node.cli.client.ask", broken)
+    assert run(["status", "--data", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_command_takes_data_and_json() -> None:
+    for name, found in app.commands.items():
+        for each in getattr(found, "commands", {name: found}).values():
+            options = {option for parameter in each.params for option in parameter.opts}
+            assert {"--data", "--json"} <= options, each.name
+
+
+def test_the_socket_of_a_long_path_lies_in_the_runtime_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    assert control_socket.preferred(long) is None
+    outside = control_socket.fallback(long)
+    assert len(str(outside)) <= control_socket.SOCKET_PATH_BYTES_MAX
+    (long / "control").write_text(f"{outside}\n")
+    assert control_socket.find(long) == outside
+
+
+def test_ages_and_tables_are_plain_words() -> None:
+    assert [said(ms, 90_000_000) for ms in (0, 89_996_000, 89_000_000, 80_000_000, 1)] == [
+        "never",
+        "4 s ago",
+        "16 min ago",
+        "2 h ago",
+        "1 d ago",
+    ]
+    assert table([{"a": "x", "b": 1}, {"a": "xyz"}], ("a", "b")) == "x    1\nxyz"
