@@ -20,15 +20,10 @@ How one batch is judged:
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
 
-from protocol.clock import stamp_at
-from protocol.ids import DocId, LaneKey, RecordId, TownId
-from protocol.limits import AHEAD_S_MAX
-from protocol.record import CHARTER, Record
+from protocol.ids import TownId
+from protocol.record import Record
 from sync.authority import (
     AUTHORITY_KINDS,
     CHARTER_STANDS,
@@ -37,12 +32,8 @@ from sync.authority import (
     UNCERTIFIED,
     UNKNOWN_FEDERATION,
     Authority,
-    Placement,
-    moved,
-    outside_quotas,
-    resolve,
 )
-from sync.merge import Fact, Pruned, prune
+from sync.sitting import Sitting
 from sync.verdict import (
     EXPIRED,
     FUTURE,
@@ -78,12 +69,6 @@ __all__ = [
     "review",
 ]
 
-_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS})
-"""Causes that no later record can lift."""
-_NOWHERE: Final[frozenset[LaneKey]] = frozenset()
-_UNCAPPED: Final = 2**63
-"""Charters stand beside each other without a cap: each is the root of a federation of its own."""
-
 
 def judge(batch: Sequence[Record], view: View, authority: Authority, now_ms: int, sure: bool) -> Changes:
     """Decide on a batch of records whose signatures have been checked.
@@ -97,7 +82,7 @@ def judge(batch: Sequence[Record], view: View, authority: Authority, now_ms: int
     """
     inputs = {record.id: record for record in batch}
     known = view.known(list(inputs))
-    sitting = _Sitting(view, authority, now_ms, sure)
+    sitting = Sitting(view, authority, now_ms, sure)
     sitting.empower([record for record in inputs.values() if _may_empower(record, known.get(record.id))])
     for record in inputs.values():
         sitting.hear(record, known.get(record.id))
@@ -111,7 +96,7 @@ def expire(view: View, authority: Authority, now_ms: int, sure: bool, limit: int
     The caller goes on until nothing is left to remove. Rights that end with a record end in the same breath.
     """
     ended = view.expired(now_ms // 1_000, limit) if sure else ()
-    sitting = _Sitting(view, authority, now_ms, sure)
+    sitting = Sitting(view, authority, now_ms, sure)
     sitting.call(ended)
     if any(record.header.kind in AUTHORITY_KINDS for record in ended):
         sitting.resolve()
@@ -122,7 +107,7 @@ def expire(view: View, authority: Authority, now_ms: int, sure: bool, limit: int
 def review(towns: Iterable[TownId], view: View, authority: Authority, now_ms: int, sure: bool) -> Changes:
     """Judge again all parked and held records of these towns."""
     named = frozenset(towns)
-    sitting = _Sitting(view, authority, now_ms, sure)
+    sitting = Sitting(view, authority, now_ms, sure)
     sitting.call([*view.parked(named), *view.held_records(named)])
     sitting.decide()
     return sitting.changes(())
@@ -136,287 +121,3 @@ def _may_empower(record: Record, known: Verdict | None) -> bool:
     if record.header.kind not in AUTHORITY_KINDS:
         return False
     return known is None or (known.state is State.DROPPED and known.cause == SUPERSEDED)
-
-
-@dataclass(slots=True)
-class _Document:
-    """One document before the bench.
-
-    Attributes:
-        counted: Whether quotas count it.
-        heard: Records judged afresh that authority lets stand, and the held sets where they belong.
-        left: Held records that may not stand any more, and why.
-        before: In which held sets each held record is so far.
-        rest: Held records that nobody questions.
-        barred: Held sets in which the quota leaves no room for the document.
-    """
-
-    town: TownId
-    born: int
-    kind: str
-    counted: bool
-    heard: dict[RecordId, tuple[Record, frozenset[LaneKey]]] = field(default_factory=dict)
-    left: dict[RecordId, str] = field(default_factory=dict)
-    before: dict[RecordId, frozenset[LaneKey]] = field(default_factory=dict)
-    rest: list[Fact] = field(default_factory=list)
-    barred: set[LaneKey] = field(default_factory=set)
-
-    def wanted(self) -> frozenset[LaneKey]:
-        """Return the held sets in which authority lets the document be."""
-        return _NOWHERE.union(*(lanes for _, lanes in self.heard.values()), self.kept())
-
-    def kept(self) -> frozenset[LaneKey]:
-        """Return the held sets in which it is so far and may stay."""
-        stays = [self.before[fact.id] for fact in self.rest]
-        stays += [lanes & self.before.get(id, _NOWHERE) for id, (_, lanes) in self.heard.items()]
-        return _NOWHERE.union(*stays)
-
-    def was(self) -> frozenset[LaneKey]:
-        """Return the held sets in which it is so far."""
-        return _NOWHERE.union(*self.before.values())
-
-    def merged(self) -> Pruned:
-        """Return what stands of the records that may."""
-        facts = [Fact(id, each.header.stamp, each.header.op) for id, (each, _) in self.heard.items()]
-        if self.kind == CHARTER:
-            return prune(self.rest + facts, entries_max=_UNCAPPED)
-        return prune(self.rest + facts)
-
-
-class _Sitting:
-    """One judgement: what is heard, and what is decided of it."""
-
-    def __init__(self, view: View, authority: Authority, now_ms: int, sure: bool) -> None:
-        self.verdicts = dict[RecordId, Verdict]()
-        self._view = view
-        self._former = authority
-        self._authority = authority
-        self._moved = frozenset[TownId]()
-        self._sure = sure
-        self._now_s = now_ms // 1_000
-        self._ahead_s = self._now_s + AHEAD_S_MAX
-        self._ahead_stamp = stamp_at(now_ms + AHEAD_S_MAX * 1_000)
-        self._known = dict[RecordId, Verdict]()
-        self._documents = dict[DocId, _Document]()
-        self._places = dict[tuple[object, ...], Placement]()
-        self._remove = list[tuple[RecordId, frozenset[LaneKey], str, RecordId | None]]()
-        self._park = list[tuple[Record, str]]()
-        self._hold = list[tuple[Record, frozenset[LaneKey]]]()
-
-    def changes(self, verdicts: tuple[Verdict, ...]) -> Changes:
-        """Return all that was decided."""
-        return Changes(
-            verdicts=verdicts,
-            reconsider=self._moved,
-            remove=tuple(self._remove),
-            park=tuple(self._park),
-            hold=tuple(self._hold),
-            authority=None if self._authority is self._former else self._authority,
-        )
-
-    # Authority.
-
-    def empower(self, news: Sequence[Record]) -> None:
-        """Resolve authority with these new records, if there are any whose time is right."""
-        timely = [record for record in news if not self._untimely(record)]
-        if timely:
-            self.resolve(timely)
-
-    def resolve(self, news: Sequence[Record] = ()) -> None:
-        """Resolve authority anew, and call everything that the towns concerned have here."""
-        standing = [record for record in self._view.authority_records() if not self._ended(record)]
-        authority = resolve(self._former.own_town, [*standing, *news])
-        if authority == self._former:
-            return
-        self._authority = authority
-        change = moved(self._former, authority)
-        self._moved = change.towns
-        self.call([*self._view.parked(change.towns), *self._view.held_records(change.held)])
-
-    def call(self, records: Sequence[Record]) -> None:
-        """Hear known records afresh, as if nothing had been decided on them."""
-        fresh = {record.id: record for record in records if record.id not in self._known}
-        known = self._view.known(list(fresh))
-        self._known.update(known)
-        for id, record in fresh.items():
-            self._hear_afresh(record, known[id])
-
-    # Hearing.
-
-    def hear(self, record: Record, known: Verdict | None) -> None:
-        """Hear a record of the batch; what was decided on it before holds, unless rights have moved."""
-        if record.id in self._known:
-            return
-        if known is None or (known.cause == SUPERSEDED and record.header.town in self._moved):
-            self._hear_afresh(record, None)
-        elif known.state is State.HELD:
-            self.verdicts[record.id] = Verdict(record.id, State.HELD, KNOWN)
-        else:
-            self.verdicts[record.id] = known
-
-    def _hear_afresh(self, record: Record, known: Verdict | None) -> None:
-        """Place a record by time and authority; what may stand goes before quota and merge."""
-        placement = self._place(record)
-        cause = self._untimely(record) or placement.cause
-        if cause == FUTURE and known is not None:
-            # It was taken in when time was not sure; it stays as it is.
-            cause = placement.cause
-        if not cause:
-            self._document(record).heard[record.id] = (record, placement.lanes)
-            return
-        state = self._state_without_place(record, cause, known)
-        self.verdicts[record.id] = Verdict(record.id, state, cause)
-        if state is State.PARKED and (known is None or known.state is State.HELD or known.cause != cause):
-            self._park.append((record, cause))
-        if known is not None and known.state is State.HELD:
-            self._document(record).left[record.id] = cause
-        elif known is not None and state is not State.PARKED:
-            self._remove.append((record.id, _NOWHERE, cause, None))
-
-    def _state_without_place(self, record: Record, cause: str, known: Verdict | None) -> State:
-        if cause == EXPIRED or cause in _FINAL:
-            return State.DROPPED
-        if cause == FUTURE:
-            return State.NOT_NOW
-        if cause == UNKNOWN_FEDERATION and known is None and record.header.kind not in AUTHORITY_KINDS:
-            # Nothing tells that this federation will ever be ours; its records come again if it is.
-            return State.NOT_NOW
-        return State.PARKED
-
-    def _untimely(self, record: Record) -> str:
-        """Return why this is not the time for a record; "" if it is, or if time is not sure."""
-        if not self._sure:
-            return ""
-        header = record.header
-        if self._ended(record):
-            return EXPIRED
-        return FUTURE if header.born > self._ahead_s or header.stamp > self._ahead_stamp else ""
-
-    def _ended(self, record: Record) -> bool:
-        return self._sure and record.header.expires <= self._now_s
-
-    def _place(self, record: Record) -> Placement:
-        """Return where authority places a record, asking only once for all that are alike."""
-        header = record.header
-        if header.kind == CHARTER:
-            return self._authority.place(header, record.id)
-        alike = (header.town, header.device, header.kind, header.lane, header.federations)
-        placement = self._places.get(alike)
-        if placement is None:
-            placement = self._places[alike] = self._authority.place(header, record.id)
-        return placement
-
-    def _document(self, record: Record) -> _Document:
-        document = self._documents.get(record.doc)
-        if document is None:
-            header = record.header
-            counted = not outside_quotas(header.kind)
-            document = _Document(header.town, header.born, header.kind, counted)
-            self._documents[record.doc] = document
-        return document
-
-    # Deciding.
-
-    def decide(self) -> None:
-        """Apply quota and merge to every document of which something was heard."""
-        self._load(list(self._documents))
-        self._load(self._make_room())
-        for document in self._documents.values():
-            self._rule(document)
-
-    def _load(self, docs: Sequence[DocId]) -> None:
-        """Fetch what is held of these documents."""
-        if not docs:
-            return
-        found = self._view.facts(docs)
-        ids = [fact.id for facts in found.values() for fact in facts]
-        lanes = self._view.lanes(ids) if ids else {}
-        for doc, facts in found.items():
-            document = self._documents[doc]
-            for fact in facts:
-                document.before[fact.id] = lanes[fact.id]
-                if fact.id not in document.heard and fact.id not in document.left:
-                    document.rest.append(fact)
-
-    def _make_room(self) -> list[DocId]:
-        """Bar the oldest documents from held sets that are full; return those of them not loaded yet."""
-        newcomers = defaultdict[tuple[LaneKey, TownId], list[tuple[int, DocId]]](list)
-        leaving = defaultdict[tuple[LaneKey, TownId], set[DocId]](set)
-        for doc, document in self._documents.items():
-            if not document.counted:
-                continue
-            kept = document.kept() if document.before else _NOWHERE
-            for key in document.wanted() - kept:
-                newcomers[key, document.town].append((document.born, doc))
-            for key in document.was() - kept:
-                leaving[key, document.town].add(doc)
-        unknown = list[DocId]()
-        for (key, town), entering in newcomers.items():
-            for born, doc in self._outranked(key, town, entering, leaving[key, town]):
-                if doc not in self._documents:
-                    self._documents[doc] = _Document(town, born, "", True)
-                    unknown.append(doc)
-                self._documents[doc].barred.add(key)
-        return unknown
-
-    def _outranked(
-        self, key: LaneKey, town: TownId, entering: list[tuple[int, DocId]], leaving: set[DocId]
-    ) -> list[tuple[int, DocId]]:
-        """Return which documents of a town are too old for a held set when these enter and those leave."""
-        room = self._authority.quota(key)
-        if room is None:
-            return []
-        excess = self._view.document_count(key, town) - len(leaving) + len(entering) - room
-        if excess <= 0:
-            return []
-        oldest = self._view.oldest_documents(key, town, excess + len(leaving))
-        return sorted([each for each in oldest if each[1] not in leaving] + entering)[:excess]
-
-    def _rule(self, document: _Document) -> None:
-        """Decide on each record of one document."""
-        for id, cause in document.left.items():
-            self._remove.append((id, document.before[id], cause, None))
-        if document.barred and not document.wanted() - document.barred:
-            self._turn_away(document)
-            return
-        because: dict[RecordId, RecordId] = {}
-        if len(document.heard) + len(document.rest) > 1:
-            because = dict(document.merged().superseded)
-        for id, (record, lanes) in document.heard.items():
-            if id in because:
-                self._drop(id, document, because[id])
-            else:
-                self._let_stand(record, lanes, document)
-        for fact in document.rest:
-            if fact.id in because:
-                self._drop(fact.id, document, because[fact.id])
-            elif document.barred:
-                self._take_out(fact.id, document.before[fact.id] & document.barred, QUOTA)
-
-    def _let_stand(self, record: Record, lanes: frozenset[LaneKey], document: _Document) -> None:
-        """Hold a record where it belongs and has room, and nowhere else."""
-        before = document.before.get(record.id, _NOWHERE)
-        final = lanes - document.barred if document.barred else lanes
-        if final - before:
-            self._hold.append((record, final - before))
-        if before:
-            self._take_out(record.id, before - lanes, NOT_MEMBER)
-            self._take_out(record.id, before & lanes & document.barred, QUOTA)
-        self.verdicts[record.id] = Verdict(record.id, State.HELD, KNOWN if before else HELD_NOW)
-
-    def _take_out(self, id: RecordId, lanes: frozenset[LaneKey], cause: str) -> None:
-        if lanes:
-            self._remove.append((id, lanes, cause, None))
-
-    def _drop(self, id: RecordId, document: _Document, because: RecordId) -> None:
-        """Drop a record because another of its document stands instead."""
-        if id in document.before or id in self._known:
-            self._remove.append((id, document.before.get(id, _NOWHERE), SUPERSEDED, because))
-        self.verdicts[id] = Verdict(id, State.DROPPED, SUPERSEDED, because)
-
-    def _turn_away(self, document: _Document) -> None:
-        """Let go of a whole document for which no held set has room."""
-        for id in [*document.heard, *(fact.id for fact in document.rest)]:
-            if id in document.before or id in self._known:
-                self._remove.append((id, document.before.get(id, _NOWHERE), QUOTA, None))
-            self.verdicts[id] = Verdict(id, State.NOT_NOW, QUOTA)
