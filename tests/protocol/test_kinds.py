@@ -1,0 +1,273 @@
+"""The kinds that we declare: laws that hold for each of them, and what is particular to some."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from protocol.encoding import Value, decode, encode
+from protocol.errors import InvalidField
+from protocol.fields import Choice, FieldType, Flag, Integer, Text
+from protocol.ids import Lane, Op
+from protocol.kinds import KINDS, kind_of
+from protocol.kinds.steps import STEP, Steps
+from protocol.limits import BODY_BYTES_MAX, KIND_CHARS_MAX, LIFETIME_S_MAX
+from protocol.notations import Bytes, Degrees, Lang, Seconds, Url
+from protocol.schema import Kind
+from protocol.structures import UNITS, ListOf, Measure, Struct, Tags
+from protocol.text import tidy
+
+KEY = bytes(range(32))
+LEAST: dict[str, dict[str, Value]] = {
+    "offer": {"title": "Bread of the day"},
+    "need": {"title": "Blankets"},
+    "skill": {"name": "Repair bicycles"},
+    "practice": {"title": "Rice", "steps": [{"text": "Wash it."}]},
+    "town.profile": {"name": "Roanne"},
+    "town.device": {"device": KEY},
+    "charter": {"name": "Upper Loire", "stewards": [KEY], "members": [KEY]},
+    "federation.admit": {"town": KEY},
+    "federation.join": {},
+}
+
+
+def texts(type_: Text) -> SearchStrategy[Value]:
+    """Return tidy text within the bounds, rich in what is awkward in steps and tags."""
+    overrides = "\u202a\u202b\u202c\u202d\u202e"
+    letters = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=overrides)
+    awkward = st.sampled_from(["!", "\\", "(5 min)", " (0 min)", "! ", "e\u0301", "\n", "\u00a0", "'"])
+    raw = st.lists(letters | awkward, min_size=type_.chars_min, max_size=type_.chars_min + 12).map("".join)
+    tidied = raw.map(lambda text: str(type_.parse(tidy(text), "x")))
+    return tidied.filter(lambda text: type_.chars_min <= len(text) <= type_.chars_max)
+
+
+def held(type_: FieldType) -> SearchStrategy[Value]:
+    """Return every sort of value that a type may hold."""
+    match type_:
+        case Text():
+            return texts(type_)
+        case Choice(labels=labels):
+            return st.sampled_from(sorted(labels))
+        case Integer(least=least, most=most):
+            return st.integers(least, most)
+        case Flag():
+            return st.booleans()
+        case Seconds():
+            return st.integers(0, 253_402_300_799)
+        case Lang():
+            return st.sampled_from(["fr", "cy", "pt-BR", "zh-Hant-TW", "sl-rozaj"])
+        case Url():
+            return st.sampled_from(["https://a.example/", "http://b.example/c?d=e#f"])
+        case Bytes(size=size):
+            return st.binary(min_size=size, max_size=size)
+        case Degrees(most=most, step=step):
+            return st.integers(-most * 100_000 // step, most * 100_000 // step).map(
+                lambda units: units * step
+            )
+        case Measure():
+            milli, unit = st.integers(1, 10**12), st.sampled_from(UNITS)
+            return st.fixed_dictionaries({"milli": milli, "unit": unit})
+        case Tags(word=word):
+            words = (
+                texts(word)
+                .map(lambda text: " ".join(str(text).split()))
+                .filter(lambda text: text and "," not in text)
+            )
+            return st.lists(words, min_size=1, max_size=3, unique=True).map(list[Value])
+        case Steps():
+            return st.lists(held(STEP), min_size=1, max_size=4)
+        case ListOf(item=item):
+            return st.lists(held(item), min_size=1, max_size=3)
+        case Struct():
+            return structures(type_)
+    raise AssertionError(type_)
+
+
+def structures(struct: Struct) -> SearchStrategy[Value]:
+    """Return maps of the required fields and some of the others, never empty; coordinates come in pairs."""
+    parts: dict[str, SearchStrategy[Value]] = {field.name: held(field.type) for field in struct.fields}
+    required = {field.name: parts.pop(field.name) for field in struct.fields if field.required}
+
+    def paired(value: dict[str, Value]) -> bool:
+        return bool(value) and ("lat" in value) == ("lon" in value)
+
+    return st.fixed_dictionaries(required, optional=parts).filter(paired)
+
+
+@st.composite
+def bodies(draw: Any, kind: Kind) -> dict[str, Value]:
+    """Return fields that the kind accepts."""
+    parts = {field.name: held(field.type) for field in kind.fields}
+    required = {field.name: parts.pop(field.name) for field in kind.fields if field.required}
+    fields: dict[str, Value] = draw(st.fixed_dictionaries(required, optional=parts))
+    if kind.name == "offer":
+        # What must agree is tested by name below.
+        for name in ("claim_min", "claim_max", "available_from"):
+            fields.pop(name, None)
+    return fields
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_fields_go_through_a_form_and_through_the_api_unchanged(name: str, data: st.DataObject) -> None:
+    kind = KINDS[name]
+    fields = data.draw(bodies(kind))
+    kind.check(fields)
+    assert decode(encode(fields), bytes_max=BODY_BYTES_MAX) == fields
+    defaults = {field.name: field.default for field in kind.fields if field.default is not None}
+    assert kind.from_text(kind.to_text(fields)) == defaults | fields
+    assert kind.from_json(kind.to_json(fields)) == defaults | fields
+    assert set(kind.to_text(fields)) <= set(kind.columns())
+
+
+@pytest.mark.parametrize("name", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_no_value_of_a_hostile_body_makes_the_check_fail_otherwise_than_by_name(
+    name: str, data: st.DataObject
+) -> None:
+    kind = KINDS[name]
+    leaves = (
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.text(max_size=9)
+        | st.binary(max_size=40)
+    )
+    keys = st.sampled_from(["milli", "unit", "name", "lat", "lon", "text", "minutes", "vouches", "urgent"])
+    values = st.recursive(
+        leaves, lambda some: st.lists(some, max_size=3) | st.dictionaries(keys, some, max_size=3)
+    )
+    names = st.sampled_from([field.name for field in kind.fields])
+    fields: dict[str, Value] = LEAST[name] | data.draw(st.dictionaries(names, values, max_size=4))
+    try:
+        kind.check(fields)
+    except InvalidField as error:
+        assert error.field.split(".")[0] in fields and error.says
+        return
+    # What passes the check can be shown.
+    kind.to_json(fields)
+    kind.to_text(fields)
+    kind.title_of(fields)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_least_body_of_a_kind_passes_and_lacking_any_required_field_it_does_not(name: str) -> None:
+    kind = KINDS[name]
+    kind.check(LEAST[name])
+    for field in LEAST[name]:
+        with pytest.raises(InvalidField, match=f"{field}: is missing"):
+            kind.check({key: value for key, value in LEAST[name].items() if key != field})
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_kind_keeps_within_the_bounds_of_the_wire(kind: Kind) -> None:
+    assert len(kind.name) <= KIND_CHARS_MAX
+    assert 0 < kind.lifetime_default_s <= kind.lifetime_max_s <= LIFETIME_S_MAX
+    assert kind.op in (Op.PUT, Op.ENTRY)
+    assert kind.audience_default in ("federations", "town")
+    assert kind.title_field in {field.name for field in kind.fields}
+    names = [field.name for field in kind.fields]
+    assert len(set(names)) == len(names)
+    assert all(field.label for field in kind.fields)
+
+
+def test_kinds_lie_in_the_lanes_and_live_as_long_as_the_design_says() -> None:
+    day = 86_400
+    said = {
+        kind.name: (kind.lane, kind.op, kind.lifetime_default_s // day, kind.lifetime_max_s // day)
+        for kind in KINDS.values()
+    }
+    assert said == {
+        "offer": (Lane.EVERYDAY, Op.PUT, 30, 90),
+        "need": (Lane.EVERYDAY, Op.PUT, 30, 180),
+        "skill": (Lane.EVERYDAY, Op.PUT, 365, 730),
+        "practice": (Lane.LIBRARY, Op.ENTRY, 1_825, 3_650),
+        "town.profile": (Lane.URGENT, Op.PUT, 3_650, 3_650),
+        "town.device": (Lane.URGENT, Op.PUT, 3_650, 3_650),
+        "charter": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
+        "federation.admit": (Lane.URGENT, Op.PUT, 36_500, 36_500),
+        "federation.join": (Lane.URGENT, Op.PUT, 36_500, 36_500),
+    }
+
+
+def test_only_what_people_share_has_a_page_and_a_need_stays_in_town_by_default() -> None:
+    assert [kind.name for kind in KINDS.values() if kind.shown] == ["offer", "need", "skill", "practice"]
+    assert KINDS["need"].audience_default == "town"
+    assert KINDS["offer"].audience_default == "federations"
+
+
+def test_an_unknown_kind_has_no_declaration() -> None:
+    assert kind_of("offer") is KINDS["offer"]
+    assert kind_of("dance") is None
+
+
+def test_the_coordinates_of_an_offer_are_rounded_and_those_of_a_town_are_exact() -> None:
+    typed = {"where.name": "Roanne", "where.lat": "46.03624", "where.lon": "4.06802"}
+    offer = KINDS["offer"].from_text({"title": "Bread", **typed})
+    town = KINDS["town.profile"].from_text({"name": "Roanne", **typed})
+    assert offer["where"] == {"name": "Roanne", "lat": 4_604_000, "lon": 407_000}
+    assert town["where"] == {"name": "Roanne", "lat": 4_603_624, "lon": 406_802}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"quantity": "5 kg", "claim_min": "1 box"}, "claim_min: is in box, but quantity is in kg"),
+        ({"quantity": "5 kg", "claim_max": "6 kg"}, "claim_max: is more than quantity"),
+        ({"quantity": "5 kg", "claim_max": "2 kg", "claim_min": "3 kg"}, "claim_min: is more than claim_max"),
+        ({"available_from": "2026-03-02", "until": "2026-03-01"}, "until: lies before available_from"),
+    ],
+)
+def test_the_amounts_and_times_of_an_offer_agree(fields: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidField, match=says):
+        KINDS["offer"].from_text({"title": "Flour", **fields})
+
+
+def test_an_offer_whose_amounts_and_times_agree_is_accepted() -> None:
+    amounts = {"quantity": "5 kg", "claim_max": "5 kg", "claim_min": "0.5 kg"}
+    times = {"available_from": "2026-03-01", "until": "2026-03-01"}
+    KINDS["offer"].from_text({"title": "Flour", **amounts, **times})
+
+
+def test_steps_are_typed_one_a_line_with_time_behind_and_warning_below() -> None:
+    typed = "Cut  thin. (20 min)\n\n  ! Mind your fingers.\r\nWait (3 days)\n"
+    typed += "\\! is an exclamation mark\n(5 min)\nRest(0 min)"
+    practice = KINDS["practice"].from_text({"title": "Kraut", "steps": typed})
+    assert practice["steps"] == [
+        {"text": "Cut thin.", "minutes": 20, "warning": "Mind your fingers."},
+        {"text": "Wait (3 days)"},
+        {"text": "! is an exclamation mark"},
+        {"text": "(5 min)"},
+        {"text": "Rest"},
+    ]
+    assert practice["licence"] == "CC-BY-SA-4.0"
+    assert KINDS["practice"].from_json({"title": "Kraut", "steps": typed}) == practice
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ("! Hot\nBoil.", "begins with a warning"),
+        ("Boil.\n! Hot\n! Heavy", "step 1 has two warnings; one is allowed"),
+        ("Boil.\n!", "steps.1.warning: must have 1 to 300 characters, has 0"),
+        ("Boil.\nWait. (100001 min)", r"steps.2.minutes: must be from 1 to 100,000, is 100,001"),
+        ("a" * 1_001, "steps.1.text: must have 1 to 1,000 characters, has 1001"),
+        ("\n".join("a" for _ in range(61)), "steps: must have 1 to 60 lines, has 61"),
+    ],
+)
+def test_steps_that_are_not_steps_are_refused_by_their_number(steps: str, says: str) -> None:
+    with pytest.raises(InvalidField, match=says):
+        KINDS["practice"].from_text({"title": "Kraut", "steps": steps})
+
+
+def test_the_schema_of_a_guide_describes_its_steps_and_the_form_gives_them_an_area() -> None:
+    schema: Any = KINDS["practice"].json_schema()
+    assert schema["properties"]["steps"]["items"]["required"] == ["text"]
+    assert {each.name: each.widget for each in KINDS["practice"].inputs()}["steps"] == "textarea"
+    assert "60 steps" in KINDS["practice"].as_markdown()
