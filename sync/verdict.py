@@ -95,15 +95,13 @@ class View(Protocol):
 class Changes:
     """What is to be done to the state, all of it in one transaction, in the order of these attributes.
 
-    A remembered `SUPERSEDED` verdict lives as long as what stands instead is held. When that is superseded in
-    turn, the memory passes on to its superseder; when it leaves for any other cause (a right lost, quota,
-    the end of the document), what fell because of it is forgotten and welcome again.
-
     Attributes:
         verdicts: One for each input record, in order. DROPPED ones are to be remembered with cause and
-            because, whether listed below or not, but a `SUPERSEDED` one only if its `because` is held.
-        reconsider: Towns whose certificates or memberships changed. Their parked and held records have
-            already been judged again: the results are among the changes here.
+            because, whether listed below or not; nothing else is.
+        reconsider: Towns whose certificates or memberships changed. Remembered DROPPED verdicts with the
+            cause `SUPERSEDED` about their records are to be forgotten, before those above are remembered:
+            what stood instead may have lost its right. Their parked and held records have already been
+            judged again; the results are among the changes here.
         remove: (id, lanes, cause, because): leaves these held sets. With no lanes: a parked record that is
             parked no more. What is then neither held nor in `park` is erased; with cause `SUPERSEDED` or
             `EXPIRED` it is remembered as DROPPED, else not.

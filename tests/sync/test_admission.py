@@ -355,6 +355,8 @@ def test_a_charter_is_neither_replaced_nor_taken_back() -> None:
     assert twin.doc == CHARTER.doc
     world.take(twin)
     assert world.held[CHARTER.id] == {(RIVER, Lane.URGENT)}
+    roots = [OWN.write("charter", "x", op=Op.ENTRY, stamp=stamp) for stamp in (1, 2)]
+    assert {v.state for v in world.take(*roots)} == {State.HELD}
 
 
 def test_what_ended_is_dropped_and_what_lies_ahead_is_not_now() -> None:
@@ -398,7 +400,7 @@ def test_a_superseded_record_names_what_stands_and_is_remembered() -> None:
     )
     world.take(puts[2])
     assert world.take(puts[0])[0].state is State.DROPPED
-    assert world.known([puts[1].id])[puts[1].id].because == puts[2].id
+    assert world.take(puts[1])[0].because == puts[2].id
 
 
 def test_records_that_wait_do_not_merge_until_they_may() -> None:
@@ -540,4 +542,5 @@ def copied(world: World) -> World:
     twin.authority = world.authority
     twin.records, twin.held = dict(world.records), dict(world.held)
     twin.waiting, twin.dropped = dict(world.waiting), dict(world.dropped)
+    twin.author = dict(world.author)
     return twin

@@ -171,11 +171,13 @@ class World:
         self.held = dict[RecordId, frozenset[LaneKey]]()
         self.waiting = dict[RecordId, str]()
         self.dropped = dict[RecordId, Verdict]()
+        self.author = dict[RecordId, TownId]()
 
     # The door.
 
     def take(self, *records: Record) -> list[Verdict]:
         """Judge one batch and make its changes; return the verdicts."""
+        self.author.update((record.id, record.header.town) for record in records)
         changes = judge(records, self, self.authority, self.now_s * 1_000, self.sure)
         self.apply(changes)
         assert [verdict.id for verdict in changes.verdicts] == [record.id for record in records]
@@ -204,6 +206,9 @@ class World:
     def apply(self, changes: Changes) -> None:
         """Make changes, each of which must be possible."""
         left = set[RecordId]()
+        for id, verdict in list(self.dropped.items()):
+            if verdict.cause == SUPERSEDED and self.author[id] in changes.reconsider:
+                del self.dropped[id]
         parked = {record.id for record, _ in changes.park}
         for id, lanes, cause, because in changes.remove:
             now = self.held.get(id, frozenset())
@@ -232,21 +237,11 @@ class World:
         for verdict in changes.verdicts:
             if verdict.state is State.DROPPED:
                 self.dropped[verdict.id] = verdict
-        self._pass_memory_on()
         for id in left - self.held.keys() - self.waiting.keys():
             del self.records[id]
         if changes.authority is not None:
             self.authority = changes.authority
         assert self.authority == resolve(self.own, self.authority_records()), "resolved from what is known"
-
-    def _pass_memory_on(self) -> None:
-        """Keep a superseded verdict only while what stands instead is held."""
-        for id, verdict in list(self.dropped.items()):
-            because = verdict.because
-            while because is not None and because in self.dropped:
-                because = self.dropped[because].because
-            if verdict.cause == SUPERSEDED and because not in self.held:
-                del self.dropped[id]
 
     def state(self) -> tuple[Held, frozenset[RecordId]]:
         """Return the held sets and what is parked."""
