@@ -1,64 +1,36 @@
-"""The one door of every record: a resident's draft, a peer's bytes and a stick's go through here and nowhere else.
+"""The one door of every record: a resident's draft, a peer's bytes and a stick's come in here and nowhere else.
 
-Foreign bytes are opened and checked, what is already known goes no further, the signature is verified, and `judge`
-decides by headers, authority and time. Own drafts get their seq, stamp and signature inside the same writer's turn.
-Everything of one batch is committed at once; only after the commit is it announced.
+Foreign bytes are opened, what is already known goes no further, the signature is verified, and `judge` decides by
+headers, authority and time. Own drafts get their seq, stamp and signature inside the same writer's turn. All of
+one batch is committed at once; only after the commit is it announced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
 
-from protocol.ids import Op
-from protocol.record import check_signature
+from node.drafts import Desk, Draft, check_standing, keep_stamp, last_stamp
+from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
+from protocol.ids import RecordId
+from protocol.limits import RECORD_BYTES_MAX
+from protocol.record import Record, check_signature, open_record
+from sync.admission import SUPERSEDED, Changes, State, Verdict, expire, judge
+from sync.authority import AUTHORITY_KINDS, Authority
+from sync.events import Committed, LaneChange, LinkId
+from sync.line import id_of
 
 if TYPE_CHECKING:
     from node.clock import Reading
-    from node.store import Store, Transaction
-    from protocol.encoding import Value
+    from node.store.contract import Store, Transaction
     from protocol.identity import SigningKey
-    from protocol.ids import DocId, FederationId, Lane, RecordId
-    from protocol.record import Record
-    from sync.admission import Verdict
-    from sync.authority import Authority
-    from sync.events import Committed, LaneChange, LinkId
 
+__all__ = ["Draft", "Intake", "Taken", "settle", "take_in"]
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A record of our own that is still to be stamped and signed.
-
-    Attributes:
-        kind: Name of the kind.
-        op: PUT, ENTRY or DELETE.
-        fields: The body; None for a delete.
-        federations: Audience; empty is the own town's home set.
-        lane: None means the lane that the kind declares.
-        born: Seconds since 1970; None means now.
-        expires: Seconds since 1970; None means the kind's default lifetime after `born`.
-        nonce: 8 bytes; None means chance. Of (kind, nonce) there is one document: a second draft that would begin
-            it gives back the first record and writes nothing.
-        cites: Records that this one rests on.
-        doc: An existing document of the own town that this record is about; it then gives audience, lane, born, expires
-            and nonce, and the fields here that say otherwise are not looked at.
-        based_on: With `doc`: the versions that the editor saw; if others are held now, the draft is refused.
-        key: Signs instead of the device: the town key, for `town.*`.
-    """
-
-    kind: str
-    op: Op = Op.PUT
-    fields: Mapping[str, Value] | None = None
-    federations: tuple[FederationId, ...] = ()
-    lane: Lane | None = None
-    born: int | None = None
-    expires: int | None = None
-    nonce: bytes | None = None
-    cites: tuple[RecordId, ...] = ()
-    doc: DocId | None = None
-    based_on: tuple[RecordId, ...] | None = None
-    key: SigningKey | None = field(default=None, repr=False)
+EXPIRE_RECORDS: Final = 500
+"""Records that end in one turn of the writer; others get their turn in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +60,49 @@ def take_in(
         sure: Whether that time is sure.
         check: Raises BadSignature; the simulator remembers answers.
     """
-    raise NotImplementedError
+    opened = [_open(raw) for raw in raws]
+    known = dict(tx.known([each.id for each in opened if isinstance(each, Record)]))
+    sound, forged = _verify(opened, known, check)
+    taken = settle(tx, list(sound.values()), now_ms=now_ms, sure=sure)
+    known.update((verdict.id, verdict) for verdict in taken.verdicts)
+    if taken.authority is not None:
+        # What was parked may be held by now, and what was held parked.
+        known.update(tx.known([id for id in known if id not in sound]))
+    verdicts = tuple(
+        each if isinstance(each, Verdict) else forged.get(index) or known[each.id]
+        for index, each in enumerate(opened)
+    )
+    return Taken(verdicts, taken.lanes, taken.change, taken.authority)
+
+
+def settle(tx: Transaction, records: Sequence[Record], *, now_ms: int, sure: bool) -> Taken:
+    """Judge records whose signatures are sound, and make the changes that follow."""
+    if not records:
+        return Taken((), (), tx.change(), None)
+    return _apply(tx, judge(records, tx, tx.authority(), now_ms, sure), records)
 
 
 class Intake:
     """The door of one node.
 
-    Attributes:
-        announce: Called with `Committed` in the event loop's thread after each commit that changed something, in the
-            order of the commits, before the callers of `accept` and `post` go on.
-    """
+    Args:
+        store: Where everything goes.
+        key: The device's key.
+        clock: Gives node time and whether it is sure.
+        chance: Gives random bytes.
 
-    announce: Callable[[Committed], None]
+    Attributes:
+        announce: Called with `Committed` in the event loop's thread after each commit that changed something, in
+            the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
+    """
 
     def __init__(
         self, store: Store, key: SigningKey, clock: Callable[[], Reading], *, chance: Callable[[int], bytes]
     ) -> None:
-        raise NotImplementedError
+        self.announce: Callable[[Committed], None] = _nobody
+        self._store = store
+        self._desk = Desk(key, chance)
+        self._clock = clock
 
     async def accept(self, raws: Sequence[bytes], source: LinkId | None = None) -> tuple[Verdict, ...]:
         """Take in records of others; return a verdict for each, in order, once they are committed.
@@ -112,20 +110,112 @@ class Intake:
         Raises:
             StorageUnavailable: Nothing was kept; the sender will offer them again.
         """
-        raise NotImplementedError
+
+        def work(tx: Transaction) -> Taken:
+            now = self._clock()
+            return take_in(tx, raws, now_ms=now.now_ms, sure=now.sure)
+
+        taken = await self._store.write(work, then=lambda taken: self._tell(taken, source))
+        return taken.verdicts
 
     async def post(self, drafts: Sequence[Draft]) -> list[Record]:
         """Stamp, sign and commit drafts of our own, all or none; return their records in order.
 
         Raises:
-            StaleEdit, NotFound, LimitReached, NotCertified, StorageUnavailable, ProtocolError.
+            StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, LimitReached, NotCertified,
+            StorageUnavailable, ProtocolError.
         """
-        raise NotImplementedError
 
-    async def reconsider(self) -> None:
-        """Judge again what waits, and let go of what has ended: after time became sure, and once in a while."""
-        raise NotImplementedError
+        def work(tx: Transaction) -> tuple[list[Record], Taken | None]:
+            now = self._clock()
+            answers, fresh = self._desk.sign(tx, drafts, now_ms=now.now_ms, sure=now.sure)
+            if not fresh:
+                return answers, None
+            changes = judge(fresh, tx, tx.authority(), now.now_ms, now.sure)
+            check_standing(fresh, changes)
+            return answers, _apply(tx, changes, fresh)
+
+        answers, _ = await self._store.write(work, then=lambda done: self._tell(done[1], None))
+        return answers
+
+    async def reconsider(self) -> int:
+        """Let go of what has ended, if time is sure; return how many records that were. Called once in a while.
+
+        Raises:
+            StorageUnavailable: What is left over ends at the next call.
+        """
+
+        def work(tx: Transaction) -> tuple[int, Taken]:
+            now = self._clock()
+            changes = expire(tx, tx.authority(), now.now_ms, now.sure, EXPIRE_RECORDS)
+            if now.sure and not changes.remove:
+                tx.tidy(now.now_ms // 1_000)
+            return len(changes.remove), _apply(tx, changes, ())
+
+        ended = 0
+        while True:
+            count, _ = await self._store.write(work, then=lambda done: self._tell(done[1], None))
+            ended += count
+            if not count:
+                return ended
 
     async def authority(self) -> Authority:
         """Return the authority of the last committed state."""
-        raise NotImplementedError
+        return await self._store.read(lambda reader: reader.authority())
+
+    def _tell(self, taken: Taken | None, source: LinkId | None) -> None:
+        if taken is not None and (taken.lanes or taken.authority is not None):
+            self.announce(Committed(taken.lanes, taken.change, source, taken.authority))
+
+
+def _open(raw: bytes) -> Record | Verdict:
+    """Return the record of these bytes, or why there is none."""
+    try:
+        return open_record(raw)
+    except ProtocolError as error:
+        # What only a newer program, or a whole copy, can tell is asked for again; the rest never.
+        later = isinstance(error, NewerVersion | BodyMissing)
+        return Verdict(_name(raw), State.NOT_NOW if later else State.DROPPED, error.code)
+
+
+def _name(raw: bytes) -> RecordId:
+    """Return the id that the sender knows these bytes by; bytes that have none get the hash of themselves."""
+    id = id_of(raw) if len(raw) <= RECORD_BYTES_MAX else None
+    return id if id is not None else RecordId(blake2b(raw, digest_size=32).digest())
+
+
+def _verify(
+    opened: Sequence[Record | Verdict], known: Mapping[RecordId, Verdict], check: Callable[[Record], None]
+) -> tuple[dict[RecordId, Record], dict[int, Verdict]]:
+    """Return the records to judge, each once, and the verdicts on forged ones by their index."""
+    records = [(index, each) for index, each in enumerate(opened) if isinstance(each, Record)]
+    # New authority may turn what had been superseded; only then is a remembered drop heard again.
+    turns = any(each.header.kind in AUTHORITY_KINDS and each.id not in known for _, each in records)
+    sound: dict[RecordId, Record] = {}
+    forged: dict[int, Verdict] = {}
+    for index, record in records:
+        before = known.get(record.id)
+        if record.id in sound or (before is not None and not (turns and before.cause == SUPERSEDED)):
+            continue
+        try:
+            check(record)
+        except BadSignature as error:
+            # Never remembered under the id: a forger could keep out the honest record that has it.
+            forged[index] = Verdict(record.id, State.DROPPED, error.code)
+        else:
+            sound[record.id] = record
+    return sound, forged
+
+
+def _apply(tx: Transaction, changes: Changes, records: Sequence[Record]) -> Taken:
+    lanes = tx.apply(changes, records)
+    # The own clock observes what other devices of the own town wrote: only their stamps ever compete with its own.
+    own = (record.header.stamp for record, _ in changes.hold if record.header.town == tx.own_town)
+    stamp = max(own, default=0)
+    if stamp and stamp > last_stamp(tx):
+        keep_stamp(tx, stamp)
+    return Taken(changes.verdicts, tuple(lanes), tx.change(), changes.authority)
+
+
+def _nobody(committed: Committed) -> None:
+    """Announce to nobody: until the engine listens."""

@@ -2,6 +2,7 @@
 
 from node.store.contract import Cell, Reader, Store, Totals, TownFacts, Transaction
 from node.store.documents import Document, Near, Page, Query, Version
+from node.store.sqlite import SqliteStore, open_store
 
 __all__ = [
     "Cell",
@@ -10,9 +11,11 @@ __all__ = [
     "Page",
     "Query",
     "Reader",
+    "SqliteStore",
     "Store",
     "Totals",
     "TownFacts",
     "Transaction",
     "Version",
+    "open_store",
 ]

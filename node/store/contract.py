@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Cell: TypeAlias = "None | int | float | str | bytes"
+Cell: TypeAlias = "int | float | str | bytes | None"
 """What one column of one row holds."""
 
 
@@ -53,6 +53,11 @@ class Totals:
 class Reader(Protocol):
     """One committed state, to look at."""
 
+    own_town: TownId
+
+    def authority(self) -> Authority:
+        """Return the resolved authority of this state."""
+
     def change(self) -> int:
         """Return the number of the last change."""
 
@@ -62,11 +67,22 @@ class Reader(Protocol):
     def raws(self, ids: Sequence[RecordId]) -> Mapping[RecordId, bytes]:
         """Return the exact bytes of the held records among these ids."""
 
+    def raws_by_prefix(
+        self, key: LaneKey, prefixes: Sequence[bytes], bytes_max: int
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Return the records held in a lane whose ids begin so, newest first, and whether some had no room.
+
+        Args:
+            prefixes: 1 to 32 bytes each.
+            bytes_max: Of all raw records together; the first is given whatever its size.
+        """
+
     def ids_by_prefix(self, key: LaneKey, prefixes: Sequence[bytes], limit: int) -> list[RecordId]:
-        """Return the ids held in a lane that begin with one of these prefixes, at most `limit`."""
+        """Return the ids held in a lane that begin with one of these prefixes, newest first, at most
+        `limit`."""
 
     def ids_in_buckets(self, key: LaneKey, buckets: Sequence[int]) -> list[RecordId]:
-        """Return, ascending, the ids held in a lane whose first byte is one of these."""
+        """Return the ids held in a lane whose first byte is one of these, newest first."""
 
     def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
         """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the top)."""
@@ -117,23 +133,25 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """The state inside a writer's turn. Also a `sync.admission.View`."""
 
-    def authority(self) -> Authority:
-        """Return the resolved authority of this state; kept between turns."""
+    def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
+        """Make these changes: records, held sets, verdicts, documents and search, and number them.
 
-    def apply(self, changes: Changes) -> list[LaneChange]:
-        """Make these changes: records, held sets, verdicts, documents and search, and number them."""
-
-    def forget(self, before_change: int) -> None:
-        """Let go of what only snapshots of held sets older than this change would need."""
+        Args:
+            changes: What `judge`, `expire` or `review` gave for this state.
+            batch: The records that were judged, one for each verdict, in order.
+        """
 
     def save_held_sets(self, sets: Mapping[LaneKey, HeldSet]) -> None:
-        """Keep snapshots of held sets, so that the next start needs no walk over all ids."""
+        """Keep snapshots of held sets, so that the next start needs no walk over all ids; forget what they replace."""
+
+    def tidy(self, now_s: int) -> None:
+        """Forget drops whose records have long ended."""
 
     def next_seq(self) -> tuple[bytes, int]:
         """Return the epoch of this store and the next counter of this device in it; never the same twice."""
 
     def known_nonce(self, kind: str, nonce: bytes) -> Record | None:
-        """Return the held record by which the own town began the document of this kind and nonce."""
+        """Return the newest held record of the own town's document of this kind and nonce."""
 
     def set_meta(self, name: str, value: Cell) -> None:
         """Keep a value under a name; None takes it away."""
@@ -167,11 +185,11 @@ class Transaction(Reader, Protocol):
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records of these towns."""
 
-    def town_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
-        """Return the held town.* and charter records of these towns."""
+    def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the held records that these towns wrote, of every kind and lane."""
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
-        """Return held records of documents that ended before `now_s`."""
+        """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
 
 
 class Store(Protocol):

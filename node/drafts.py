@@ -1,0 +1,254 @@
+"""Our own records before they are records: what is to be said, and how it gets stamp and signature.
+
+All of this happens inside the writer's turn, so nobody else takes the same counter, and a new version's stamp is
+greater than that of every version that it follows. What another node would not let stand is refused here with a
+clear line, for nobody would ever tell the person who posted it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from node.errors import InvalidRequest, LimitReached, NotCertified, NotFound, NotOurs, StaleEdit, UnknownKind
+from node.store.documents import fold
+from protocol.clock import Clock
+from protocol.ids import Op
+from protocol.kinds import kind_of
+from protocol.limits import ENTRIES_MAX, NONCE_BYTES, SALT_BYTES
+from protocol.record import Header, Record, make, make_body
+from sync.admission import QUOTA, SUPERSEDED, Changes, State, Verdict
+
+if TYPE_CHECKING:
+    from node.store.contract import Transaction
+    from protocol.encoding import Value
+    from protocol.identity import SigningKey
+    from protocol.ids import DocId, FederationId, Lane, RecordId
+    from protocol.schema import Kind
+
+STAMP_BYTES: Final = 8
+"""The greatest own stamp is kept as bytes: SQLite's integers are a bit too short for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record of our own that is still to be stamped and signed.
+
+    Attributes:
+        kind: Name of the kind; with `doc` the document's own, whatever stands here.
+        op: PUT, ENTRY or DELETE.
+        fields: The body; None for a delete.
+        federations: Audience; empty is the own town's home set.
+        lane: None means the lane that the kind declares.
+        born: Seconds since 1970; None means now.
+        expires: Seconds since 1970; None means the kind's default lifetime after `born`.
+        nonce: 8 bytes; None means chance. Of (kind, nonce) there is one document: a second draft that would begin
+            it gives back the record that stands and writes nothing.
+        cites: Records that this one rests on.
+        doc: An existing document of the own town that this record is about; it then gives audience, lane, born,
+            expires and nonce.
+        based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is another, or
+            when one of these revisions has been followed by another since.
+        key: Signs instead of the device: the town key, for `town.*`.
+    """
+
+    kind: str
+    op: Op = Op.PUT
+    fields: Mapping[str, Value] | None = None
+    federations: tuple[FederationId, ...] = ()
+    lane: Lane | None = None
+    born: int | None = None
+    expires: int | None = None
+    nonce: bytes | None = None
+    cites: tuple[RecordId, ...] = ()
+    doc: DocId | None = None
+    based_on: tuple[RecordId, ...] | None = None
+    key: SigningKey | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What all records of the document share, and what is held of it."""
+
+    kind: str
+    lane: Lane
+    federations: tuple[FederationId, ...]
+    born: int
+    expires: int
+    nonce: bytes
+    held: tuple[Record, ...] = ()
+
+
+class Desk:
+    """Signs the drafts of one device, one turn at a time.
+
+    Args:
+        key: The device's key.
+        chance: Gives random bytes.
+    """
+
+    def __init__(self, key: SigningKey, chance: Callable[[int], bytes]) -> None:
+        self._key = key
+        self._chance = chance
+
+    def sign(
+        self, tx: Transaction, drafts: Sequence[Draft], *, now_ms: int, sure: bool
+    ) -> tuple[list[Record], list[Record]]:
+        """Return the record of each draft, and those among them that are new, in order.
+
+        Raises:
+            StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, ProtocolError.
+        """
+        clock = Clock(last_stamp(tx))
+        answers: list[Record] = []
+        fresh: list[Record] = []
+        begun: dict[tuple[str, bytes], Record] = {}
+        for draft in drafts:
+            repeated = self._repeated(tx, draft, begun)
+            if repeated is not None:
+                answers.append(repeated)
+                continue
+            record = self._sign_one(tx, draft, clock, now_ms, sure)
+            begun[record.header.kind, record.header.nonce] = record
+            answers.append(record)
+            fresh.append(record)
+        if fresh:
+            keep_stamp(tx, clock.last)
+        return answers, fresh
+
+    def _repeated(
+        self, tx: Transaction, draft: Draft, begun: Mapping[tuple[str, bytes], Record]
+    ) -> Record | None:
+        """Return the record that an earlier draft with this nonce came to."""
+        if draft.doc is not None or draft.nonce is None:
+            return None
+        return begun.get((draft.kind, draft.nonce)) or tx.known_nonce(draft.kind, draft.nonce)
+
+    def _sign_one(self, tx: Transaction, draft: Draft, clock: Clock, now_ms: int, sure: bool) -> Record:
+        frame = self._old_frame(tx, draft) if draft.doc is not None else self._new_frame(draft, now_ms)
+        kind = kind_of(frame.kind)
+        _check_fields(kind, draft)
+        after = max((record.header.stamp for record in frame.held), default=0)
+        body = None if draft.fields is None else make_body(self._chance(SALT_BYTES), draft.fields)
+        epoch, counter = tx.next_seq()
+        return make(
+            draft.key or self._key,
+            town=tx.own_town,
+            epoch=epoch,
+            counter=counter,
+            stamp=clock.tick(now_ms, sure=sure, after=after),
+            kind=frame.kind,
+            lane=frame.lane,
+            federations=frame.federations,
+            born=frame.born,
+            expires=frame.expires,
+            nonce=frame.nonce,
+            op=draft.op,
+            cites=draft.cites,
+            body=body,
+        )
+
+    def _new_frame(self, draft: Draft, now_ms: int) -> _Frame:
+        kind = kind_of(draft.kind)
+        if kind is None and (draft.lane is None or draft.expires is None):
+            raise UnknownKind(f"there is no kind called {draft.kind!r}; look at the list of kinds")
+        born = now_ms // 1_000 if draft.born is None else draft.born
+        nonce = self._chance(NONCE_BYTES) if draft.nonce is None else draft.nonce
+        lane = draft.lane if draft.lane is not None else _declared(kind).lane
+        expires = draft.expires if draft.expires is not None else born + _declared(kind).lifetime_default_s
+        return _Frame(draft.kind, lane, draft.federations, born, expires, nonce)
+
+    def _old_frame(self, tx: Transaction, draft: Draft) -> _Frame:
+        assert draft.doc is not None
+        held = tuple(tx.records(tx.document_records(draft.doc)).values())
+        if not held or any(record.header.op is Op.DELETE for record in held):
+            raise NotFound("there is no such document any more; it was withdrawn or has ended")
+        header = held[0].header
+        if header.town != tx.own_town:
+            raise NotOurs("only the town that wrote a document may change it; post one of your own instead")
+        if draft.based_on is not None:
+            _check_fresh(held, draft.based_on)
+        if draft.op is Op.ENTRY and len(held) >= ENTRIES_MAX:
+            raise LimitReached(f"this document has its {ENTRIES_MAX} entries; begin a new one that cites it")
+        return _frame_of(header, held)
+
+
+def last_stamp(tx: Transaction) -> int:
+    """Return the greatest stamp that the own town is known to have used."""
+    kept = tx.meta("stamp")
+    return int.from_bytes(kept, "big") if isinstance(kept, bytes) else 0
+
+
+def keep_stamp(tx: Transaction, stamp: int) -> None:
+    """Note the greatest own stamp."""
+    tx.set_meta("stamp", stamp.to_bytes(STAMP_BYTES, "big"))
+
+
+def check_standing(fresh: Sequence[Record], changes: Changes) -> None:
+    """Refuse own records that the rules would not let stand, or that would push out what stands.
+
+    Raises:
+        LimitReached, NotCertified, InvalidRequest.
+    """
+    ours = {record.id for record in fresh}
+    for verdict in changes.verdicts:
+        if verdict.state is not State.HELD and not (verdict.cause == SUPERSEDED and verdict.because in ours):
+            raise _refusal(verdict)
+    if any(cause == QUOTA for _, _, cause, _ in changes.remove):
+        raise _refusal(Verdict(fresh[0].id, State.NOT_NOW, QUOTA))
+
+
+def _refusal(verdict: Verdict) -> Exception:
+    match verdict.cause:
+        case "quota":
+            return LimitReached(
+                "this town has as many documents of this kind as its federation allows (withdrawn ones count until"
+                " they end); wait until some end, or ask the stewards for a greater quota"
+            )
+        case "expired":
+            return InvalidRequest("that has ended already; give an end that is still to come")
+        case "future":
+            return InvalidRequest(
+                "that begins more than a day ahead; look at the date, or at this node's clock"
+            )
+        case "superseded":
+            return StaleEdit("this document was changed or withdrawn meanwhile; look at it again")
+        case cause:
+            return NotCertified(
+                f"no other node would take this ({cause}): this device lacks its town's certificate, or the town is"
+                " no member of that federation",
+                detail={"cause": cause},
+            )
+
+
+def _check_fresh(held: Sequence[Record], based_on: Sequence[RecordId]) -> None:
+    """Refuse an edit of a version that is no longer the newest."""
+    puts = {record.id for record in held if record.header.op is Op.PUT}
+    folded = fold(held)
+    heads = puts or {shown.record.id for shown in (folded.heads if folded else ())}
+    if set(based_on) != heads if puts else not set(based_on) <= heads:
+        raise StaleEdit("this document was changed while you were writing; look at it again, then edit that")
+
+
+def _check_fields(kind: Kind | None, draft: Draft) -> None:
+    if (draft.op is Op.DELETE) != (draft.fields is None):
+        raise InvalidRequest("a put or an entry has fields, and a withdrawal has none")
+    if kind is None or draft.fields is None:
+        return
+    if draft.op is not kind.op:
+        raise InvalidRequest(
+            f"documents of the kind {kind.name} are not written with {draft.op.name.lower()}"
+        )
+    kind.check(draft.fields)
+
+
+def _declared(kind: Kind | None) -> Kind:
+    assert kind is not None, "an unknown kind comes with lane and end"
+    return kind
+
+
+def _frame_of(header: Header, held: tuple[Record, ...]) -> _Frame:
+    return _Frame(
+        header.kind, header.lane, header.federations, header.born, header.expires, header.nonce, held
+    )

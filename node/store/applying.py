@@ -1,0 +1,351 @@
+"""One application of changes: verdicts become rows, held sets move, documents fold anew, search follows.
+
+The order is that of `sync.admission.Changes`: forget, remember, remove, park, hold. A document whose first record
+arrives (nearly all that is ever taken in) is folded before its row is written, so it costs one row and no reading;
+any other document that was touched is folded afterwards from all that is held of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, place_of
+from node.store.records import OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
+from node.store.search import language_of, terms
+from protocol.ids import DocId, LaneKey, RecordId
+from protocol.record import Header, Record
+from sync.admission import EXPIRED, SUPERSEDED, Changes, State
+from sync.authority import outside_quotas
+from sync.events import LaneChange
+
+if TYPE_CHECKING:
+    from node.store.transaction import SqliteTransaction
+
+PLACE_LINEAR_MAX: Final = 1 << 62
+"""Stamps below this (until the year 4,200) are places as they are; later ones are pressed together above it."""
+
+_REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
+
+
+class Application:
+    """One `apply` on its way. Used once."""
+
+    def __init__(self, tx: SqliteTransaction) -> None:
+        self._tx = tx
+        self._db = tx.connection
+        self._change = tx.change() + 1
+        self._added: dict[LaneKey, list[RecordId]] = defaultdict(list)
+        self._removed: dict[LaneKey, list[RecordId]] = defaultdict(list)
+        self._touched: set[int] = set()
+        self._vacated: set[tuple[int, int]] = set()
+        self._profiles: set[int] = set()
+
+    def run(self, changes: Changes, batch: Sequence[Record]) -> list[LaneChange]:
+        """Make these changes; `batch` are the records of the verdicts, in their order."""
+        tx = self._tx
+        if changes.reconsider:
+            tx.forget_superseded(changes.reconsider)
+        self._remember(changes, batch)
+        if changes.remove:
+            self._remove(changes)
+        if changes.park:
+            tx.park(changes.park)
+        if changes.hold:
+            self._hold(changes.hold)
+        if self._touched:
+            self._fold_again()
+        if self._vacated:
+            self._leave_quotas()
+        if self._profiles:
+            self._name_towns()
+        if changes.authority is not None:
+            tx.set_authority(changes.authority)
+        return self._lane_changes()
+
+    def _lane_changes(self) -> list[LaneChange]:
+        keys = sorted({*self._added, *self._removed})
+        if not keys:
+            return []
+        found = [
+            LaneChange(key, tuple(self._added.get(key, ())), tuple(self._removed.get(key, ())))
+            for key in keys
+        ]
+        self._db.executemany(
+            "UPDATE lanes SET records = records + ? WHERE number = ?",
+            [(len(each.added) - len(each.removed), self._tx.lane_number(each.key)) for each in found],
+        )
+        self._tx.set_change(self._change)
+        return found
+
+    # Verdicts.
+
+    def _remember(self, changes: Changes, batch: Sequence[Record]) -> None:
+        dropped = [
+            (verdict.id, record.header, verdict.cause, verdict.because)
+            for verdict, record in zip(changes.verdicts, batch, strict=False)
+            if verdict.state is State.DROPPED
+        ]
+        if dropped:
+            self._tx.remember(
+                (id, self._town_if_superseded(header, cause), cause, because, header.expires)
+                for id, header, cause, because in dropped
+            )
+
+    def _town_if_superseded(self, header: Header, cause: str) -> int | None:
+        return (self._tx.town_number(header.town) or None) if cause == SUPERSEDED else None
+
+    # Leaving.
+
+    def _remove(self, changes: Changes) -> None:
+        ids = [id for id, _, _, _ in changes.remove]
+        found = {
+            id: (row, document, town, expires)
+            for id, row, document, town, expires in self._tx.select_in(
+                "SELECT r.id, r.row, r.document, d.town, d.expires"
+                " FROM records r JOIN documents d ON d.number = r.document WHERE r.id IN",
+                ids,
+            )
+        }
+        held: dict[int, dict[int, int]] = defaultdict(dict)
+        rows = [row for row, _, _, _ in found.values()]
+        for row, lane, since in self._tx.select_in(
+            "SELECT record, lane, change FROM held WHERE record IN", rows
+        ):
+            held[row][lane] = since
+        stays = {record.id for record, _ in changes.park} | {record.id for record, _ in changes.hold}
+        held_again = {record.id for record, _ in changes.hold}
+        leaving: list[tuple[int, int]] = []
+        log: list[tuple[int, int, int, RecordId]] = []
+        erased: list[tuple[int]] = []
+        remembered: list[tuple[RecordId, int | None, str, RecordId | None, int]] = []
+        unparked: list[RecordId] = []
+        for id, lanes, cause, because in changes.remove:
+            if id not in found:
+                if id not in stays:
+                    unparked.append(id)
+                continue
+            row, document, town, expires = found[id]
+            where = held[row]
+            for key in lanes:
+                lane = self._tx.lane_number(key)
+                since = where.pop(lane, None)
+                if since is not None:
+                    leaving.append((row, lane))
+                    log.append((lane, self._change, since, id))
+                    self._removed[key].append(id)
+                    self._vacated.add((document, lane))
+            self._touched.add(document)
+            if not where and id not in held_again:
+                erased.append((row,))
+                if cause in _REMEMBERED and id not in stays:
+                    remembered.append((id, town if cause == SUPERSEDED else None, cause, because, expires))
+        db = self._db
+        db.executemany("DELETE FROM held WHERE record = ? AND lane = ?", leaving)
+        db.executemany("INSERT INTO removed (lane, change, added, id) VALUES (?, ?, ?, ?)", log)
+        db.executemany("DELETE FROM records WHERE row = ?", erased)
+        self._tx.remember(remembered)
+        self._tx.unpark(unparked)
+
+    # Entering.
+
+    def _hold(self, hold: Sequence[tuple[Record, frozenset[LaneKey]]]) -> None:
+        tx = self._tx
+        ids = [record.id for record, _ in hold]
+        here = {
+            id: (row, document)
+            for id, row, document in tx.select_in("SELECT id, row, document FROM records WHERE id IN", ids)
+        }
+        new = [record for record, _ in hold if record.id not in here]
+        if new:
+            tx.unpark([record.id for record in new])
+            tx.unremember([record.id for record in new])
+            self._insert(new, here)
+        self._enter(hold, here)
+
+    def _insert(self, new: Sequence[Record], here: dict[RecordId, tuple[int, int]]) -> None:
+        """Insert new records, and the documents that they begin; note the rows in `here`."""
+        tx = self._tx
+        by_doc: dict[DocId, list[Record]] = defaultdict(list)
+        for record in new:
+            by_doc[record.doc].append(record)
+        numbers: dict[DocId, int] = dict(
+            tx.select_in("SELECT doc, number FROM documents WHERE doc IN", list(by_doc))
+        )
+        self._touched.update(numbers.values())
+        rows = tx.next_rows("records", "row", len(new))
+        fresh = [records for doc, records in by_doc.items() if doc not in numbers]
+        for records, number in zip(fresh, tx.next_rows("documents", "number", len(fresh)), strict=True):
+            numbers[records[0].doc] = number
+        for record, row in zip(new, rows, strict=True):
+            here[record.id] = (row, numbers[record.doc])
+        if fresh:
+            self._begin_documents(fresh, here)
+        self._db.executemany(
+            "INSERT INTO records (row, id, document, op, stamp, header, signature, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    here[record.id][0], record.id, numbers[record.doc], int(record.header.op),
+                    record.header.stamp - STAMP_OFFSET, record.header_bytes, record.signature, record.body,
+                )
+                for record in new
+            ],
+        )  # fmt: skip
+
+    def _begin_documents(self, fresh: Sequence[list[Record]], here: dict[RecordId, tuple[int, int]]) -> None:
+        """Insert documents of which nothing was held, folded."""
+        tx = self._tx
+        folds = [fold(records) for records in fresh]
+        shown = [
+            folded if folded is not None and is_shown(records[0].header.kind) else None
+            for records, folded in zip(fresh, folds, strict=True)
+        ]
+        places = iter(self._places([each.head.record.header.stamp for each in shown if each is not None]))
+        values: list[tuple[Any, ...]] = []
+        for records, folded in zip(fresh, shown, strict=True):
+            header = records[0].header
+            number = here[records[0].id][1]
+            town = tx.number_town(header.town)
+            audience = tx.number_audience(header.federations)
+            if header.kind == PROFILE:
+                self._profiles.add(town)
+            columns = _UNSHOWN
+            if folded is not None:
+                place = next(places)
+                columns = _columns(folded, place, here[folded.head.record.id][0])
+                self._show(place, header.kind, town, audience, folded)
+            values.append(
+                (
+                    number, records[0].doc, town, header.kind, int(header.lane), audience, header.born,
+                    header.expires, header.nonce if town == OWN_TOWN else None, outside_quotas(header.kind),
+                    self._change, *columns,
+                )
+            )  # fmt: skip
+        self._db.executemany(f"INSERT INTO documents VALUES ({marks(17)})", values)
+
+    def _enter(
+        self, hold: Sequence[tuple[Record, frozenset[LaneKey]]], here: dict[RecordId, tuple[int, int]]
+    ) -> None:
+        """Enter records into held sets, and their documents into the quotas."""
+        tx = self._tx
+        held: list[tuple[int, int, int]] = []
+        counted: set[tuple[int, int, int, DocId]] = set()
+        for record, lanes in hold:
+            row = here[record.id][0]
+            header = record.header
+            for key in lanes:
+                lane = tx.number_lane(key)
+                held.append((row, lane, self._change))
+                self._added[key].append(record.id)
+                if not outside_quotas(header.kind):
+                    counted.add((lane, tx.number_town(header.town), header.born, record.doc))
+        self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
+        self._db.executemany("INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?)", counted)
+
+    # Documents that were here before.
+
+    def _fold_again(self) -> None:
+        """Fold every touched document from all that is held of it now; one of which nothing is held goes."""
+        tx = self._tx
+        records: dict[int, list[tuple[int, Record]]] = defaultdict(list)
+        sql = f"SELECT d.number, r.row, {RECORD_COLUMNS} WHERE d.number IN"
+        for number, row, *parts in tx.select_in(sql, list(self._touched)):
+            records[number].append((row, to_record(parts)))
+        gone: list[tuple[int]] = []
+        sql = "SELECT number, kind, town, audience, place FROM documents WHERE number IN"
+        for number, kind, town, audience, place in list(tx.select_in(sql, list(self._touched))):
+            if kind == PROFILE:
+                self._profiles.add(town)
+            found = records.get(number, [])
+            folded = fold([record for _, record in found]) if is_shown(kind) else None
+            if place is not None:
+                tx.unshow(place, kind, town, audience)
+            if not found:
+                gone.append((number,))
+                continue
+            columns = _UNSHOWN
+            if folded is not None:
+                head = folded.head.record
+                # Its own place is free now unless it stays; asking for it again gives the same one.
+                [new_place] = self._places([head.header.stamp], own=place)
+                row = next(row for row, record in found if record is head)
+                columns = _columns(folded, new_place, row)
+                self._show(new_place, kind, town, audience, folded)
+            self._db.execute(
+                "UPDATE documents SET change = ?, place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?"
+                " WHERE number = ?",
+                (self._change, *columns, number),
+            )
+        self._leave_quotas()
+        self._db.executemany("DELETE FROM documents WHERE number = ?", gone)
+
+    def _leave_quotas(self) -> None:
+        """Take documents out of the quotas of held sets in which nothing of them is left."""
+        for document, lane in self._vacated:
+            self._db.execute(
+                "DELETE FROM quota_documents WHERE (lane, town, born, doc) ="
+                " (SELECT ?2, town, born, doc FROM documents WHERE number = ?1)"
+                " AND NOT EXISTS (SELECT 1 FROM records r JOIN held h ON h.record = r.row"
+                " WHERE r.document = ?1 AND h.lane = ?2)",
+                (document, lane),
+            )
+        self._vacated.clear()
+
+    def _name_towns(self) -> None:
+        """Take the names and places of towns from their newest profiles."""
+        for town in self._profiles:
+            sql = f"SELECT {RECORD_COLUMNS} WHERE d.governs = 1 AND d.kind = ? AND d.town = ?"
+            by_doc: dict[DocId, list[Record]] = defaultdict(list)
+            for record in map(to_record, self._db.execute(sql, (PROFILE, town))):
+                by_doc[record.doc].append(record)
+            heads = [folded.head for folded in map(fold, by_doc.values()) if folded is not None]
+            newest = max(heads, key=lambda head: (head.record.header.stamp, head.record.id), default=None)
+            fields = newest.fields if newest is not None else {}
+            self._db.execute(
+                "UPDATE towns SET name = ?, lat = ?, lon = ? WHERE number = ?",
+                (fields.get("name"), *place_of(fields), town),
+            )
+
+    # The board.
+
+    def _show(self, place: int, kind: str, town: int, audience: int, folded: Folded) -> None:
+        bodies = [head.fields for head in folded.heads]
+        for fields in bodies:
+            language = language_of(fields)
+            if language is not None:
+                self._tx.note_language(language)
+        self._tx.show(place, kind, town, audience, terms(kind, bodies))
+
+    def _places(self, stamps: Iterable[int], *, own: int | None = None) -> list[int]:
+        """Return a place of its own for each stamp: the stamp, or the next place that is free."""
+        wanted = [stamp if stamp < PLACE_LINEAR_MAX else PLACE_LINEAR_MAX + (stamp >> 3) for stamp in stamps]
+        taken = {
+            place for (place,) in self._tx.select_in("SELECT place FROM documents WHERE place IN", wanted)
+        } - {own}
+        chosen: list[int] = []
+        for place in wanted:
+            while place in taken:
+                place += 1
+                if place not in taken and place != own and self._is_taken(place):
+                    taken.add(place)
+            taken.add(place)
+            chosen.append(place)
+        return chosen
+
+    def _is_taken(self, place: int) -> bool:
+        sql = "SELECT 1 FROM documents WHERE place = ?"
+        return self._db.execute(sql, (place,)).fetchone() is not None
+
+
+_Columns: TypeAlias = "tuple[int | None, int | None, int | None, int, int | None, int | None]"
+"""place, ends, head, heads, lat, lon of a document."""
+
+_UNSHOWN: Final[_Columns] = (None, None, None, 0, None, None)
+
+
+def _columns(folded: Folded, place: int, row: int) -> _Columns:
+    """Return the columns of a shown document."""
+    record, fields = folded.head
+    return (place, ends_of(fields, record.header.expires), row, len(folded.heads), *place_of(fields))

@@ -1,0 +1,352 @@
+"""Reading records, held sets and verdicts from SQLite: what the hub, the door and the rules ask for.
+
+Everything comes in bulk: a list of ids is one statement for every 256 of them, for each row asked for alone costs
+more in calls than in reading.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+from node.store.contract import Cell, Totals
+from protocol.encoding import encode_list
+from protocol.ids import DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
+from protocol.limits import EVIDENCE_BYTES_MAX
+from protocol.record import CHARTER, Record, fields_of, open_header, open_record
+from sync.admission import State, Verdict
+from sync.authority import ADMIT, DEVICE, JOIN, Authority, resolve
+from sync.held import HeldSet
+from sync.merge import Fact
+
+T = TypeVar("T")
+
+CHUNK: Final = 256
+"""Values in one list of a statement."""
+STAMP_OFFSET: Final = 1 << 63
+"""SQLite's integers have a sign; stamps have none."""
+OWN_TOWN: Final = 1
+"""The number of the own town in the table of towns."""
+
+ALL: Final = (1 << 63) - 1
+"""No limit; also above every row and place."""
+
+_OPS: Final = tuple(Op)
+_LANES: Final = tuple(Lane)
+RECORD_COLUMNS: Final = (
+    "r.header, r.signature, r.body, r.id, d.doc FROM records r JOIN documents d ON d.number = r.document"
+)
+
+
+class RecordReads:
+    """Records, held sets and verdicts of the state that one connection sees."""
+
+    def __init__(self, connection: sqlite3.Connection, own_town: TownId) -> None:
+        self.connection = self._db = connection
+        self.own_town = own_town
+
+    def change(self) -> int:
+        """Return the number of the last change."""
+        found = self.meta("change")
+        return found if isinstance(found, int) else 0
+
+    def meta(self, name: str) -> Cell:
+        """Return a value kept under a name, or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def rows(self, sql: str, *values: Cell) -> list[tuple[Cell, ...]]:
+        """Return the rows of a query."""
+        return self._db.execute(sql, values).fetchall()
+
+    def records(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Record]:
+        """Return the held records among these ids."""
+        found = self.select_in(f"SELECT {RECORD_COLUMNS} WHERE r.id IN", ids)
+        return {record.id: record for record in map(to_record, found)}
+
+    def raws(self, ids: Sequence[RecordId]) -> Mapping[RecordId, bytes]:
+        """Return the exact bytes of the held records among these ids."""
+        found = self.select_in("SELECT id, header, signature, body FROM records WHERE id IN", ids)
+        return {RecordId(id): encode_list([header, signature, body]) for id, header, signature, body in found}
+
+    def raws_by_prefix(
+        self, key: LaneKey, prefixes: Sequence[bytes], bytes_max: int
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Return the records held in a lane whose ids begin so, newest first, and whether some had no room."""
+        rows = sorted({row for row, _ in self._begin_with(key, prefixes)}, reverse=True)
+        chosen: list[bytes] = []
+        size = 0
+        for part in chunks(rows):
+            sql = f"SELECT header, signature, body FROM records WHERE row IN ({marks(len(part))}) ORDER BY row DESC"
+            for parts in self._db.execute(sql, part):
+                raw = encode_list(list(parts))
+                if chosen and size + len(raw) > bytes_max:
+                    return tuple(chosen), True
+                chosen.append(raw)
+                size += len(raw)
+        return tuple(chosen), False
+
+    def ids_by_prefix(self, key: LaneKey, prefixes: Sequence[bytes], limit: int) -> list[RecordId]:
+        """Return the ids held in a lane that begin with one of these prefixes, newest first, at most `limit`."""
+        found = sorted(set(self._begin_with(key, prefixes)), reverse=True)
+        return [RecordId(id) for _, id in found[:limit]]
+
+    def ids_in_buckets(self, key: LaneKey, buckets: Sequence[int]) -> list[RecordId]:
+        """Return the ids held in a lane whose first byte is one of these, newest first."""
+        return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], ALL)
+
+    def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
+        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the top)."""
+        sql = (
+            "SELECT r.row, r.id FROM records r JOIN held h ON h.record = r.row AND h.lane = ?"
+            " WHERE r.row < ? ORDER BY r.row DESC LIMIT ?"
+        )
+        return self._db.execute(sql, (self.lane_number(key), after or ALL, limit)).fetchall()
+
+    def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
+        """Return the records that show this town and the own one as members, the charter first."""
+        both = (town, self.own_town)
+        governing = self._governing((CHARTER, ADMIT, JOIN, DEVICE))
+        charters = [each for each in governing[CHARTER] if each.id.startswith(federation)]
+        stewards = {each.header.town for each in charters} | _stewards(charters)
+        listed = (federation,)
+        chosen = [
+            *charters,
+            *(
+                each
+                for each in governing[ADMIT]
+                if each.header.federations == listed and (fields_of(each) or {}).get("town") in both
+            ),
+            *(
+                each
+                for each in governing[JOIN]
+                if each.header.federations == listed and each.header.town in both
+            ),
+            *(each for each in governing[DEVICE] if each.header.town in stewards or each.header.town in both),
+        ]
+        return _within([each.raw for each in chosen], EVIDENCE_BYTES_MAX)
+
+    def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
+        """Return how many records held in these federations came after a change."""
+        lanes = [number for number, (name, _) in self._lane_keys().items() if name in federations]
+        sql = f"SELECT count(DISTINCT record) FROM held WHERE lane IN ({marks(len(lanes))}) AND change > ?"
+        count: int = self._db.execute(sql, (*lanes, change)).fetchone()[0]
+        return count
+
+    def lane_counts(self) -> Mapping[LaneKey, int]:
+        """Return the size of each held set that is not empty."""
+        rows = self._db.execute("SELECT federation, lane, records FROM lanes WHERE records > 0")
+        return {(FederationId(federation), _LANES[lane]): count for federation, lane, count in rows}
+
+    def held_sets(self) -> dict[LaneKey, HeldSet]:
+        """Return the held sets: the snapshots that were saved, brought forward to this state."""
+        change = self.change()
+        return {key: self._held_set(number, change) for number, key in self._lane_keys().items()}
+
+    def totals(self) -> Totals:
+        """Return how much is held."""
+        sql = (
+            "SELECT (SELECT count(*) FROM records), (SELECT coalesce(sum(documents), 0) FROM shown),"
+            " count(*), coalesce(sum(bytes), 0), (SELECT count(*) FROM dropped) FROM parked"
+        )
+        return Totals(*self._db.execute(sql).fetchone())
+
+    def export(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (row, raw record) of held records in the order of their taking in, from above row `after`."""
+        sql = "SELECT row, header, signature, body FROM records WHERE row > ? ORDER BY row LIMIT ?"
+        return [(row, encode_list(list(parts))) for row, *parts in self._db.execute(sql, (after, limit))]
+
+    def authority(self) -> Authority:
+        """Return the authority that this state resolves to."""
+        return resolve(self.own_town, self.authority_records())
+
+    # What `sync.admission.View` asks.
+
+    def authority_records(self) -> Sequence[Record]:
+        """Return all known records of `AUTHORITY_KINDS`, held or parked."""
+        kinds = (CHARTER, ADMIT, JOIN, DEVICE)
+        found = [record for records in self._governing(kinds).values() for record in records]
+        parked = f"SELECT raw FROM parked WHERE governs = 1 AND kind IN ({marks(len(kinds))})"
+        return found + [open_record(raw) for (raw,) in self._db.execute(parked, kinds)]
+
+    def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
+        """Return what was decided before on these ids."""
+        found = {
+            RecordId(id): Verdict(RecordId(id), State.DROPPED, cause, because)
+            for id, cause, because in self.select_in(
+                "SELECT id, cause, because FROM dropped WHERE id IN", ids
+            )
+        }
+        for id, cause in self.select_in("SELECT id, cause FROM parked WHERE id IN", ids):
+            found[id] = Verdict(id, State.PARKED, cause)
+        for (id,) in self.select_in("SELECT id FROM records WHERE id IN", ids):
+            found[id] = Verdict(id, State.HELD, "known")
+        return found
+
+    def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:
+        """Return the facts of the held records of these documents."""
+        found: dict[DocId, list[Fact]] = defaultdict(list)
+        sql = (
+            "SELECT d.doc, r.id, r.stamp, r.op FROM documents d JOIN records r ON r.document = d.number"
+            " WHERE d.doc IN"
+        )
+        for doc, id, stamp, op in self.select_in(sql, docs):
+            found[doc].append(Fact(id, stamp + STAMP_OFFSET, _OPS[op]))
+        return found
+
+    def lanes(self, ids: Sequence[RecordId]) -> Mapping[RecordId, frozenset[LaneKey]]:
+        """Return in which held sets these records are."""
+        keys = self._lane_keys()
+        found: dict[RecordId, set[LaneKey]] = defaultdict(set)
+        sql = "SELECT r.id, h.lane FROM records r JOIN held h ON h.record = r.row WHERE r.id IN"
+        for id, lane in self.select_in(sql, ids):
+            found[id].add(keys[lane])
+        return {id: frozenset(found.get(id, ())) for id in ids}
+
+    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
+        """Return how many documents of a town a held set has, those outside quotas left out."""
+        sql = "SELECT documents FROM quota_counts WHERE lane = ? AND town = ?"
+        row = self._db.execute(sql, (self.lane_number(lane_key), self.town_number(town))).fetchone()
+        return row[0] if row else 0
+
+    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+        """Return the first `limit` of them, ascending by (born, document)."""
+        sql = "SELECT born, doc FROM quota_documents WHERE lane = ? AND town = ? ORDER BY born, doc LIMIT ?"
+        return self._db.execute(sql, (self.lane_number(lane_key), self.town_number(town), limit)).fetchall()
+
+    def document_records(self, doc: DocId) -> Sequence[RecordId]:
+        """Return the held records of a document."""
+        sql = "SELECT r.id FROM documents d JOIN records r ON r.document = d.number WHERE d.doc = ?"
+        return [id for (id,) in self._db.execute(sql, (doc,))]
+
+    def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the parked records that these towns wrote."""
+        return [
+            open_record(raw) for (raw,) in self.select_in("SELECT raw FROM parked WHERE town IN", list(towns))
+        ]
+
+    def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the held records that these towns wrote, of every kind and lane."""
+        found: list[Record] = []
+        for town in towns:
+            rows = self._db.execute(f"SELECT {RECORD_COLUMNS} WHERE d.town = ?", (self.town_number(town),))
+            found += map(to_record, rows)
+        return found
+
+    def expired(self, now_s: int, limit: int) -> Sequence[Record]:
+        """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
+        rows = self._db.execute(f"SELECT {RECORD_COLUMNS} WHERE d.expires <= ? LIMIT ?", (now_s, limit))
+        found = list(map(to_record, rows))
+        parked = self._db.execute(
+            "SELECT raw FROM parked WHERE expires <= ? LIMIT ?", (now_s, limit - len(found))
+        )
+        return found + [open_record(raw) for (raw,) in parked]
+
+    def known_nonce(self, kind: str, nonce: bytes) -> Record | None:
+        """Return the newest held record of the own town's document of this kind and nonce."""
+        sql = f"SELECT {RECORD_COLUMNS} WHERE d.nonce = ? AND d.kind = ? AND d.town = ? ORDER BY r.stamp DESC LIMIT 1"
+        row = self._db.execute(sql, (nonce, kind, OWN_TOWN)).fetchone()
+        return to_record(row) if row else None
+
+    # Below here: how.
+
+    def select_in(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
+        """Yield the rows of a statement that ends in IN, for all these values."""
+        for part in chunks(values):
+            yield from self._db.execute(f"{sql} ({marks(len(part))})", part)
+
+    def _begin_with(self, key: LaneKey, prefixes: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Yield (row, id) of what is held in a lane and begins with one of these prefixes."""
+        lane = self.lane_number(key)
+        sql = (
+            "SELECT r.row, r.id FROM records r CROSS JOIN held h ON h.record = r.row AND h.lane = ?"
+            " WHERE r.id BETWEEN ? AND ?"
+        )
+        for prefix in prefixes:
+            yield from self._db.execute(sql, (lane, prefix, prefix + b"\xff" * (32 - len(prefix))))
+
+    def _governing(self, kinds: Sequence[str]) -> Mapping[str, list[Record]]:
+        """Return the held records of kinds that authority is made of, by kind."""
+        found: dict[str, list[Record]] = {kind: [] for kind in kinds}
+        sql = f"SELECT {RECORD_COLUMNS} WHERE d.governs = 1 AND d.kind IN ({marks(len(kinds))})"
+        for record in map(to_record, self._db.execute(sql, kinds)):
+            found[record.header.kind].append(record)
+        return found
+
+    def _held_set(self, lane: int, change: int) -> HeldSet:
+        """Return one held set: its snapshot and what came and went since, or made anew from all ids."""
+        count: int = self._db.execute("SELECT records FROM lanes WHERE number = ?", (lane,)).fetchone()[0]
+        row = self._db.execute("SELECT change, state FROM held_sets WHERE lane = ?", (lane,)).fetchone()
+        if row is not None and row[0] <= change:
+            try:
+                held = HeldSet.from_bytes(row[1])
+            except ValueError:
+                pass
+            else:
+                gone = "SELECT id FROM removed WHERE lane = ? AND change > ? AND added <= ?"
+                held.remove_many([id for (id,) in self._db.execute(gone, (lane, row[0], row[0]))], change)
+                held.add_many(self._lane_ids(lane, row[0]), change)
+                if held.count == count:
+                    return held
+        return HeldSet.of(self._lane_ids(lane, 0), change)
+
+    def _lane_ids(self, lane: int, after_change: int) -> list[RecordId]:
+        sql = "SELECT r.id FROM held h JOIN records r ON r.row = h.record WHERE h.lane = ? AND h.change > ?"
+        return [id for (id,) in self._db.execute(sql, (lane, after_change))]
+
+    def _lane_keys(self) -> Mapping[int, LaneKey]:
+        """Return the held sets by their numbers."""
+        rows = self._db.execute("SELECT number, federation, lane FROM lanes")
+        return {number: (FederationId(federation), _LANES[lane]) for number, federation, lane in rows}
+
+    def lane_number(self, key: LaneKey) -> int:
+        """Return the number of a held set; 0, which none has, if it was never used."""
+        row = self._db.execute("SELECT number FROM lanes WHERE federation = ? AND lane = ?", key).fetchone()
+        return row[0] if row else 0
+
+    def town_number(self, town: TownId) -> int:
+        """Return the number of a town; 0, which none has, if nothing of it was ever held."""
+        row = self._db.execute("SELECT number FROM towns WHERE town = ?", (town,)).fetchone()
+        return row[0] if row else 0
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """Return a record as it was opened when it was taken in."""
+    header_bytes, signature, body, id, doc = row
+    return Record(open_header(header_bytes), header_bytes, signature, body, RecordId(id), DocId(doc))
+
+
+def _stewards(charters: Iterable[Record]) -> set[TownId]:
+    found: set[TownId] = set()
+    for charter in charters:
+        named = (fields_of(charter) or {}).get("stewards")
+        if isinstance(named, list):
+            found.update(TownId(town) for town in named if isinstance(town, bytes))
+    return found
+
+
+def _within(raws: Sequence[bytes], bytes_max: int) -> list[bytes]:
+    """Return the first of these that fit."""
+    chosen: list[bytes] = []
+    size = 0
+    for raw in raws:
+        size += len(raw)
+        if size > bytes_max:
+            break
+        chosen.append(raw)
+    return chosen
+
+
+def chunks(values: Iterable[T]) -> Iterator[list[T]]:
+    """Yield the values in lists that one statement takes."""
+    left = iter(values)
+    while part := list(islice(left, CHUNK)):
+        yield part
+
+
+def marks(count: int) -> str:
+    """Return so many question marks."""
+    return ("?," * count)[:-1]

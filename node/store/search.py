@@ -1,0 +1,165 @@
+"""Words and stems: what of a document is searched, and how what a person types becomes a query.
+
+Each document has two sets of words in the index: those of its text, and the stems of those whose stem is
+another word. A query asks for each of its words, or for its stem in any language that the index has seen. So
+"réparations" finds "réparer" and "reparer" finds both: SQLite's tokenizer folds case and accents on both sides.
+Order plays no part (the newest comes first), so each word stands once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import Stemmer
+
+from protocol.encoding import Value
+from protocol.fields import Choice
+from protocol.kinds import KINDS
+from protocol.notations import Bytes, Lang, Url
+from protocol.structures import Measure
+
+if TYPE_CHECKING:
+    from protocol.schema import Kind
+
+QUERY_WORDS_MAX: Final = 16
+"""Words of a query that count; each may cost a walk through the index."""
+MEMO_WORDS_MAX: Final = 65_536
+"""Stems remembered for one language: about 8 MB at the most, and a whole language's daily words."""
+LANGUAGES_MAX: Final = 16
+"""Languages whose stems a query tries."""
+
+_ALGORITHMS: Final = {
+    "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english",
+    "eo": "esperanto", "es": "spanish", "et": "estonian", "eu": "basque", "fi": "finnish", "fr": "french",
+    "ga": "irish", "hi": "hindi", "hu": "hungarian", "hy": "armenian", "id": "indonesian", "it": "italian",
+    "lt": "lithuanian", "nb": "norwegian", "ne": "nepali", "nl": "dutch", "nn": "norwegian", "no": "norwegian",
+    "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
+    "ta": "tamil", "tr": "turkish", "yi": "yiddish",
+}  # fmt: skip
+_WORD: Final = re.compile(r"[^\W_]+")
+_MUTE: Final = (Choice, Bytes, Lang, Url, Measure)
+"""Types of fields whose text is not what people search for."""
+_MUTE_NAMES: Final = frozenset({"by", "licence", "lang"})
+
+
+class _Stems(dict[str, str]):
+    """Remembers the stem of every word that it was asked for, within bounds."""
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__()
+        self._stem: Callable[[str], str] = Stemmer.Stemmer(algorithm, 0).stemWord
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= MEMO_WORDS_MAX:
+            self.clear()
+        stem = self[word] = self._stem(word)
+        return stem
+
+
+def language_of(fields: Mapping[str, Value]) -> str | None:
+    """Return the language by which the words of these fields can be stemmed: two small letters; else None."""
+    lang = fields.get("lang")
+    primary = lang[:2] if isinstance(lang, str) and (len(lang) == 2 or lang[2:3] == "-") else ""
+    return primary if primary in _available() else None
+
+
+def terms(kind: str, bodies: Iterable[Mapping[str, Value]]) -> tuple[str, str]:
+    """Return what the index holds of a document: its words, and the stems that are not among them.
+
+    Args:
+        kind: A declared kind.
+        bodies: The fields of each version that is shown; already checked.
+    """
+    words: set[str] = set()
+    stems: set[str] = set()
+    for fields in bodies:
+        own = set(_WORD.findall(_text(kind, fields).lower()))
+        words |= own
+        language = language_of(fields)
+        if language is not None:
+            memo = _memo(language)
+            stems.update([memo[word] for word in own])
+    return " ".join(words), " ".join(stems - words)
+
+
+def match(text: str, languages: Iterable[str]) -> str | None:
+    """Return the FTS5 expression for what a person typed; None if there is no word in it.
+
+    Args:
+        text: Anything; it cannot speak FTS5's language.
+        languages: Those that the index has seen.
+    """
+    words = _WORD.findall(text.lower())[:QUERY_WORDS_MAX]
+    if not words:
+        return None
+    memos = [_memo(language) for language in list(languages)[:LANGUAGES_MAX] if language in _available()]
+    # A word that is still being typed is the beginning of one; a space after it says that it is whole.
+    last = len(words) - 1 if text[-1:].isalnum() else -1
+    return " AND ".join(
+        _either(word, [memo[word] for memo in memos], begins=index == last)
+        for index, word in enumerate(words)
+    )
+
+
+def _either(word: str, stems: Iterable[str], *, begins: bool) -> str:
+    choices = [f'"{choice}"' for choice in dict.fromkeys([word, *stems])]
+    if begins:
+        choices[0] += " *"
+    return "(" + " OR ".join(choices) + ")"
+
+
+def _text(kind: str, fields: Mapping[str, Value]) -> str:
+    parts: list[str] = []
+    for name in _spoken(kind):
+        value = fields.get(name)
+        if type(value) is str:
+            parts.append(value)
+        elif value is not None:
+            _collect(value, parts)
+    return " ".join(parts)
+
+
+def _collect(value: Value, parts: list[str]) -> None:
+    """Gather the text of a nested value; its depth was bounded when it was decoded."""
+    if isinstance(value, str):
+        parts.append(value)
+    elif isinstance(value, list):
+        for item in value:
+            _collect(item, parts)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _collect(item, parts)
+
+
+def _spoken(kind: str) -> tuple[str, ...]:
+    names = _SPOKEN.get(kind)
+    if names is None:
+        declared: Kind | None = KINDS.get(kind)
+        names = _SPOKEN[kind] = tuple(
+            each.name
+            for each in (declared.fields if declared else ())
+            if not isinstance(each.type, _MUTE) and each.name not in _MUTE_NAMES
+        )
+    return names
+
+
+def _memo(language: str) -> _Stems:
+    memo = _MEMOS.get(language)
+    if memo is None:
+        memo = _MEMOS[language] = _Stems(_ALGORITHMS[language])
+    return memo
+
+
+def _available() -> frozenset[str]:
+    global _AVAILABLE
+    if _AVAILABLE is None:
+        known: list[Any] = Stemmer.algorithms()
+        _AVAILABLE = frozenset(language for language, name in _ALGORITHMS.items() if name in known)
+    return _AVAILABLE
+
+
+_SPOKEN: Final[dict[str, tuple[str, ...]]] = {}
+_MEMOS: Final[dict[str, _Stems]] = {}
+_AVAILABLE: frozenset[str] | None = None
