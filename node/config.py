@@ -76,15 +76,6 @@ class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ] = []
 
 
-class Store(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The database of this node."""
-
-    readers: Annotated[
-        int,
-        Meta(ge=1, le=16, description="Connections that read the database at the same time, 1 to 16."),
-    ] = 2
-
-
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the node writes to its standard error."""
 
@@ -99,7 +90,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     web: Web = Web()
     links: Links = Links()
-    store: Store = Store()
     log: Log = Log()
 
 

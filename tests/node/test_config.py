@@ -65,7 +65,6 @@ def test_every_setting_is_described_in_the_file_beside_its_variable() -> None:
         ("[web]\nzzz = 1", "[web] has no key zzz; known are listen"),
         ("web = 3", "web is a section"),
         ("[web]\nlisten = 3", "web.listen: expected text, got a whole number"),
-        ("[store]\nreaders = 99", "store.readers: expected a whole number <= 16"),
         ('[log]\nlevel = "loud"', "log.level: invalid enum value 'loud'"),
         ("[web", "is not valid TOML"),
     ],
@@ -88,14 +87,14 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
             "HEDGEROW_WEB__LISTEN": "127.0.0.1:2",
             "HEDGEROW_WEB__HOSTS": "one, two",
             "HEDGEROW_WEB__PUBLIC_READING": "false",
-            "HEDGEROW_STORE__READERS": "3",
+            "HEDGEROW_LOG__LEVEL": "debug",
         },
     )
     assert settings.web.listen == "127.0.0.1:2"
     assert settings.web.public_url == "http://a"
     assert settings.web.hosts == ["one", "two"]
     assert settings.web.public_reading is False
-    assert settings.store.readers == 3
+    assert settings.log.level == "debug"
 
 
 def test_a_variable_that_sets_nothing_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
@@ -104,8 +103,8 @@ def test_a_variable_that_sets_nothing_is_refused_with_the_nearest_one(tmp_path: 
 
 
 def test_a_variable_of_the_wrong_type_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="HEDGEROW_STORE__READERS=many: expected a whole number"):
-        read_settings(tmp_path, {"HEDGEROW_STORE__READERS": "many"})
+    with pytest.raises(SettingsError, match="HEDGEROW_LINKS__DIAL=often: expected true or false"):
+        read_settings(tmp_path, {"HEDGEROW_LINKS__DIAL": "often"})
 
 
 def test_the_data_directory_is_the_option_then_the_variable_then_the_users_own(tmp_path: Path) -> None:

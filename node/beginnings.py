@@ -1,0 +1,231 @@
+"""How a node begins: the data directory that `init` makes, and the run of a node until it is told to stop.
+
+`init` makes the keys, or adopts those that lie there; writes the commented settings; and signs the town's
+profile, which only the town key can, into the store. It never overwrites anything: done again, it says
+what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from node import keys as key_files
+from node.clock import NodeClock, wall_ms
+from node.config import SETTINGS_FILE, Settings, commented, read_settings
+from node.errors import DataInUse, DataUnreadable, HedgerowError
+from protocol.identity import SEED_BYTES, TownKey, fingerprint
+from protocol.ids import TownId
+from protocol.kinds import kind_of
+from sync.admission import State
+
+if TYPE_CHECKING:
+    from node.keys import Keys
+    from protocol.encoding import Value
+    from protocol.record import Record
+
+KEYS_FOLDER: Final = "keys"
+DEVICE_NAME_CHARS_MAX: Final = 40
+DEGREES_DIGITS: Final = 5
+"""Coordinates are kept to 1e-5 degrees, about a metre."""
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """What `init` is told of a town; degrees, or None where nobody said."""
+
+    name: str
+    lat: float | None = None
+    lon: float | None = None
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedKey:
+    """A copy of a town's `town.key` and the words that open it."""
+
+    file: Path
+    passphrase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `init` has made; `passphrase` is empty where the town key had one already."""
+
+    data: Path
+    town: TownId
+    name: str
+    fingerprint: str
+    passphrase: str
+    adopted: bool
+
+
+def has_begun_keys(data: Path) -> bool:
+    """Tell whether keys lie in a data directory already."""
+    return key_files.has_keys(data / KEYS_FOLDER)
+
+
+async def begin(
+    data: Path,
+    town: Town,
+    *,
+    listen: str | None = None,
+    public_url: str | None = None,
+    saved: SavedKey | None = None,
+) -> Begun:
+    """Make a data directory, or adopt the keys that lie in it.
+
+    Raises:
+        HedgerowError: The directory cannot be written, holds a node already, or the saved key does not open.
+    """
+    folder = data / KEYS_FOLDER
+    if key_files.has_keys(folder):
+        if (data / SETTINGS_FILE).exists():
+            raise DataInUse(f"{data} holds a node already. Run it with: hedgerow run", code="begun_already")
+        keys = key_files.open_keys(folder)
+        _write_settings(data, listen, public_url)
+        return Begun(data, keys.town, "", fingerprint(keys.town), "", adopted=True)
+    fields = _profile_fields(town)
+    if saved is not None:
+        town_key = await asyncio.to_thread(_open_saved, saved)
+    else:
+        town_key = TownKey(secrets.token_bytes(SEED_BYTES))
+    passphrase = saved.passphrase if saved is not None else key_files.new_passphrase()
+    _make_folder(data)
+    now_ms = wall_ms()
+    keys = await asyncio.to_thread(
+        key_files.create,
+        folder,
+        passphrase=passphrase,
+        device_name=socket.gethostname()[:DEVICE_NAME_CHARS_MAX],
+        now_ms=now_ms,
+        town_key=town_key,
+    )
+    profile = key_files.town_record(town_key, key_files.PROFILE, fields, now_ms)
+    await _keep(data, keys, profile)
+    _write_settings(data, listen, public_url)
+    shown = "" if saved is not None else passphrase
+    return Begun(data, keys.town, town.name, fingerprint(keys.town), shown, adopted=False)
+
+
+async def run_node(
+    data: Path,
+    *,
+    listen: str | None = None,
+    public_url: str | None = None,
+    announce: Callable[[str, str], None],
+) -> None:
+    """Run the node of a data directory until SIGTERM or SIGINT; `announce` is told its town and its page.
+
+    Raises:
+        HedgerowError: It cannot start.
+        SettingsError: Its settings cannot be used.
+    """
+    from node import log
+    from node.acts import page_url
+    from node.daemon import Daemon
+
+    settings = _over(read_settings(data), listen, public_url)
+    log.set_up(settings.log.level)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    daemon = Daemon(data, settings)
+    await daemon.start()
+    try:
+        status = await daemon.status()
+        announce(status["town"]["name"], page_url(daemon))
+        await stopping.wait()
+    finally:
+        await daemon.stop()
+
+
+def _over(settings: Settings, listen: str | None, public_url: str | None) -> Settings:
+    """The settings with what the command line says in their place."""
+    given = {
+        name: value for name, value in (("listen", listen), ("public_url", public_url)) if value is not None
+    }
+    return msgspec.structs.replace(settings, web=msgspec.structs.replace(settings.web, **given))
+
+
+def _profile_fields(town: Town) -> dict[str, Value]:
+    """The town's profile as its kind declares it.
+
+    Raises:
+        InvalidField: A name that is too long, a language that is none.
+    """
+    kind = kind_of(key_files.PROFILE)
+    assert kind is not None
+    form = {"name": town.name, "languages": town.language}
+    if town.lat is not None and town.lon is not None:
+        form |= {
+            "where.name": town.name,
+            "where.lat": f"{town.lat:.{DEGREES_DIGITS}f}",
+            "where.lon": f"{town.lon:.{DEGREES_DIGITS}f}",
+        }
+    return kind.from_text(form)
+
+
+def _open_saved(saved: SavedKey) -> TownKey:
+    """The town key from a copy of its file, whatever the copy is called.
+
+    Raises:
+        KeysUnreadable, WrongPassphrase.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        beside = Path(folder) / key_files.TOWN_FILE
+        try:
+            beside.write_bytes(saved.file.read_bytes())
+        except OSError as error:
+            raise key_files.KeysUnreadable(f"{saved.file} cannot be read: {error.strerror}.") from None
+        return key_files.open_town_key(Path(folder), saved.passphrase)
+
+
+def _make_folder(data: Path) -> None:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataUnreadable(
+            f"the data directory {data} cannot be made: {error.strerror}. Give one that you may write to."
+        ) from None
+
+
+def _write_settings(data: Path, listen: str | None, public_url: str | None) -> None:
+    """Write the commented settings, unless there are some: those are the operator's own."""
+    path = data / SETTINGS_FILE
+    values = {("web", "listen"): listen, ("web", "public_url"): public_url}
+    given = {place: value for place, value in values.items() if value is not None}
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(commented(given))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise DataUnreadable(f"{path} cannot be written: {error.strerror}.") from None
+
+
+async def _keep(data: Path, keys: Keys, profile: Record) -> None:
+    """Put the certificate and the profile into the store, through the one door."""
+    from node.intake import Intake
+    from node.store.sqlite import open_store
+
+    store = open_store(data, keys.town, chance=secrets.token_bytes)
+    try:
+        intake = Intake(store, keys.device, NodeClock(0).read, chance=secrets.token_bytes)
+        intake.announce = lambda committed: None
+        verdicts = await intake.accept([keys.certificate, profile.raw])
+    finally:
+        await store.close()
+    refused = next((verdict for verdict in verdicts if verdict.state is not State.HELD), None)
+    if refused is not None:
+        raise HedgerowError(f"the town's own profile was not taken in ({refused.cause})", code="fault")
