@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -41,7 +41,7 @@ from protocol.limits import FEDERATIONS_MAX, NONCE_BYTES
 if TYPE_CHECKING:
     from node.exchange import Imported
     from node.intake import Intake
-    from node.store import Document, Page, Query, Store, TownFacts
+    from node.store import Document, Page, Query, Reader, Store, TownFacts
     from protocol.encoding import Value
     from protocol.record import Record
     from protocol.schema import Kind
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 """Who may see a post: this town only, every federation of the town, or the named federations."""
+
+COUNTS_MAX: Final = 64
+"""Questions whose counts by kind are remembered."""
 
 _DOC_HEX: Final = re.compile(r"[0-9a-fA-F]{32}\Z")
 
@@ -74,13 +77,17 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """What stands above a list: how many documents of each kind, and the towns that are known."""
+class Look:
+    """One page of a list and what stands above it.
 
+    Attributes:
+        kinds: How many documents of each kind the query names when its `kinds` are left out.
+        change: Number of the last change; two looks with the same number and query are equal.
+    """
+
+    page: Page
     kinds: Mapping[str, int]
-    towns: Mapping[TownId, TownFacts]
-    change: int = field(default=0)
-    """Number of the last change; two overviews with the same number and query are equal."""
+    change: int
 
 
 class Board:
@@ -101,6 +108,7 @@ class Board:
         self._intake = intake
         self._authority = authority
         self._now_ms = now_ms
+        self._counts: dict[Query, tuple[tuple[int, int], Mapping[str, int]]] = {}
 
     async def post(
         self,
@@ -228,12 +236,24 @@ class Board:
         now_s = self._now_ms() // 1000
         return await self._store.read(lambda reader: reader.documents(query, now_s))
 
-    async def overview(self, query: Query) -> Overview:
-        """Return the counts by kind of what the query names, whatever its `kinds`, and the known towns."""
+    async def look(self, query: Query) -> Look:
+        """Return one page with the counts of all kinds beside it, in one look at the store."""
         now_s = self._now_ms() // 1000
-        return await self._store.read(
-            lambda reader: Overview(reader.kind_counts(query, now_s), reader.towns(), reader.change())
-        )
+        question = replace(query, kinds=(), cursor=None, limit=None, count=False)
+
+        def work(reader: Reader) -> Look:
+            # Counting walks all that the question names; the answer holds until something changes or ends.
+            as_of = (reader.change(), now_s // 60)
+            known = self._counts.get(question)
+            counts = known[1] if known and known[0] == as_of else reader.kind_counts(question, now_s)
+            self._remember(question, as_of, counts)
+            return Look(reader.documents(query, now_s), counts, as_of[0])
+
+        return await self._store.read(work)
+
+    async def towns(self) -> Mapping[TownId, TownFacts]:
+        """Return what is known of the towns that have a profile here."""
+        return await self._store.read(lambda reader: reader.towns())
 
     async def record(self, document: Document) -> Record:
         """Return the signed record of the version that is shown.
@@ -301,6 +321,13 @@ class Board:
             if name not in ours:
                 raise NoFederation(f"this town is in no federation {name.hex()}")
         return audience
+
+    def _remember(self, question: Query, as_of: tuple[int, int], counts: Mapping[str, int]) -> None:
+        """Keep the counts of the latest questions; anybody may ask anything, so only a few."""
+        self._counts.pop(question, None)
+        self._counts[question] = (as_of, counts)
+        while len(self._counts) > COUNTS_MAX:
+            self._counts.pop(next(iter(self._counts)), None)
 
     async def _own(self, address: str) -> Document:
         document = await self.show(address)

@@ -1,0 +1,339 @@
+"""The pages that are read: the board, one document, a guide and its revisions, the neighbours, about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from hashlib import blake2b
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from node.errors import NotFound, NotSignedIn
+from node.exchange import record_json
+from node.store import Document, Near, Query
+from node.web import present
+from node.web.render import html, render
+from node.web.site import SITE, Surroundings, session_of
+from protocol.identity import fingerprint
+from protocol.ids import Op, TownId, parse_address, show_address
+from protocol.kinds import KINDS, kind_of
+
+DISTANCES_KM: Final = (5, 10, 20, 50)
+"""On foot, by bicycle, by bus, by car."""
+SHOWN_KINDS: Final = tuple(kind for kind in KINDS.values() if kind.shown)
+WORDS_CHARS_MAX: Final = 200
+"""More than anybody searches for."""
+
+
+async def board(request: web.Request) -> web.Response:
+    """The board: what is there and what is needed, in all towns that this one shares with."""
+    site = request.app[SITE]
+    must_read(request)
+    around = await site.around()
+    asked = _Asked.of(request, around)
+    look = await site.node.board.look(asked.query)
+    now_s = site.node.clock.now_ms() // 1000
+    etag = _etag(request, look.change, now_s // 60, around)
+    if request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag})
+    pressed = {kind.name: kind.name in asked.query.kinds for kind in SHOWN_KINDS}
+    chips = [("Everything", asked.link(kind=None), sum(look.kinds.values()), not asked.query.kinds)]
+    chips += [
+        (kind.plural, asked.link(kind=kind.name), look.kinds.get(kind.name, 0), pressed[kind.name])
+        for kind in SHOWN_KINDS
+    ]
+    values = shell(request, around, "guides" if asked.kind == "practice" else "board") | {
+        "asked": asked,
+        "chips": chips,
+        "cards": [present.card(document, now_s) for document in look.page.documents],
+        "more": asked.link(cursor=look.page.cursor) if look.page.cursor else "",
+        "found": look.kinds.get(asked.kind, 0) if asked.kind else sum(look.kinds.values()),
+        "towns": sorted(
+            ((town.hex(), facts.name) for town, facts in around.towns.items()), key=lambda each: each[1]
+        ),
+        "distances": DISTANCES_KM if around.own and around.own.lat is not None else (),
+        "news": around.news,
+        "withdrawn": session_of(request) is not None and "withdrawn" in request.query,
+    }
+    return html(request, render("board.html", values), etag=etag)
+
+
+async def document(request: web.Request) -> web.Response:
+    """One document: what it says, and what this node knows about it."""
+    site = request.app[SITE]
+    found = await find(request)
+    around = await site.around()
+    kind = kind_of(found.kind)
+    if kind is None:
+        raise NotFound("this program does not know how to show that document")
+    now_s = site.node.clock.now_ms() // 1000
+    values = shell(request, around, "guides" if found.kind == "practice" else "board") | {
+        "document": found,
+        "title": present.title(found),
+        "address": show_address(found.address),
+        "kind": kind,
+        "word": present.ONE.get(found.kind, kind.label),
+        "card": present.card(found, now_s),
+        "known": _known(found),
+        "until": present.date_text(found.expires, whole_day=False, clock=False),
+        "done": _done(request),
+        "device": fingerprint((await site.node.board.record(found)).header.device),
+        "may_edit": found.own and session_of(request) is not None,
+    }
+    if kind.op is Op.ENTRY:
+        chosen = request.query.get("revision", "")
+        heads = [version for version in found.versions if version.is_head]
+        old = [version for version in found.versions if version.id.hex() == chosen and not version.is_head]
+        values |= {
+            "guides": [present.guide(version, kind, now_s) for version in (old or heads)],
+            "is_old": bool(old),
+            "revisions": [(present.guide(each, kind, now_s), each.is_head) for each in found.versions],
+        }
+        return html(request, render("guide.html", values))
+    values |= {
+        "text": present.text_of(found.fields, "text"),
+        "facts": present.facts(kind, found.fields),
+        "tags": [str(tag) for tag in tags] if isinstance(tags := found.fields.get("tags"), list) else [],
+        "lang": present.text_of(found.fields, "lang"),
+    }
+    return html(request, render("document.html", values))
+
+
+async def record(request: web.Request) -> web.Response:
+    """The record itself: what was signed, for those who want to see it or check it."""
+    site = request.app[SITE]
+    found = await find(request)
+    signed = record_json(await site.node.board.record(found))
+    decoded = signed.pop("decoded")
+    assert isinstance(decoded, dict)
+    fields = decoded.pop("fields")
+    values = shell(request, await site.around(), "board") | {
+        "document": found,
+        "title": present.title(found),
+        "address": show_address(found.address),
+        "parts": [(name, _plainly(value)) for name, value in {**decoded, **signed}.items()],
+        "fields": [(name, _plainly(value)) for name, value in (fields or {}).items()],
+    }
+    return html(request, render("record.html", values))
+
+
+async def neighbours(request: web.Request) -> web.Response:
+    """What this node knows of its neighbours, in the sentences that `status` says."""
+    site = request.app[SITE]
+    must_read(request)
+    around = await site.around()
+    now_ms = site.node.clock.now_ms()
+    peers = [
+        {
+            "name": peer.get("name") or str(peer.get("town", ""))[:8],
+            "says": _without_name(str(peer.get("says") or ""), str(peer.get("name") or "")),
+            "waits": _records(int(peer.get("backlog_out") or 0)),
+            "next": _next(peer, now_ms),
+            "is_up": peer.get("state") == "up",
+            "distance": distance(around, str(peer.get("town", ""))),
+        }
+        for peer in around.status.get("peers", [])
+    ]
+    values = shell(request, around, "neighbours") | {
+        "news": around.news,
+        "peers": peers,
+        "status": around.status,
+        "federations": around.status.get("federations", []),
+        "lanes": ("urgent", "everyday", "library"),
+    }
+    return html(request, render("neighbours.html", values))
+
+
+async def about(request: web.Request) -> web.Response:
+    """What this is, which version, and whose data it came with."""
+    around = await request.app[SITE].around()
+    values = shell(request, around, "about") | {"notice": NOTICE, "version": around.status.get("version", "")}
+    return html(request, render("about.html", values))
+
+
+def shell(request: web.Request, around: Surroundings, section: str) -> dict[str, object]:
+    """Return what the frame of every page shows."""
+    return {
+        "section": section,
+        "session": session_of(request),
+        "town_name": around.town_name,
+        "dir": request.app[SITE].direction,
+    }
+
+
+def must_read(request: web.Request) -> None:
+    """Let nobody read without a sign-in where the operator wants that.
+
+    Raises:
+        NotSignedIn: It is wanted, and nobody is signed in.
+    """
+    if session_of(request) is None and not request.app[SITE].node.settings.web.public_reading:
+        raise NotSignedIn("This town shows its board to those who are signed in.")
+
+
+async def find(request: web.Request) -> Document:
+    """Return the document of the address in the path.
+
+    Raises:
+        NotSignedIn: It stays in this town, and nobody is signed in.
+        NotFound, AmbiguousAddress, InvalidAddress: As `Board.show`.
+    """
+    must_read(request)
+    found = await request.app[SITE].node.board.show(request.match_info["address"])
+    if not found.federations and session_of(request) is None:
+        raise NotSignedIn("That was posted for this town only. Sign in to read it.")
+    return found
+
+
+async def find_by_number(request: web.Request) -> web.Response:
+    """Lead from an address that somebody typed to its page."""
+    raise web.HTTPSeeOther(f"/d/{parse_address(request.query.get('number', ''))}")
+
+
+def distance(around: Surroundings, town_hex: str) -> str:
+    """Return how far away a town is, where both places are known."""
+    try:
+        other = around.towns.get(TownId(bytes.fromhex(town_hex)))
+    except ValueError:
+        return ""
+    own = around.own
+    if other is None or own is None or None in (other.lat, other.lon, own.lat, own.lon):
+        return ""
+    assert other.lat is not None and other.lon is not None and own.lat is not None and own.lon is not None
+    return f"{kilometres(own.lat, own.lon, other.lat, other.lon):.0f} km"
+
+
+def kilometres(lat: float, lon: float, other_lat: float, other_lon: float) -> float:
+    """Return the great-circle distance of two points in degrees (haversine)."""
+    p, q = math.radians(lat), math.radians(other_lat)
+    half = math.sin((q - p) / 2) ** 2
+    half += math.cos(p) * math.cos(q) * math.sin(math.radians(other_lon - lon) / 2) ** 2
+    return 12_742 * math.asin(min(1.0, math.sqrt(half)))
+
+
+class _Asked:
+    """What the address of the board asks for; what makes no sense is passed over."""
+
+    def __init__(self, given: Mapping[str, str], around: Surroundings, *, home: bool) -> None:
+        self.kind = (
+            given.get("kind", "") if given.get("kind", "") in {kind.name for kind in SHOWN_KINDS} else ""
+        )
+        self.words = " ".join(given.get("q", "").split())[:WORDS_CHARS_MAX]
+        town = given.get("town", "")
+        self.town = town if len(town) == 64 and all(letter in "0123456789abcdef" for letter in town) else ""
+        km = given.get("km", "")
+        own = around.own
+        has_place = own is not None and own.lat is not None and own.lon is not None
+        self.km = int(km) if km.isascii() and km.isdigit() and 0 < int(km) < 20_000 and has_place else 0
+        self.cursor = given.get("cursor", "")[:WORDS_CHARS_MAX]
+        near = None
+        if self.km and own is not None and own.lat is not None and own.lon is not None:
+            near = Near(own.lat, own.lon, float(self.km))
+        self.query = Query(
+            kinds=(self.kind,) if self.kind else (),
+            town=TownId(bytes.fromhex(self.town)) if self.town else None,
+            text=self.words,
+            near=near,
+            home=home,
+            cursor=self.cursor or None,
+        )
+
+    @classmethod
+    def of(cls, request: web.Request, around: Surroundings) -> _Asked:
+        """Read the query of a request."""
+        return cls(request.query, around, home=session_of(request) is not None)
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether more than a kind was asked for."""
+        return bool(self.words or self.town or self.km)
+
+    def link(self, **changes: str | None) -> str:
+        """Return the address of the board with something else asked for; a new question begins at the top."""
+        now: dict[str, str | None] = {
+            "kind": self.kind,
+            "q": self.words,
+            "town": self.town,
+            "km": str(self.km) if self.km else "",
+        }
+        said = {name: value for name, value in {**now, **changes}.items() if value}
+        return "/?" + urlencode(said) if said else "/"
+
+
+def _etag(request: web.Request, change: int, minute: int, around: Surroundings) -> str:
+    session = session_of(request)
+    parts = [
+        request.app[SITE].boot, str(change), str(minute), request.rel_url.raw_path_qs,
+        session.form_token if session else "", repr(around.news), around.town_name,
+    ]  # fmt: skip
+    return '"' + blake2b("\0".join(parts).encode(), digest_size=9).hexdigest() + '"'
+
+
+def _done(request: web.Request) -> str:
+    """Return what was just done, for the page to which a form leads."""
+    if session_of(request) is None:
+        return ""
+    return "Posted." if "posted" in request.query else "Saved." if "changed" in request.query else ""
+
+
+def _known(found: Document) -> list[tuple[str, str]]:
+    """Return the history of a document in sentences, newest first, as far as this node knows it."""
+    lines = []
+    born = present.date_text(found.born, whole_day=False)
+    changed_ms = found.stamp >> 16
+    if changed_ms // 1000 > found.born + 1:
+        lines.append(
+            (present.date_text(changed_ms // 1000, whole_day=False), f"changed by {found.town_name}")
+        )
+    by = present.text_of(found.fields, "by")
+    lines.append((born, f"posted in {found.town_name}" + (f" by {by}" if by else "")))
+    return lines
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plainly, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _records(count: int) -> str:
+    return "nothing" if count == 0 else "1 record" if count == 1 else f"{count:,} records"
+
+
+def _next(peer: Mapping[str, object], now_ms: int) -> str:
+    at_ms = peer.get("next_contact_ms")
+    if peer.get("state") == "up":
+        return "connected"
+    if peer.get("state") == "dialing":
+        return "calling now"
+    if isinstance(at_ms, int) and at_ms > now_ms:
+        seconds = (at_ms - now_ms) // 1000
+        return f"in {seconds} s" if seconds < 90 else f"in {seconds // 60} min"
+    return "it calls us" if not peer.get("url") else "soon"
+
+
+def _without_name(says: str, name: str) -> str:
+    """Return the sentence on a neighbour without its name, which stands beside it."""
+    rest = says.removeprefix(f"{name}:").strip() if name else says
+    return rest[:1].upper() + rest[1:]
+
+
+def _notice() -> str:
+    """Return the attributions of the data: NOTICE as it was installed, or as it lies in a checkout."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    beside = Path(str(files("node"))).parent / "NOTICE"
+    if beside.is_file():
+        return beside.read_text("utf-8")
+    try:
+        found = [file for file in distribution("hedgerow").files or () if file.name == "NOTICE"]
+    except PackageNotFoundError:
+        found = []
+    return found[0].read_text("utf-8") if found else ""
+
+
+NOTICE: Final = _notice()

@@ -1,0 +1,146 @@
+"""What every page of a node needs: the node's parts, the names of the towns, the state of the links."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+
+from node.accounts import Accounts, Session
+from node.board import Board
+from node.clock import NodeClock
+from node.config import Settings
+from node.store import Store, TownFacts
+from protocol.ids import TownId
+from sync.authority import Authority
+
+REFRESH_S: Final = 1.0
+"""Names of towns and the state of links on a page are at most so old."""
+
+
+class Node(Protocol):
+    """The parts of a daemon that pages and the API use."""
+
+    settings: Settings
+    clock: NodeClock
+    store: Store
+    board: Board
+    accounts: Accounts
+
+    @property
+    def town(self) -> TownId:
+        """The own town."""
+
+    def authority(self) -> Authority:
+        """Return the present resolved authority."""
+
+    async def status(self) -> dict[str, Any]:
+        """Return what `status --json` prints."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """One sentence on the neighbours above the board, and how much it should catch the eye."""
+
+    css: str
+    first: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a node knew of itself and its neighbours a moment ago."""
+
+    town_name: str
+    towns: Mapping[TownId, TownFacts]
+    own: TownFacts | None
+    news: News | None
+    status: Mapping[str, Any]
+
+
+class Site:
+    """The pages of one node: its parts, and what is remembered between two pages."""
+
+    def __init__(self, node: Node) -> None:
+        """Stand over a node; asks nothing of it yet."""
+        self.node = node
+        self.boot = secrets.token_hex(4)
+        """Stands in every ETag: a node that starts again may have other templates."""
+        self.direction = "ltr"
+        self._around: Surroundings | None = None
+        self._asked_s = 0.0
+        self._asking = asyncio.Lock()
+
+    async def around(self) -> Surroundings:
+        """Return town names and the state of the links, at most `REFRESH_S` old."""
+        if self._around is None or time.monotonic() - self._asked_s > REFRESH_S:
+            async with self._asking:
+                if self._around is None or time.monotonic() - self._asked_s > REFRESH_S:
+                    self._around = await self._ask()
+                    self._asked_s = time.monotonic()
+        return self._around
+
+    @property
+    def town_name(self) -> str:
+        """The own town's name as far as it is known without asking."""
+        return self._around.town_name if self._around else "Hedgerow"
+
+    async def _ask(self) -> Surroundings:
+        towns = await self.node.board.towns()
+        status = await self.node.status()
+        own = towns.get(self.node.town)
+        name = (own.name if own else "") or str(status.get("town", {}).get("name") or "") or "This town"
+        return Surroundings(name, towns, own, news_of(status.get("peers", [])), status)
+
+
+SITE: Final = web.AppKey("site", Site)
+"""Where an application keeps its site."""
+SESSION: Final = web.RequestKey("session", Session)
+"""Where a request keeps who is signed in; absent if nobody is."""
+
+
+def session_of(request: web.Request) -> Session | None:
+    """Return who is signed in, if anybody is."""
+    return request.get(SESSION)
+
+
+def news_of(peers: list[Mapping[str, Any]]) -> News | None:
+    """Return what a reader of the board should know of the links: who is away, and that nothing is lost."""
+    if not peers:
+        return None
+    away = [peer for peer in peers if peer.get("state") != "up"]
+    near = [_name(peer) for peer in peers if peer.get("state") == "up"]
+    if not away:
+        return News(
+            "", f"{_listed(near)} {_is(near)} connected.", "What is posted there or here arrives at once."
+        )
+    waiting = max(int(peer.get("backlog_out") or 0) for peer in away)
+    names = [_name(peer) for peer in away]
+    waits = f"{waiting} record{'s' if waiting > 1 else ''} from here wait." if waiting else ""
+    rest = [
+        waits,
+        "What you post is kept and goes on when the link is back.",
+        f"{_listed(near)} {_is(near)} connected." if near else "",
+    ]
+    return News(
+        "warn", f"{_listed(names)} {_is(names)} not connected.", " ".join(part for part in rest if part)
+    )
+
+
+def _name(peer: Mapping[str, Any]) -> str:
+    return str(peer.get("name") or str(peer.get("town", ""))[:8])
+
+
+def _listed(names: list[str]) -> str:
+    if len(names) > 4:
+        return f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else ""
+
+
+def _is(names: list[str]) -> str:
+    return "is" if len(names) == 1 else "are"
