@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from node.errors import InvalidRequest, NotFound
 from node.intake import Draft
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from protocol.encoding import Value
     from sync.authority import Authority, Federation
 
-ID_CHARS_MIN = 4
+Rows: TypeAlias = list[dict[str, Any]]
+"""What `--json` prints: a list of objects."""
+
+ID_CHARS_MIN: Final = 4
 """The beginning of an id, in hex, that is enough to mean it."""
 
 
@@ -57,7 +60,7 @@ class Federations:
         record = (await self._intake.post([Draft(CHARTER, Op.ENTRY, fields)]))[0]
         return FederationId(record.id[:16])
 
-    def list(self) -> list[dict[str, Any]]:
+    def list(self) -> Rows:
         """Return `[{"id", "name", "members", "steward"}]` of the adopted federations; ids as hex."""
         own = self._authority().own_town
         return [
@@ -70,7 +73,7 @@ class Federations:
             for each in self._adopted()
         ]
 
-    def members(self, federation: FederationId) -> list[dict[str, Any]]:
+    def members(self, federation: FederationId) -> Rows:
         """Return `[{"town", "name", "steward", "own"}]` of one federation; ids as hex.
 
         Raises:
@@ -80,7 +83,7 @@ class Federations:
         adopted = authority.federations.get(federation)
         if adopted is None:
             raise NotFound("this town is not in that federation")
-        rows = [
+        rows: Rows = [
             {
                 "town": town.hex(),
                 "name": self.name_of(town),
@@ -99,13 +102,12 @@ class Federations:
             NotFound: None, or more than one, fits.
         """
         adopted = self._adopted()
-        if name_or_id is None:
-            found = adopted
-        else:
+        found = adopted
+        if name_or_id is not None:
             wanted = name_or_id.strip().casefold()
-            found = [each for each in adopted if each.name.casefold() == wanted]
+            found = tuple(each for each in adopted if each.name.casefold() == wanted)
             if not found and len(wanted) >= ID_CHARS_MIN:
-                found = [each for each in adopted if each.id.hex().startswith(wanted)]
+                found = tuple(each for each in adopted if each.id.hex().startswith(wanted))
         if len(found) == 1:
             return found[0].id
         if not adopted:
@@ -123,6 +125,5 @@ class Federations:
         self._names = {town: facts.name for town, facts in towns.items()}
 
     def _adopted(self) -> tuple[Federation, ...]:
-        return sorted(
-            self._authority().federations.values(), key=lambda each: (each.name.casefold(), each.id)
-        )
+        found = self._authority().federations.values()
+        return tuple(sorted(found, key=lambda each: (each.name.casefold(), each.id)))

@@ -109,7 +109,8 @@ class SyncServer:
             return waiting.task.result()
         finally:
             waiting.task.cancel()
-            self._half_open.remove(waiting)
+            if waiting in self._half_open:
+                self._half_open.remove(waiting)
 
     async def _prove(self, socket: web.WebSocketResponse) -> tuple[Channel, Identity]:
         loop = asyncio.get_running_loop()
@@ -121,9 +122,8 @@ class SyncServer:
         return channel, await identify(channel, self._badge(), self._town_of, deadline_s=left_s)
 
     def _make_room(self) -> None:
-        going = [waiting for waiting in self._half_open if not waiting.task.done()]
-        if not going:
-            return
-        counts = Counter(waiting.remote for waiting in going)
+        counts = Counter(waiting.remote for waiting in self._half_open)
         most = max(counts.values())
-        next(waiting for waiting in going if counts[waiting.remote] == most).task.cancel()
+        oldest = next(waiting for waiting in self._half_open if counts[waiting.remote] == most)
+        oldest.task.cancel()
+        self._half_open.remove(oldest)
