@@ -1,9 +1,10 @@
 """The frames that two nodes send each other, and their one encoding.
 
-A frame is a canonical list `[type, field, ...]`; every field has a type and a bound, and what differs is
-`MalformedFrame`. On a link a federation is named once, in HELLO, by a keyed hash that tells nothing to who
-does not know it; after that by its place in the HELLO of the side that dialled. What is longer than one frame
-(a batch of records, the records of a welcome) travels as a *parcel*: a compressed list of raw records, cut.
+A frame is a canonical list `[type, field, ...]`; every field has a type and a bound, and what differs
+is `MalformedFrame`. On a link a federation is named once, in HELLO, by a keyed hash that tells nothing
+to who does not know it; after that by its place in the HELLO of the side that dialled. What is longer
+than one frame (a batch of records, the records of a welcome) travels as a *parcel*: a compressed list
+of raw records, cut.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ BLOB_BYTES_MAX: Final = 60_000
 """Cells, ids and prefixes in one frame: leaves room for the fields around them."""
 NAMES_MAX: Final = 64
 """Federations of one node that a HELLO can name."""
+EVIDENCE: Final = NAMES_MAX
+"""Stands for a federation in batches that show somebody's rights in one that the other may not know."""
 SAYS_CHARS_MAX: Final = 256
 """One line for a person."""
 _COUNT_MAX: Final = 2**40
@@ -150,7 +153,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """We differ by too much for cells: list your short ids."""
+    """We differ by too much for cells. From the side that began: list your short ids."""
 
     federation: int
     lane: int
@@ -158,12 +161,13 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """All my short ids whose first byte is at least `first` and below `end`; I wait for NEXT."""
+    """My short ids whose first byte is at least `first` and below `end`; after the last I wait for NEXT."""
 
     federation: int
     lane: int
     first: int
     end: int
+    last: bool
     ids: bytes
 
 
@@ -196,10 +200,16 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The side that began the meeting ends it; the lanes in `agreed` (bits) differ lawfully: leave them so."""
+    """The side that began the meeting ends it.
+
+    Attributes:
+        agreed: Lanes (bits) that differ lawfully: leave them so.
+        failed: Lanes (bits) whose digests nothing explained.
+    """
 
     federation: int
     agreed: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +221,15 @@ class Meet:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """One part of a batch; it is acknowledged as a whole."""
+    """One part of a batch of one lane; it is acknowledged as a whole.
+
+    Attributes:
+        federation: Its place; `EVIDENCE` for what shows somebody's rights.
+    """
 
     batch: int
+    federation: int
+    lane: int
     last: bool
     part: bytes
 
@@ -392,13 +408,13 @@ _SHAPES: Final[tuple[tuple[Callable[..., Frame], tuple[Shape, ...]], ...]] = (
     (More, (_FEDERATION, _LANE)),
     (Stop, (_FEDERATION, _LANE)),
     (List, (_FEDERATION, _LANE)),
-    (Ids, (_FEDERATION, _LANE, _BUCKET, _BUCKET, _IDS)),
+    (Ids, (_FEDERATION, _LANE, _BUCKET, _BUCKET, _flag, _IDS)),
     (Next, (_FEDERATION, _LANE, _BUCKET)),
     (Want, (_FEDERATION, _LANE, _blob(WANT_PREFIX_BYTES, BLOB_BYTES_MAX))),
     (Done, (_FEDERATION, _LANE, _blob(32, BLOB_BYTES_MAX))),
-    (Settled, (_FEDERATION, _integer(7))),
+    (Settled, (_FEDERATION, _integer(7), _integer(7))),
     (Meet, (_FEDERATION,)),
-    (Records, (_BATCH, _flag, _PART)),
+    (Records, (_BATCH, _integer(EVIDENCE), _LANE, _flag, _PART)),
     (Ack, (_BATCH, _PLACES, _PLACES)),
     (Salt, (_FEDERATION, _LANE, _fixed(16))),
     (Buckets, (_FEDERATION, _LANE, _fixed(16), _fixed(4_096))),

@@ -3,14 +3,16 @@
 The hub does no I/O. The engine feeds it one `Input` at a time, in order, and performs the effects that
 come back, in order. Five rules hold between the two:
 
-* A frame is one whole message of the secure channel, at most `FRAME_BYTES_MAX` bytes. Links are reliable
-  and ordered while they live; a link that broke is told by `LinkDown`, also after the hub's own `Drop`.
-* `Load`, `LoadIds` and `LoadEvidence` are each answered once, by `Loaded` or `IdsLoaded` with the same link
-  and token, in any order; what is not there is left out. Answers for a link that is gone are ignored.
-* `TakeIn` is answered once, by `TakenIn`, after the commit, with one verdict for each record in their order.
-  What that commit changed is announced by `Committed` first, in the order of the commits.
-* `WakeAt` replaces any earlier one; when its time comes the engine gives a `Tick`. An early or a needless
-  `Tick` is harmless.
+* A frame is one whole message of the secure channel, at most `FRAME_BYTES_MAX` bytes. Links are
+  reliable and ordered while they live; a link that broke is told by `LinkDown`, also after the hub's
+  own `Drop`.
+* `Load`, `LoadIds` and `LoadEvidence` are each answered once, by `Loaded` or `IdsLoaded` with the same
+  link and token, in any order; what is not there is left out. Answers for a link that is gone are
+  ignored.
+* `TakeIn` is answered once, by `TakenIn`, after the commit, with one verdict for each record in their
+  order. What that commit changed is announced by `Committed` first, in the order of the commits.
+* `WakeAt` replaces any earlier one; when its time comes the engine gives a `Tick`. An early or a
+  needless `Tick` is harmless.
 * The hub owns the `HeldSet`s that it was given: `Committed` keeps them up to date.
 """
 

@@ -1,0 +1,659 @@
+"""One conversation: what two nodes say over one link, from HELLO (or JOIN) to the end.
+
+The table `MOVES` says what may follow what; everything between the two HELLOs and the end happens in
+TALKING, where meetings (`meeting.py`, `answer.py`) find differences and the outbox and the inbox carry
+records. Federations are offered anew whenever the own authority moves. A lane is spoken of only while
+both sides serve each other in its federation; whatever comes for another is passed over in silence,
+since the other side may not yet know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import Final, assert_never
+
+from protocol.errors import MalformedFrame
+from protocol.ids import FederationId, Lane, LaneKey, RecordId, home_id
+from protocol.limits import (
+    BEAT_MS,
+    MEETING_AGAIN_MS,
+    PING_LATE_MS,
+    PING_MS,
+    SILENCE_MS,
+    WIRE_VERSION,
+)
+from protocol.wire import (
+    EVIDENCE,
+    NAMES_MAX,
+    SAYS_CHARS_MAX,
+    Ack,
+    Buckets,
+    Cells,
+    Counts,
+    Digest,
+    Done,
+    Frame,
+    Hello,
+    Ids,
+    Join,
+    Keyed,
+    KeyedHashes,
+    KeyedWant,
+    List,
+    Meet,
+    More,
+    Next,
+    Ping,
+    Pong,
+    Records,
+    Refused,
+    Salt,
+    Same,
+    Settled,
+    Sketch,
+    Stop,
+    Want,
+    Welcome,
+    cut_parcel,
+    decode_frame,
+    federation_name,
+    join_proof,
+    open_parcel,
+    pack_parcel,
+)
+from sync import events
+from sync.admission import Verdict
+from sync.answer import Answer, prefixes_of
+from sync.authority import Authority
+from sync.events import Drop, Incident, Late, Synced
+from sync.inbox import Inbox, Parcel
+from sync.line import Line, PeerFault
+from sync.meeting import LaneMeeting, Meeting
+from sync.outbox import Outbox
+from sync.wants import Wants
+
+STALLED_MS: Final = 60_000
+"""An answer that needs no store comes within this, or the conversation has lost its thread."""
+STUCK_MS: Final = 600_000
+"""And one that needs it within this."""
+PLAIN_IDS_MAX: Final = 256
+"""Urgent records that are sent unasked when nothing explained a lane."""
+PRESENTED_MAX: Final = 16
+"""So often evidence is shown for one federation on one link."""
+HELLOS_MAX: Final = 1_024
+"""A peer whose authority moves more often on one link should dial anew."""
+
+
+class State(Enum):
+    """How far a conversation has come."""
+
+    STRANGER = "stranger"
+    JUDGING = "judging"
+    ASKING = "asking"
+    GREETING = "greeting"
+    TALKING = "talking"
+    CLOSED = "closed"
+
+
+class Cause(Enum):
+    """What moves a conversation on."""
+
+    JOIN_HEARD = "JOIN heard"
+    JOINED = "joined"
+    JOIN_REFUSED = "join refused"
+    WELCOME_HEARD = "WELCOME heard"
+    REFUSED_HEARD = "REFUSED heard"
+    HELLO_HEARD = "HELLO heard"
+    DROPPED = "dropped"
+
+
+MOVES: Final[dict[tuple[State, Cause], State]] = {
+    (State.STRANGER, Cause.JOIN_HEARD): State.JUDGING,
+    (State.STRANGER, Cause.DROPPED): State.CLOSED,
+    (State.JUDGING, Cause.JOINED): State.GREETING,
+    (State.JUDGING, Cause.JOIN_REFUSED): State.CLOSED,
+    (State.JUDGING, Cause.DROPPED): State.CLOSED,
+    (State.ASKING, Cause.WELCOME_HEARD): State.GREETING,
+    (State.ASKING, Cause.REFUSED_HEARD): State.CLOSED,
+    (State.ASKING, Cause.DROPPED): State.CLOSED,
+    (State.GREETING, Cause.HELLO_HEARD): State.TALKING,
+    (State.GREETING, Cause.DROPPED): State.CLOSED,
+    (State.TALKING, Cause.HELLO_HEARD): State.TALKING,
+    (State.TALKING, Cause.DROPPED): State.CLOSED,
+}
+"""Every lawful move of a conversation; `docs/conversation.md` draws it."""
+
+
+class Conversation:
+    """One conversation.
+
+    Args:
+        line: The link, its store and its memory.
+        authority: Who is a member of what, as this node resolved it.
+    """
+
+    def __init__(self, line: Line, authority: Authority) -> None:
+        self.line = line
+        self.authority = authority
+        self.heard_ms = line.now_ms
+        self.heard_bytes = 0
+        self.is_late = False
+        self.outbox = Outbox(line, self._place_of, self._sent)
+        self.inbox = Inbox(line)
+        self._wants = Wants(line)
+        self._ping_ms: int | None = None
+        self._own_names: list[FederationId] = []
+        self._said: tuple[tuple[bytes, bool], ...] | None = None
+        self._their_names: tuple[tuple[bytes, bool], ...] = ()
+        self._hello_count = 0
+        self._open: dict[int, FederationId] = {}
+        self._places: dict[FederationId, int] = {}
+        self._presented: dict[FederationId, tuple[int, Authority]] = {}
+        self._meetings: dict[int, Meeting] = {}
+        self._answers: dict[int, Answer] = {}
+        self._due_ms: dict[int, int] = {}
+        self._met: set[int] = set()
+        self._must_meet: set[FederationId] = set()
+        self._synced_change = -1
+        self._welcome = Parcel()
+        self.state = self._first_state()
+
+    # What the hub tells.
+
+    def heard(self, data: bytes) -> None:
+        """Take one frame."""
+        self.heard_ms = self.line.now_ms
+        self.heard_bytes += len(data)
+        self._ping_ms = None
+        self.is_late = False
+        try:
+            self._take(decode_frame(data))
+        except PeerFault as fault:
+            self.drop(fault.code, fault.says)
+        except MalformedFrame as error:
+            self.drop(error.code, str(error))
+
+    def taken_in(self, batch: int, verdicts: tuple[Verdict, ...]) -> None:
+        """Acknowledge a batch that is committed."""
+        try:
+            self.inbox.taken_in(batch, verdicts)
+        except PeerFault as fault:
+            self.line.ask(Incident(self.line.link, fault.code, fault.says))
+            self.drop(fault.code, fault.says)
+
+    def joined(self, records: tuple[bytes, ...]) -> None:
+        """Welcome a town that its invitation let in, and go on as with any peer."""
+        if self.state is State.JUDGING:
+            parts = cut_parcel(pack_parcel(records))
+            for index, part in enumerate(parts):
+                self.line.send(Welcome(index == len(parts) - 1, part))
+            self._move(Cause.JOINED)
+            self._say_hello()
+
+    def join_refused(self, code: str, says: str) -> None:
+        """Send a stranger away."""
+        if self.state is State.JUDGING:
+            self.line.send(Refused(code[:32], says[:SAYS_CHARS_MAX]))
+            self._move(Cause.JOIN_REFUSED)
+            self.line.ask(Drop(self.line.link, "join_refused", says))
+
+    def authority_moved(self, authority: Authority) -> None:
+        """Offer federations anew, and stop at once to speak of what the other side may not read."""
+        self.authority = authority
+        if self.state in (State.GREETING, State.TALKING):
+            self._say_hello()
+            self._agree()
+
+    def may_push(self, key: LaneKey) -> bool:
+        """Tell whether new records of a lane go to the other side."""
+        return self.state is State.TALKING and self._place_of(key[0]) is not None
+
+    def committed(self, key: LaneKey, added: Iterable[RecordId]) -> None:
+        """Send new records on, unless the other side showed them to us or refused them."""
+        known, refused = self.line.acquaintance.known, self.line.lawful(key).mine
+        fresh = [record for record in added if record not in known and record not in refused]
+        if fresh and not self.outbox.push_live(key, fresh):
+            self._must_meet.add(key[0])
+
+    def drop(self, code: str, says: str) -> None:
+        """End the conversation."""
+        if self.state is not State.CLOSED:
+            self._move(Cause.DROPPED)
+            self.line.ask(Drop(self.line.link, code, says))
+
+    def advance(self, change: int) -> None:
+        """Do what is due: pings, meetings, the next batches. Called after every input that concerned it.
+
+        Args:
+            change: Number of the newest commit that was told.
+        """
+        if self.state is State.CLOSED:
+            return
+        self._keep_alive()
+        if self.state is not State.TALKING:
+            return
+        for meeting in list(self._meetings.values()):
+            meeting.pump()
+        for answer in self._answers.values():
+            answer.pump()
+        self._check_progress()
+        self._begin_meetings()
+        self.outbox.fill()
+        if self.is_idle and self._met >= self._open.keys() and change > self._synced_change:
+            self._synced_change = change
+            self.line.ask(Synced(self.line.link, self.line.up.town, change))
+
+    # What the hub asks.
+
+    @property
+    def wake_ms(self) -> int:
+        """When the next thing is due if nothing is heard before."""
+        due = [self.heard_ms + SILENCE_MS]
+        if self._ping_ms is None:
+            due.append(self.heard_ms + PING_MS)
+        elif not self.is_late:
+            due.append(self._ping_ms + PING_LATE_MS)
+        if self.state is State.TALKING:
+            if self._meetings:
+                due.append(self.line.progress_ms + self._patience_ms)
+            if self.line.up.initiator:
+                late_ms = 0 if self._is_drained else BEAT_MS
+                due += [
+                    at_ms + late_ms for place, at_ms in self._due_ms.items() if place not in self._meetings
+                ]
+        return min(due)
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing is under way: no meeting, nothing to send, nothing on its way in."""
+        answering = any(not answer.is_over for answer in self._answers.values())
+        return self.state is State.TALKING and not self._meetings and not answering and self._is_drained
+
+    @property
+    def waiting_in_count(self) -> int:
+        """Records known to be on their way here."""
+        return self._wants.open_count + self.inbox.arriving_count
+
+    @property
+    def federations(self) -> tuple[FederationId, ...]:
+        """Federations (and the home set) that both sides serve each other now."""
+        return tuple(sorted(self._places))
+
+    # Life.
+
+    @property
+    def _is_drained(self) -> bool:
+        return self.outbox.is_empty and self.inbox.is_empty and not self._wants.open_count
+
+    @property
+    def _patience_ms(self) -> int:
+        waiting = any(meeting.waits_for_frame for meeting in self._meetings.values())
+        return STALLED_MS if waiting else STUCK_MS
+
+    def _move(self, cause: Cause) -> None:
+        self.state = MOVES[self.state, cause]
+
+    def _first_state(self) -> State:
+        up = self.line.up
+        if up.join is not None:
+            hashed = up.handshake_hash
+            name = federation_name(up.join.federation, hashed, initiator=True)
+            proof = join_proof(up.join.secret, hashed)
+            self.line.send(Join(name, proof, pack_parcel(up.join.records)))
+            return State.ASKING
+        if not up.approved:
+            return State.STRANGER
+        self._say_hello()
+        return State.GREETING
+
+    def _keep_alive(self) -> None:
+        now_ms = self.line.now_ms
+        if now_ms - self.heard_ms >= SILENCE_MS:
+            self.drop("silent", f"nothing was heard for {SILENCE_MS // 1_000} s")
+        elif self._ping_ms is None:
+            if now_ms - self.heard_ms >= PING_MS:
+                self._ping_ms = now_ms
+                self.line.send(Ping())
+        elif not self.is_late and now_ms - self._ping_ms >= PING_LATE_MS:
+            self.is_late = True
+            self.line.ask(Late(self.line.link))
+
+    def _check_progress(self) -> None:
+        if self._meetings and self.line.now_ms - self.line.progress_ms >= self._patience_ms:
+            self.drop("stalled", "a meeting does not move on")
+
+    # Frames.
+
+    def _take(self, frame: Frame) -> None:
+        if isinstance(frame, Ping):
+            self.line.send(Pong())
+            return
+        if isinstance(frame, Pong):
+            return
+        match self.state:
+            case State.STRANGER:
+                self._take_join(frame)
+            case State.ASKING:
+                self._take_welcome(frame)
+            case State.GREETING:
+                if not isinstance(frame, Hello):
+                    raise PeerFault("out_of_turn", "HELLO comes first")
+                self._take_hello(frame)
+            case State.TALKING:
+                self._talk(frame)
+            case State.JUDGING:
+                raise PeerFault("out_of_turn", "WELCOME comes first")
+            case State.CLOSED:
+                pass
+            case _:
+                assert_never(self.state)
+
+    def _take_join(self, frame: Frame) -> None:
+        if not isinstance(frame, Join):
+            raise PeerFault("not_approved", "this town is no approved peer; only JOIN is listened to")
+        records = open_parcel(frame.parcel)
+        self._move(Cause.JOIN_HEARD)
+        self.line.ask(events.Joining(self.line.link, frame.name, frame.proof, records))
+
+    def _take_welcome(self, frame: Frame) -> None:
+        if isinstance(frame, Refused):
+            self._move(Cause.REFUSED_HEARD)
+            self.line.ask(events.Refused(self.line.link, frame.code, frame.says))
+            self.line.ask(Drop(self.line.link, "join_refused", frame.says))
+        elif isinstance(frame, Welcome):
+            records = self._welcome.add(frame.part, last=frame.last)
+            if records is not None:
+                self._move(Cause.WELCOME_HEARD)
+                self.line.ask(events.Welcomed(self.line.link, records))
+                self._say_hello()
+        else:
+            raise PeerFault("out_of_turn", "WELCOME or REFUSED comes first")
+
+    def _talk(self, frame: Frame) -> None:
+        match frame:
+            case Hello():
+                self._take_hello(frame)
+            case Records():
+                self._take_records(frame)
+            case Ack():
+                self.line.progress_ms = self.line.now_ms
+                self.outbox.acknowledged(frame)
+            case Done():
+                self._take_done(frame)
+            case Want():
+                self._take_want(frame)
+            case Meet():
+                self._take_meet(frame)
+            case Same() | Sketch() | Cells() | Buckets() | KeyedHashes():
+                self._take_answer(frame)
+            case Digest() | Counts() | More() | Stop() | Salt() | Keyed() | KeyedWant() | Settled():
+                self._take_question(frame)
+            case List() | Ids() | Next():
+                if self.line.up.initiator:
+                    self._take_answer(frame)
+                else:
+                    self._take_question(frame)
+            case Join() | Welcome() | Refused():
+                raise PeerFault("out_of_turn", "the invitation was dealt with")
+            case Ping() | Pong():
+                pass
+            case _:
+                assert_never(frame)
+
+    def _take_records(self, frame: Records) -> None:
+        federation = None if frame.federation == EVIDENCE else self._name_at(frame.federation)
+        key = None if federation is None else (federation, Lane(frame.lane))
+        self.line.progress_ms = self.line.now_ms
+        for record in self.inbox.take(frame, key):
+            for meeting in self._meetings.values():
+                for lane in meeting.lanes:
+                    if lane.key == key:
+                        lane.name_theirs(record)
+
+    def _take_done(self, frame: Done) -> None:
+        if frame.federation not in self._open:
+            return
+        then, gone = self._wants.done(frame)
+        meeting = self._meetings.get(frame.federation)
+        if meeting is not None:
+            for record in gone:
+                meeting.lanes[frame.lane].name_theirs(record)
+        then(gone)
+
+    def _take_want(self, frame: Want) -> None:
+        federation = self._open.get(frame.federation)
+        if federation is not None:
+            self.outbox.want((federation, Lane(frame.lane)), prefixes_of(frame))
+
+    def _take_meet(self, frame: Meet) -> None:
+        if not self.line.up.initiator:
+            raise PeerFault("out_of_turn", "only the side that dialled begins meetings")
+        if frame.federation in self._due_ms:
+            soon_ms = self.line.now_ms + MEETING_AGAIN_MS
+            self._due_ms[frame.federation] = min(self._due_ms[frame.federation], soon_ms)
+
+    def _take_answer(self, frame: Same | Sketch | Cells | Buckets | KeyedHashes | List | Ids | Next) -> None:
+        """Hand a frame to the meeting that I began."""
+        if not self.line.up.initiator:
+            raise PeerFault("out_of_turn", "no meeting was begun from this side")
+        meeting = self._meetings.get(frame.federation)
+        if meeting is None:
+            return
+        self.line.progress_ms = self.line.now_ms
+        if isinstance(frame, Same):
+            meeting.same()
+        elif isinstance(frame, Sketch):
+            meeting.sketch(frame)
+        else:
+            _lane_answer(meeting.lanes[frame.lane], frame)
+
+    def _take_question(
+        self,
+        frame: Digest | Counts | More | Stop | Salt | Keyed | KeyedWant | Settled | List | Ids | Next,
+    ) -> None:
+        """Answer in a meeting that the other side began."""
+        if self.line.up.initiator:
+            raise PeerFault("out_of_turn", "only the side that dialled begins meetings")
+        federation = self._open.get(frame.federation)
+        if federation is None:
+            return
+        if isinstance(frame, Digest):
+            answer = Answer(self.line, federation, self.outbox, self._wants, frame)
+            self._answers[frame.federation] = answer
+            if answer.is_over:
+                self._met.add(frame.federation)
+            return
+        answering = self._answers.get(frame.federation)
+        if answering is None:
+            return
+        match frame:
+            case Counts():
+                answering.counts(frame)
+            case More():
+                answering.more(frame)
+            case Stop():
+                answering.stop(frame)
+            case List():
+                answering.list_ids(frame)
+            case Ids():
+                answering.ids(frame)
+            case Next():
+                answering.next(frame)
+            case Salt():
+                answering.salt(frame)
+            case Keyed():
+                answering.keyed(frame)
+            case KeyedWant():
+                answering.keyed_want(frame)
+            case Settled():
+                del self._answers[frame.federation]
+                self._met.add(frame.federation)
+                self._show_plainly(answering.settled(frame))
+            case _:
+                assert_never(frame)
+
+    # Federations.
+
+    def _say_hello(self) -> None:
+        """Name my federations, new ones behind the old, unless nothing has changed for the other."""
+        up = self.line.up
+        offered = sorted(self.authority.federations)
+        if up.town == self.authority.own_town:
+            offered.append(home_id(up.town))
+        self._own_names += [each for each in offered if each not in self._own_names]
+        del self._own_names[NAMES_MAX:]
+        names = tuple(
+            (federation_name(each, up.handshake_hash, initiator=up.initiator), self._serves(each))
+            for each in self._own_names
+        )
+        # What was refused for its rights may be welcome now: HELLO tells the other side to offer it again.
+        if names != self._said or self.line.acquaintance.has_not_now():
+            self._said = names
+            self.line.acquaintance.forget_not_now()
+            self.line.send(Hello(WIRE_VERSION, names))
+
+    def _take_hello(self, frame: Hello) -> None:
+        before = [name for name, _ in self._their_names]
+        after = [name for name, _ in frame.names]
+        self._hello_count += 1
+        if frame.version < WIRE_VERSION:
+            raise PeerFault("older_version", f"wire version {frame.version}; we speak {WIRE_VERSION}")
+        if after[: len(before)] != before or len(set(after)) != len(after) or self._hello_count > HELLOS_MAX:
+            raise PeerFault("malformed_frame", "HELLO repeats its names in their order and adds behind them")
+        self._their_names = frame.names
+        self._move(Cause.HELLO_HEARD)
+        self.line.acquaintance.forget_not_now()
+        for place in self._due_ms:
+            self._due_ms[place] = min(self._due_ms[place], self.line.now_ms + MEETING_AGAIN_MS)
+        self._agree()
+
+    def _serves(self, federation: FederationId) -> bool:
+        """Tell whether the town at the other end may read a federation: asked anew each time."""
+        town = self.line.up.town
+        if town == self.authority.own_town and federation == home_id(town):
+            return True
+        return self.authority.is_member(federation, town)
+
+    def _place_of(self, federation: FederationId) -> int | None:
+        """Return a federation's number while both sides serve each other in it."""
+        return self._places.get(federation) if self._serves(federation) else None
+
+    def _name_at(self, place: int) -> FederationId | None:
+        return self._open.get(place)
+
+    def _agree(self) -> None:
+        """Work out which federations both sides name and serve; end what went on in any other."""
+        if self.state is not State.TALKING:
+            return
+        up = self.line.up
+        theirs = dict(self._their_names)
+        order = [name for name, _ in self._their_names]
+        agreed: dict[int, FederationId] = {}
+        for index, federation in enumerate(self._own_names):
+            name = federation_name(federation, up.handshake_hash, initiator=not up.initiator)
+            if self._serves(federation) and theirs.get(name, False):
+                agreed[index if up.initiator else order.index(name)] = federation
+            self._present(federation, theirs.get(name, False))
+        for place in [place for place in self._open if place not in agreed]:
+            self._end_federation(place)
+        for place, federation in agreed.items():
+            if place not in self._open:
+                self._open[place] = federation
+                self._places[federation] = place
+                self._due_ms[place] = self.line.now_ms
+
+    def _end_federation(self, place: int) -> None:
+        federation = self._open.pop(place)
+        del self._places[federation]
+        self._due_ms.pop(place, None)
+        self._meetings.pop(place, None)
+        self._answers.pop(place, None)
+        self._met.discard(place)
+        self._wants.forget(place)
+        self.outbox.forget(federation)
+
+    def _present(self, federation: FederationId, is_served: bool) -> None:
+        """Show what makes us members to a member that does not know it: once for each state of authority."""
+        if is_served or not self.authority.is_member(federation, self.line.up.town):
+            return
+        count, shown = self._presented.get(federation, (0, None))
+        if count >= PRESENTED_MAX or shown is self.authority:
+            return
+        self._presented[federation] = (count + 1, self.authority)
+
+        def then(records: tuple[bytes, ...], _: bool) -> None:
+            # Read again at the moment of sending: rights may have moved meanwhile.
+            if self.authority.is_member(federation, self.line.up.town):
+                self.outbox.present(records)
+
+        self.line.load_evidence(federation, then)
+
+    # Meetings.
+
+    def _begin_meetings(self) -> None:
+        """Begin each meeting that is due, at the latest a beat later if records never cease to flow."""
+        now_ms = self.line.now_ms
+        for federation in sorted(self._must_meet):
+            place = self._places.get(federation)
+            if place is not None and self.line.up.initiator:
+                self._due_ms[place] = min(self._due_ms[place], now_ms + MEETING_AGAIN_MS)
+            elif place is not None:
+                self.line.send(Meet(place))
+        self._must_meet.clear()
+        if not self.line.up.initiator:
+            return
+        for place, due_ms in sorted(self._due_ms.items()):
+            if place not in self._meetings and now_ms >= due_ms + (0 if self._is_drained else BEAT_MS):
+                self._meet(place)
+
+    def _meet(self, place: int) -> None:
+        def end(moved: bool, failed: list[LaneKey]) -> None:
+            del self._meetings[place]
+            self._met.add(place)
+            self._due_ms[place] = self.line.now_ms + (MEETING_AGAIN_MS if moved else BEAT_MS)
+            self._show_plainly(failed)
+
+        meeting = Meeting(self.line, place, self._open[place], self.outbox, self._wants, end)
+        self._meetings[place] = meeting
+
+    def _show_plainly(self, failed: list[LaneKey]) -> None:
+        """Tell the operator of lanes that nothing explained, and send the newest urgent records anyway."""
+        if not failed:
+            return
+        key = (failed[0][0], Lane.URGENT)
+        lawful = self.line.lawful(key)
+        if self.line.now_ms < lawful.shown_until_ms:
+            return
+        lawful.shown_until_ms = self.line.now_ms + 3_600_000
+        says = "the other side's digest is explained by no ids that it names"
+        self.line.ask(Incident(self.line.link, "unexplained_difference", says))
+
+        def then(ids: tuple[RecordId, ...]) -> None:
+            self.outbox.push(key, ids[:PLAIN_IDS_MAX])
+
+        self.line.load_ids(key, tuple(range(256)), then)
+
+    def _sent(self, key: LaneKey, record: RecordId) -> None:
+        for meeting in self._meetings.values():
+            for lane in meeting.lanes:
+                if lane.key == key:
+                    lane.name_mine(record)
+
+
+def _lane_answer(lane: LaneMeeting, frame: Cells | Buckets | KeyedHashes | List | Ids | Next) -> None:
+    match frame:
+        case Cells():
+            lane.cells(frame)
+        case Buckets():
+            lane.buckets(frame)
+        case KeyedHashes():
+            lane.hashes(frame)
+        case List():
+            lane.far()
+        case Ids():
+            lane.ids(frame)
+        case Next():
+            lane.next(frame)
+        case _:
+            assert_never(frame)

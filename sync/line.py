@@ -1,0 +1,155 @@
+"""What the parts of one conversation share: the way out, the way to the store, the held sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeAlias
+
+from protocol.ids import FederationId, LaneKey, RecordId
+from protocol.record import record_id
+from protocol.wire import Frame, encode_frame
+from sync.events import Effect, IdsLoaded, LinkUp, Load, Loaded, LoadEvidence, LoadIds, Send
+from sync.held import HeldSet, Snapshot
+from sync.lawful import Acquaintance, Lawful, Recent
+
+ThenRecords: TypeAlias = Callable[[tuple[bytes, ...], bool], None]
+"""Goes on with raw records that were loaded, and whether there were more."""
+ThenIds: TypeAlias = Callable[[tuple[RecordId, ...]], None]
+"""Goes on with ids that were loaded."""
+
+IDS_LOADED_MAX: Final = 8_192
+"""Ids that one reading of a held set should give: half a megabyte."""
+
+
+class Chance(Protocol):
+    """The only source of chance of this floor: `random.Random`, or the system's."""
+
+    def randbytes(self, n: int, /) -> bytes:
+        """Return so many bytes that nobody else can foretell."""
+
+
+class PeerFault(Exception):
+    """The other side broke a rule; caught by the conversation, which ends. Never leaves `sync`.
+
+    Args:
+        code: Stable.
+        says: One clear line.
+    """
+
+    def __init__(self, code: str, says: str) -> None:
+        super().__init__(says)
+        self.code = code
+        self.says = says
+
+
+class Line:
+    """One link as the parts of its conversation see it.
+
+    Attributes:
+        up: How the link came up: who is at the other end, and who dialled.
+        now_ms: Time of the input that is being handled.
+        effects: What is asked for while it is handled.
+        acquaintance: What is remembered of the device at the other end.
+        held: All held sets of this node.
+        find_arriving: Gives the whole id of a short one whose record is on its way into the store.
+        progress_ms: When a meeting or an exchange last moved on.
+    """
+
+    def __init__(
+        self,
+        up: LinkUp,
+        *,
+        acquaintance: Acquaintance,
+        held: Mapping[LaneKey, HeldSet],
+        recent: Mapping[LaneKey, Recent],
+        find_arriving: Callable[[bytes], RecordId | None],
+        rng: Chance,
+        now_ms: int,
+    ) -> None:
+        self.up = up
+        self.link = up.link
+        self.acquaintance = acquaintance
+        self.held = held
+        self.recent = recent
+        self.find_arriving = find_arriving
+        self.rng = rng
+        self.now_ms = now_ms
+        self.progress_ms = now_ms
+        self.sent_bytes = 0
+        self.effects: list[Effect] = []
+        self._token = 0
+        self._records_awaited: dict[int, ThenRecords] = {}
+        self._ids_awaited: dict[int, ThenIds] = {}
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame."""
+        data = encode_frame(frame)
+        self.sent_bytes += len(data)
+        self.effects.append(Send(self.link, data))
+
+    def ask(self, effect: Effect) -> None:
+        """Ask the engine for something."""
+        self.effects.append(effect)
+
+    def lawful(self, key: LaneKey) -> Lawful:
+        """Return what differs lawfully in a lane between us."""
+        return self.acquaintance.lawful(key)
+
+    def snapshot(self, key: LaneKey) -> Snapshot:
+        """Return a held set as it is now; an empty one if there is none."""
+        held = self.held.get(key)
+        return held.snapshot() if held is not None else _NOTHING
+
+    def find_gone(self, key: LaneKey, prefix: bytes) -> RecordId | None:
+        """Return an id that lately left a held set and begins so."""
+        recent = self.recent.get(key)
+        return recent.find_gone(prefix) if recent is not None else None
+
+    def find_added(self, key: LaneKey, short: bytes) -> RecordId | None:
+        """Return an id that lately entered a held set and begins so."""
+        recent = self.recent.get(key)
+        return recent.added.get(short) if recent is not None else None
+
+    def load(self, key: LaneKey, prefixes: tuple[bytes, ...], bytes_max: int, then: ThenRecords) -> None:
+        """Read records and go on with them."""
+        self._token += 1
+        self._records_awaited[self._token] = then
+        self.ask(Load(self.link, self._token, key, prefixes, bytes_max))
+
+    def load_ids(self, key: LaneKey, buckets: tuple[int, ...], then: ThenIds) -> None:
+        """Read the ids of some buckets and go on with them."""
+        self._token += 1
+        self._ids_awaited[self._token] = then
+        self.ask(LoadIds(self.link, self._token, key, buckets))
+
+    def load_evidence(self, federation: FederationId, then: ThenRecords) -> None:
+        """Read what shows the rights of both sides in a federation, and go on with it."""
+        self._token += 1
+        self._records_awaited[self._token] = then
+        self.ask(LoadEvidence(self.link, self._token, federation, self.up.town))
+
+    def loaded(self, answer: Loaded | IdsLoaded) -> None:
+        """Hand an answer of the store to what asked for it."""
+        if isinstance(answer, Loaded):
+            go_on = self._records_awaited.pop(answer.token, None)
+            if go_on is not None:
+                go_on(answer.records, answer.more)
+        else:
+            with_ids = self._ids_awaited.pop(answer.token, None)
+            if with_ids is not None:
+                with_ids(answer.ids)
+
+
+def id_of(raw: bytes) -> RecordId | None:
+    """Return the id of a raw record from its header alone; None if it is not even shaped like one."""
+    # [header, signature, body]: 0x93, then the header as bin 8 or bin 16.
+    if raw[:2] == b"\x93\xc4" and len(raw) > 3:
+        start, size = 3, raw[2]
+    elif raw[:2] == b"\x93\xc5" and len(raw) > 4:
+        start, size = 4, raw[2] << 8 | raw[3]
+    else:
+        return None
+    return record_id(raw[start : start + size])
+
+
+_NOTHING: Final = HeldSet().snapshot()
