@@ -35,3 +35,59 @@ def test_two_copies_become_one_after_link_up(shared: int, only_a: int, only_b: i
     assert not a.of(Drop) and not b.of(Drop) and not a.of(Incident)
     assert a.of(Synced) and b.of(Synced)
     assert all(peer.is_idle for node in (a, b) for peer in node.hub.peers())
+
+
+@pytest.mark.parametrize("empty_dials", [True, False])
+def test_an_empty_node_gets_twenty_thousand_records(empty_dials: bool) -> None:
+    bench = Bench()
+    a, b = pair(bench, 0, 20_000, 0)
+    cable = bench.join(b, a) if empty_dials else bench.join(a, b)
+    bench.run(20_000)
+    assert a.ids() == b.ids()
+    assert not a.of(Drop) and not b.of(Drop)
+    assert b.taken == 20_000
+    assert a.hub.held[EVERYDAY].digest() == b.hub.held[EVERYDAY].digest()
+    assert cable.lives == [True, True]
+
+
+@pytest.mark.parametrize("less_dials", [True, False])
+def test_sets_too_far_apart_for_cells_are_listed(less_dials: bool) -> None:
+    bench = Bench()
+    a, b = pair(bench, 1_000, 14_000, 9_000)
+    bench.join(b, a) if less_dials else bench.join(a, b)
+    bench.run(30_000)
+    assert len(a.ids()) == 24_000
+    assert a.ids() == b.ids()
+    assert (a.taken, b.taken) == (9_000, 14_000)
+
+
+def test_a_post_goes_down_a_line_of_three_at_once() -> None:
+    bench = Bench()
+    names = "abc"
+    a, b, c = (bench.node(name, authority_of(name, names)) for name in names)
+    bench.join(a, b)
+    bench.join(c, b)
+    bench.run(1_000)
+    for number in range(20):
+        bench.post(a, raw_record(number))
+        bench.run(20)
+    bench.run(40)
+    assert len(c.ids()) == 20
+    assert (b.taken, c.taken, a.taken) == (20, 20, 0)
+
+
+def test_a_line_is_healed_after_a_cut_without_a_new_post() -> None:
+    bench = Bench()
+    a, b, c = (bench.node(name, authority_of(name, "abc")) for name in "abc")
+    bench.join(a, b)
+    cable = bench.join(b, c)
+    bench.run(1_000)
+    bench.cut(cable)
+    bench.post(a, *(raw_record(number) for number in range(30)))
+    bench.post(c, *(raw_record(number) for number in range(100, 120)))
+    bench.run(180_000)
+    assert len(a.ids()) == 30 and len(c.ids()) == 20
+    bench.join(c, b)
+    bench.run(1_000)
+    assert a.ids() == b.ids() == c.ids()
+    assert len(a.ids()) == 50
