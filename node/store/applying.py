@@ -231,18 +231,31 @@ class Application:
         """Enter records into held sets, and their documents into the quotas."""
         tx = self._tx
         held: list[tuple[int, int, int]] = []
-        counted: set[tuple[int, int, int, DocId]] = set()
+        counted: dict[tuple[int, int], set[tuple[int, DocId]]] = defaultdict(set)
         for record, lanes in hold:
             row = here[record.id][0]
             header = record.header
+            counts = not outside_quotas(header.kind)
             for key in lanes:
                 lane = tx.number_lane(key)
                 held.append((row, lane, self._change))
                 self._added[key].append(record.id)
-                if not outside_quotas(header.kind):
-                    counted.add((lane, tx.number_town(header.town), header.born, record.doc))
+                if counts:
+                    counted[lane, tx.number_town(header.town)].add((header.born, record.doc))
         self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
-        self._db.executemany("INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?)", counted)
+        for (lane, town), documents in counted.items():
+            self._count_in(lane, town, documents)
+
+    def _count_in(self, lane: int, town: int, documents: Iterable[tuple[int, DocId]]) -> None:
+        """Let documents of a town count in a lane, each once."""
+        rows = [(lane, town, born, doc) for born, doc in documents]
+        entered = self._db.executemany(
+            "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?)", rows
+        ).rowcount
+        self._db.execute(
+            "INSERT INTO quota_counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
+            (lane, town, entered),
+        )
 
     # Documents that were here before.
 
@@ -283,14 +296,20 @@ class Application:
 
     def _leave_quotas(self) -> None:
         """Take documents out of the quotas of held sets in which nothing of them is left."""
+        gone = (
+            "SELECT d.town, d.born, d.doc FROM documents d WHERE d.number = ?1 AND NOT EXISTS"
+            " (SELECT 1 FROM records r JOIN held h ON h.record = r.row WHERE r.document = ?1 AND h.lane = ?2)"
+        )
         for document, lane in self._vacated:
-            self._db.execute(
-                "DELETE FROM quota_documents WHERE (lane, town, born, doc) ="
-                " (SELECT ?2, town, born, doc FROM documents WHERE number = ?1)"
-                " AND NOT EXISTS (SELECT 1 FROM records r JOIN held h ON h.record = r.row"
-                " WHERE r.document = ?1 AND h.lane = ?2)",
-                (document, lane),
-            )
+            for town, born, doc in self._db.execute(gone, (document, lane)).fetchall():
+                left = self._db.execute(
+                    "DELETE FROM quota_documents WHERE lane = ? AND town = ? AND born = ? AND doc = ?",
+                    (lane, town, born, doc),
+                ).rowcount
+                self._db.execute(
+                    "UPDATE quota_counts SET documents = documents - ? WHERE lane = ? AND town = ?",
+                    (left, lane, town),
+                )
         self._vacated.clear()
 
     def _name_towns(self) -> None:

@@ -75,7 +75,7 @@ class DocumentReads(RecordReads):
             return self._summed([*conditions, only], [*values, *names], now_s)
         if query.text:
             expression = match(query.text, self.languages())
-            source = "search s JOIN documents d ON d.place = s.rowid"
+            source = "search s CROSS JOIN documents d ON d.place = s.rowid"
             conditions.append("search MATCH ?")
             values.append(expression or '""')
         else:
@@ -204,11 +204,13 @@ class DocumentReads(RecordReads):
                 )
             )
         )
-        ended = (
-            "SELECT kind, count(*) FROM documents d INDEXED BY documents_ends"
-            f" WHERE ends <= ? AND place IS NOT NULL AND {where} GROUP BY kind"
-        )
-        counts.subtract(dict(self._db.execute(ended, [now_s, *values])))
+        # What people see end before it expires has an index of its own; the rest ends as it expires.
+        for ended in (
+            "documents_ends WHERE ends <= ? AND ends < expires",
+            "documents_expires WHERE expires <= ? AND ends = expires",
+        ):
+            sql = f"SELECT kind, count(*) FROM documents d INDEXED BY {ended} AND place IS NOT NULL AND {where} GROUP BY kind"
+            counts.subtract(dict(self._db.execute(sql, [now_s, *values])))
         return {kind: count for kind, count in counts.items() if count > 0}
 
     def _cards(self, places: Sequence[int], near: Near | None, *, whole: bool = False) -> list[Document]:

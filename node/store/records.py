@@ -17,7 +17,7 @@ from protocol.encoding import encode_list
 from protocol.ids import DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import CHARTER, Record, fields_of, open_header, open_record
-from sync.admission import State, Verdict
+from sync.admission import KNOWN, State, Verdict
 from sync.authority import ADMIT, DEVICE, JOIN, Authority, resolve
 from sync.held import HeldSet
 from sync.merge import Fact
@@ -174,16 +174,21 @@ class RecordReads:
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""
-        found = {
-            RecordId(id): Verdict(RecordId(id), State.DROPPED, cause, because)
+        return self.find_known(ids, dropped=True, parked=True)
+
+    def find_known(self, ids: Sequence[RecordId], *, dropped: bool, parked: bool) -> dict[RecordId, Verdict]:
+        """Return what was decided before on these ids, asking only the tables that may have something."""
+        found: dict[RecordId, Verdict] = {}
+        if dropped:
             for id, cause, because in self.select_in(
                 "SELECT id, cause, because FROM dropped WHERE id IN", ids
-            )
-        }
-        for id, cause in self.select_in("SELECT id, cause FROM parked WHERE id IN", ids):
-            found[id] = Verdict(id, State.PARKED, cause)
+            ):
+                found[id] = Verdict(id, State.DROPPED, cause, because)
+        if parked:
+            for id, cause in self.select_in("SELECT id, cause FROM parked WHERE id IN", ids):
+                found[id] = Verdict(id, State.PARKED, cause)
         for (id,) in self.select_in("SELECT id FROM records WHERE id IN", ids):
-            found[id] = Verdict(id, State.HELD, "known")
+            found[id] = Verdict(id, State.HELD, KNOWN)
         return found
 
     def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:

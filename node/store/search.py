@@ -1,9 +1,12 @@
 """Words and stems: what of a document is searched, and how what a person types becomes a query.
 
-Each document has two sets of words in the index: those of its text, and the stems of those whose stem is
-another word. A query asks for each of its words, or for its stem in any language that the index has seen. So
-"réparations" finds "réparer" and "reparer" finds both: SQLite's tokenizer folds case and accents on both sides.
-Order plays no part (the newest comes first), so each word stands once.
+The index has the words of a document and, where it is another word, the stem of each by the document's language. A
+query asks for each of its words, or for its stem in any language that the index has seen. So "réparations" finds
+"réparer" and "reparer" finds both: SQLite's tokenizer folds case and accents on both sides. Order plays no part (the
+newest comes first), so each word stands once.
+
+This is a good part of the cost of taking a record in, so what stands between two spaces is looked up as a whole:
+nearly every word of a language comes from the memo, and no step of the loop is Python's.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 
 QUERY_WORDS_MAX: Final = 16
 """Words of a query that count; each may cost a walk through the index."""
-MEMO_WORDS_MAX: Final = 65_536
-"""Stems remembered for one language: about 8 MB at the most, and a whole language's daily words."""
+MEMO_WORDS_MAX: Final = 32_768
+"""Words remembered for one language: about 6 MB at the most, and a language's daily words."""
 LANGUAGES_MAX: Final = 16
 """Languages whose stems a query tries."""
 
@@ -44,18 +47,28 @@ _MUTE: Final = (Choice, Bytes, Lang, Url, Measure)
 _MUTE_NAMES: Final = frozenset({"by", "licence", "lang"})
 
 
-class _Stems(dict[str, str]):
-    """Remembers the stem of every word that it was asked for, within bounds."""
+class _Terms(dict[str, str]):
+    """Remembers, within bounds, what the index holds for each piece of text that stands between spaces.
 
-    def __init__(self, algorithm: str) -> None:
+    That is its words and their stems, parted by spaces: "l'école," gives "l école écol".
+    """
+
+    def __init__(self, algorithm: str | None) -> None:
         super().__init__()
-        self._stem: Callable[[str], str] = Stemmer.Stemmer(algorithm, 0).stemWord
+        self.stem: Callable[[str], str] = (
+            Stemmer.Stemmer(algorithm, 0).stemWord if algorithm is not None else _unchanged
+        )
 
-    def __missing__(self, word: str) -> str:
+    def __missing__(self, piece: str) -> str:
         if len(self) >= MEMO_WORDS_MAX:
             self.clear()
-        stem = self[word] = self._stem(word)
-        return stem
+        words = _WORD.findall(piece)
+        found = self[piece] = " ".join(dict.fromkeys([*words, *map(self.stem, words)]))
+        return found
+
+
+def _unchanged(word: str) -> str:
+    return word
 
 
 def language_of(fields: Mapping[str, Value]) -> str | None:
@@ -65,23 +78,21 @@ def language_of(fields: Mapping[str, Value]) -> str | None:
     return primary if primary in _available() else None
 
 
-def terms(kind: str, bodies: Iterable[Mapping[str, Value]]) -> tuple[str, str]:
-    """Return what the index holds of a document: its words, and the stems that are not among them.
+def terms(kind: str, bodies: Iterable[Mapping[str, Value]]) -> str:
+    """Return what the index holds of a document: its words and their stems, parted by spaces.
 
     Args:
         kind: A declared kind.
         bodies: The fields of each version that is shown; already checked.
     """
-    words: set[str] = set()
-    stems: set[str] = set()
-    for fields in bodies:
-        own = set(_WORD.findall(_text(kind, fields).lower()))
-        words |= own
-        language = language_of(fields)
-        if language is not None:
-            memo = _memo(language)
-            stems.update([memo[word] for word in own])
-    return " ".join(words), " ".join(stems - words)
+    return " ".join(
+        [
+            " ".join(
+                set(map(_memo(language_of(fields)).__getitem__, set(_text(kind, fields).lower().split())))
+            )
+            for fields in bodies
+        ]
+    )
 
 
 def match(text: str, languages: Iterable[str]) -> str | None:
@@ -98,7 +109,7 @@ def match(text: str, languages: Iterable[str]) -> str | None:
     # A word that is still being typed is the beginning of one; a space after it says that it is whole.
     last = len(words) - 1 if text[-1:].isalnum() else -1
     return " AND ".join(
-        _either(word, [memo[word] for memo in memos], begins=index == last)
+        _either(word, [memo.stem(word) for memo in memos], begins=index == last)
         for index, word in enumerate(words)
     )
 
@@ -145,10 +156,10 @@ def _spoken(kind: str) -> tuple[str, ...]:
     return names
 
 
-def _memo(language: str) -> _Stems:
+def _memo(language: str | None) -> _Terms:
     memo = _MEMOS.get(language)
     if memo is None:
-        memo = _MEMOS[language] = _Stems(_ALGORITHMS[language])
+        memo = _MEMOS[language] = _Terms(None if language is None else _ALGORITHMS[language])
     return memo
 
 
@@ -161,5 +172,5 @@ def _available() -> frozenset[str]:
 
 
 _SPOKEN: Final[dict[str, tuple[str, ...]]] = {}
-_MEMOS: Final[dict[str, _Stems]] = {}
+_MEMOS: Final[dict[str | None, _Terms]] = {}
 _AVAILABLE: frozenset[str] | None = None

@@ -19,7 +19,7 @@ from node.store.listing import DocumentReads
 from node.store.records import marks
 from protocol.ids import FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
-from sync.admission import SUPERSEDED, Changes
+from sync.admission import SUPERSEDED, Changes, Verdict
 from sync.authority import AUTHORITY_KINDS, Authority, resolve
 from sync.events import LaneChange
 
@@ -57,7 +57,7 @@ class SqliteTransaction(DocumentReads):
         self._dropped: int | None = None
         self._values: dict[str, Cell] = {}
         self._unsaved: set[str] = set()
-        self._to_index: dict[int, tuple[str, str]] = {}
+        self._to_index: dict[int, str] = {}
         self._to_unindex: list[int] = []
         self._shown: Counter[tuple[str, int, int]] = Counter()
 
@@ -103,8 +103,8 @@ class SqliteTransaction(DocumentReads):
             self._to_unindex.clear()
         if self._to_index:
             self._db.executemany(
-                "INSERT INTO search (rowid, words, stems) VALUES (?, ?, ?)",
-                [(place, *self._to_index[place]) for place in sorted(self._to_index)],
+                "INSERT INTO search (rowid, terms) VALUES (?, ?)",
+                sorted(self._to_index.items()),
             )
             self._to_index.clear()
         if self._shown:
@@ -156,6 +156,10 @@ class SqliteTransaction(DocumentReads):
             )
             self._db.execute("DELETE FROM removed WHERE lane = ? AND change <= ?", (lane, held.change))
 
+    def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
+        """Return what was decided before on these ids; tables that are empty are not asked."""
+        return self.find_known(ids, dropped=self._any_dropped(), parked=self._parked() > 0)
+
     # Authority and changes.
 
     def authority(self) -> Authority:
@@ -205,9 +209,7 @@ class SqliteTransaction(DocumentReads):
 
     def unremember(self, ids: Sequence[RecordId]) -> None:
         """Forget the drops of these ids."""
-        if self._dropped is None:
-            self._dropped = self._count("dropped")
-        if self._dropped:
+        if self._any_dropped():
             self._db.executemany("DELETE FROM dropped WHERE id = ?", [(id,) for id in ids])
 
     def forget_superseded(self, towns: Iterable[TownId]) -> None:
@@ -266,13 +268,18 @@ class SqliteTransaction(DocumentReads):
             self._parked_bytes = row[0]
         return self._parked_bytes or 0
 
+    def _any_dropped(self) -> bool:
+        if self._dropped is None:
+            self._dropped = self._count("dropped")
+        return self._dropped > 0
+
     def _count(self, table: str) -> int:
         count: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         return count
 
     # The board.
 
-    def show(self, place: int, kind: str, town: int, audience: int, words: tuple[str, str]) -> None:
+    def show(self, place: int, kind: str, town: int, audience: int, words: str) -> None:
         """Count a document that is shown at a place, and index its words."""
         self._to_index[place] = words
         self._shown[kind, town, audience] += 1

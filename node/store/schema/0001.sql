@@ -53,7 +53,7 @@ CREATE INDEX documents_kind ON documents (kind, place) WHERE place IS NOT NULL;
 CREATE INDEX documents_town ON documents (town, kind, place);
 CREATE INDEX documents_change ON documents (change);
 CREATE INDEX documents_expires ON documents (expires);
-CREATE INDEX documents_ends ON documents (ends) WHERE place IS NOT NULL;
+CREATE INDEX documents_ends ON documents (ends) WHERE ends < expires;
 CREATE INDEX documents_governing ON documents (kind, town) WHERE governs = 1;
 CREATE INDEX documents_nonce ON documents (nonce) WHERE nonce IS NOT NULL;
 
@@ -120,12 +120,6 @@ CREATE TABLE quota_counts (
     documents INTEGER NOT NULL,         -- count
     PRIMARY KEY (lane, town)
 ) STRICT, WITHOUT ROWID;
-CREATE TRIGGER quota_grows AFTER INSERT ON quota_documents BEGIN
-    INSERT INTO quota_counts VALUES (new.lane, new.town, 1) ON CONFLICT DO UPDATE SET documents = documents + 1;
-END;
-CREATE TRIGGER quota_shrinks AFTER DELETE ON quota_documents BEGIN
-    UPDATE quota_counts SET documents = documents - 1 WHERE lane = old.lane AND town = old.town;
-END;
 
 -- Dropped for good and remembered, so that nobody has to be told twice. Bounded: the oldest are forgotten first.
 CREATE TABLE dropped (
@@ -161,9 +155,9 @@ CREATE TABLE meta (
     value ANY
 ) STRICT, WITHOUT ROWID;
 
--- Words and their stems of each shown document, under its place: so a search comes newest first without sorting.
+-- Words of each shown document and their stems, under its place: so a search comes newest first without sorting.
 CREATE VIRTUAL TABLE search USING fts5 (
-    words, stems, tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
+    terms, tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
 );
 
 -- Towns that the operator agreed to talk to.
