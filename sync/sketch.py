@@ -289,7 +289,7 @@ def estimate(my_counts: bytes, my_count: int, their_counts: bytes, their_count: 
 
     Each differing id moves one of 256 counts by one, up or down, so the squared differences add up to their
     number,
-    once the share that follows from unequal totals is taken off. The standard error is 9 %.
+    once the share that follows from unequal totals is taken off. The standard error is 4 to 9 %.
     """
     total = my_count - their_count
     middle = round(total / BUCKETS)
@@ -303,8 +303,12 @@ def estimate(my_counts: bytes, my_count: int, their_counts: bytes, their_count: 
 
 
 def cells_for(difference: int) -> int:
-    """Say how many cells to send in all, at first, for an estimated difference."""
-    return max(CELLS_FIRST, min(CELLS_KEPT, -(-difference * 132 // 100)))
+    """Say how many cells to send in all, at first, for an estimated difference.
+
+    With one part ahead, 1.38 of it decode in one go more often than not; 1.32 take as many bytes in the end,
+    as the parts that follow overshoot, and a round trip more.
+    """
+    return max(CELLS_FIRST, min(CELLS_KEPT, -(-difference * 138 // 100)))
 
 
 def next_part(sent: int) -> int:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from tests.benchmarks.figures import Bench, Figure, Row  # noqa: E402  # The checkout may not be installed.
 
 ROWS = {
+    "naming": "bytes and round trips in which two hubs name a difference",
     "keeping": "what a record costs a held set: digest, cells and counts",
     "sketch": "cells and bytes that name a difference, and the work of decoding it",
 }

@@ -1,0 +1,131 @@
+"""Two towns of one federation, and signed records of the first, as many as a row needs, from the demo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from random import Random
+
+from node.demo.corpus import Entry, corpus
+from protocol.encoding import Value
+from protocol.identity import DeviceKey, SigningKey, TownKey
+from protocol.ids import FederationId, Lane, Op, TownId
+from protocol.kinds import KINDS
+from protocol.record import Record, make, make_body
+from protocol.wire import pack_parcel
+
+QUOTA = 10_000_000
+"""So that no row meets a quota."""
+BATCH_RECORDS = 250
+"""About as many of the demo's records as a batch of 256 KiB takes."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A town with one device."""
+
+    name: str
+
+    @property
+    def town_key(self) -> TownKey:
+        """Its town key."""
+        return TownKey(_seed(self.name))
+
+    @property
+    def device_key(self) -> DeviceKey:
+        """Its device's key."""
+        return DeviceKey(_seed(self.name + " device"))
+
+    @property
+    def town(self) -> TownId:
+        """Its name among towns."""
+        return TownId(self.town_key.public)
+
+
+class Neighbours:
+    """A writer and a reader, members of one federation, and what shows their rights.
+
+    Attributes:
+        evidence: charter, certificates and consents, in an order in which they can be taken in.
+    """
+
+    def __init__(self) -> None:
+        self.writer, self.reader = Member("writer"), Member("reader")
+        self.born = int(time.time()) - 3_600
+        self._counter = 0
+        members: list[Value] = [self.writer.town, self.reader.town]
+        quotas: dict[str, Value] = {"urgent": QUOTA, "everyday": QUOTA, "library": QUOTA}
+        charter = self.write(
+            self.writer,
+            "charter",
+            {"name": "Bench", "stewards": members, "members": members, "rules": {}, "quotas": quotas},
+        )
+        self.federation = FederationId(charter.id[:16])
+        certificates = [
+            self.write(member, "town.device", {"device": member.device_key.public})
+            for member in (self.writer, self.reader)
+        ]
+        consents = [
+            self.write(member, "federation.join", {}, (self.federation,))
+            for member in (self.writer, self.reader)
+        ]
+        self.evidence = [*certificates, charter, *consents]
+
+    def write(
+        self,
+        member: Member,
+        kind: str,
+        fields: dict[str, Value],
+        federations: tuple[FederationId, ...] = (),
+        lane: Lane | None = None,
+    ) -> Record:
+        """Sign one record that begins a document."""
+        declared = KINDS[kind]
+        self._counter += 1
+        key: SigningKey = member.town_key if kind.startswith("town.") else member.device_key
+        salt = blake2b(self._counter.to_bytes(8, "big"), digest_size=16).digest()
+        return make(
+            key,
+            town=member.town,
+            epoch=b"\x00\x00\x00\x01",
+            counter=self._counter,
+            stamp=(self.born * 1_000 + self._counter) << 16,
+            kind=kind,
+            lane=declared.lane if lane is None else lane,
+            federations=federations,
+            born=self.born,
+            expires=self.born + declared.lifetime_default_s,
+            nonce=self._counter.to_bytes(8, "big"),
+            op=declared.op if declared.op is Op.ENTRY else Op.PUT,
+            body=make_body(salt, fields),
+        )
+
+    def records(self, count: int) -> Iterator[bytes]:
+        """Give raw records of the demo's corpus by the writer, each of another document."""
+        for entry in islice(_entries(), count):
+            yield self.write(self.writer, entry.kind, entry.fields, (self.federation,)).raw
+
+
+def parcels(raws: list[bytes]) -> list[bytes]:
+    """Shuffle raw records and pack them as batches go over the wire."""
+    shuffled = list(raws)
+    Random(1).shuffle(shuffled)
+    return [
+        pack_parcel(shuffled[start : start + BATCH_RECORDS])
+        for start in range(0, len(shuffled), BATCH_RECORDS)
+    ]
+
+
+def _entries() -> Iterator[Entry]:
+    """Give the whole corpus of three towns, over and over."""
+    towns = [list(corpus(town, size=None)) for town in range(3)]
+    while True:
+        for entries in towns:
+            yield from entries
+
+
+def _seed(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=32).digest()
