@@ -30,6 +30,7 @@ from tests.benchmarks.figures import Bench, Figure, Row  # noqa: E402  # The che
 
 ROWS = {
     "naming": "bytes and round trips in which two hubs name a difference",
+    "taking": "taking records in, from the wire to the search index",
     "keeping": "what a record costs a held set: digest, cells and counts",
     "sketch": "cells and bytes that name a difference, and the work of decoding it",
 }
