@@ -78,10 +78,9 @@ def _declare() -> None:
 
 def _other(error: Exception, as_json: bool) -> int:
     """An error of the node's own trees or of the system; anything else is a fault of ours, and says so."""
-    says = getattr(error, "says", None)
     code = getattr(error, "code", None)
     if isinstance(code, str):
-        return _fail(FAILED, code, says if isinstance(says, str) else str(error), as_json)
+        return _fail(FAILED, code, str(error), as_json)
     if isinstance(error, OSError):
         where = f" {error.filename}" if error.filename else ""
         return _fail(FAILED, "system", f"{error.strerror or error}{where}".strip(), as_json)
