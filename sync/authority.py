@@ -150,7 +150,7 @@ class Authority:
         federation = FederationId(record[:16])
         if federation in self.federations:
             lanes.add((federation, Lane.URGENT))
-        if header.town == self.own_town and self.is_certified(header.town, header.device):
+        if header.town == self.own_town and (lanes or self.is_certified(header.town, header.device)):
             lanes.add((home_id(self.own_town), header.lane))
         return _placement(lanes, UNKNOWN_FEDERATION)
 

@@ -294,3 +294,12 @@ def test_authority_reads_no_clock() -> None:
     ended = OWN.join(RIVER, expires=NOW_S + 1)
     assert resolve(OWN.id, [*CERTIFICATES, CHARTER, ended]).federations
     assert FAR_S > NOW_S
+
+
+def test_the_own_charter_is_at_home_as_soon_as_it_is_held_anywhere() -> None:
+    """Even before its device is certified, so that a certificate moves no held record."""
+    mine = OWN.charter("Over the hill", [OWN])
+    hill = federation_of(mine)
+    authority = resolve(OWN.id, [mine, OWN.certificate(2), OWN.join(hill, device=2)])
+    assert not authority.is_certified(OWN.id, device_of(OWN))
+    assert authority.lanes_of(mine.header, mine.id) == {(home_id(OWN.id), Lane.URGENT), (hill, Lane.URGENT)}

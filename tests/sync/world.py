@@ -416,6 +416,8 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
         lanes = set[LaneKey]()
         if header.kind == "charter" and federation_of(record) in members:
             lanes.add((federation_of(record), Lane.URGENT))
+            if header.town == own:
+                lanes.add(home)
         if is_town_kind(header.kind):
             lanes |= {
                 (federation, Lane.URGENT) for federation, towns in members.items() if header.town in towns
