@@ -49,6 +49,7 @@ class _LaneAnswer:
     sent: int = CELLS_FIRST
     is_counted: bool = False
     is_sending: bool = False
+    is_ahead: bool = False
     listing: Lister | Comparer | None = None
     retry: RetryAnswer | None = None
 
@@ -87,6 +88,10 @@ class Answer:
             raise PeerFault("out_of_turn", "COUNTS come once")
         lane.is_counted = True
         difference = estimate(lane.mine.counts, lane.mine.count, frame.counts, lane.their_count)
+        surplus = abs(lane.mine.count - lane.their_count)
+        if difference * 10 < surplus * 11:
+            # Within the error of the estimate one side simply holds more, and that number is exact.
+            difference = surplus
         if difference > DIFFERENCE_MAX:
             self._line.send(List(self._place, frame.lane))
             return
@@ -99,6 +104,10 @@ class Answer:
         lane = self._lane(frame.lane)
         if lane.is_sending:
             self._send_cells(lane, next_part(lane.sent))
+            if not lane.is_ahead:
+                # From now on one part is always on its way while another is being looked at.
+                lane.is_ahead = True
+                self._send_cells(lane, next_part(lane.sent))
         elif lane.retry is not None:
             lane.retry.more()
 

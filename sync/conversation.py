@@ -14,18 +14,16 @@ from enum import Enum
 from typing import Final, assert_never
 
 from protocol.errors import MalformedFrame
-from protocol.ids import FederationId, Lane, LaneKey, RecordId, home_id
+from protocol.ids import FederationId, Lane, LaneKey, RecordId
 from protocol.limits import (
     BEAT_MS,
     MEETING_AGAIN_MS,
     PING_LATE_MS,
     PING_MS,
     SILENCE_MS,
-    WIRE_VERSION,
 )
 from protocol.wire import (
     EVIDENCE,
-    NAMES_MAX,
     SAYS_CHARS_MAX,
     Ack,
     Buckets,
@@ -69,7 +67,9 @@ from sync.authority import Authority
 from sync.events import Drop, Incident, Late, Synced
 from sync.inbox import Inbox, Parcel
 from sync.line import Line, PeerFault
-from sync.meeting import LaneMeeting, Meeting
+from sync.meeting import Meeting
+from sync.naming import LaneMeeting
+from sync.offers import Offers
 from sync.outbox import Outbox
 from sync.wants import Wants
 
@@ -79,10 +79,6 @@ STUCK_MS: Final = 600_000
 """And one that needs it within this."""
 PLAIN_IDS_MAX: Final = 256
 """Urgent records that are sent unasked when nothing explained a lane."""
-PRESENTED_MAX: Final = 16
-"""So often evidence is shown for one federation on one link."""
-HELLOS_MAX: Final = 1_024
-"""A peer whose authority moves more often on one link should dial anew."""
 
 
 class State(Enum):
@@ -135,21 +131,14 @@ class Conversation:
 
     def __init__(self, line: Line, authority: Authority) -> None:
         self.line = line
-        self.authority = authority
         self.heard_ms = line.now_ms
         self.heard_bytes = 0
         self.is_late = False
-        self.outbox = Outbox(line, self._place_of, self._sent)
+        self.offers = Offers(line, authority, self._show_evidence)
+        self.outbox = Outbox(line, self.offers.place_of, self._sent)
         self.inbox = Inbox(line)
         self._wants = Wants(line)
         self._ping_ms: int | None = None
-        self._own_names: list[FederationId] = []
-        self._said: tuple[tuple[bytes, bool], ...] | None = None
-        self._their_names: tuple[tuple[bytes, bool], ...] = ()
-        self._hello_count = 0
-        self._open: dict[int, FederationId] = {}
-        self._places: dict[FederationId, int] = {}
-        self._presented: dict[FederationId, tuple[int, Authority]] = {}
         self._meetings: dict[int, Meeting] = {}
         self._answers: dict[int, Answer] = {}
         self._due_ms: dict[int, int] = {}
@@ -189,7 +178,7 @@ class Conversation:
             for index, part in enumerate(parts):
                 self.line.send(Welcome(index == len(parts) - 1, part))
             self._move(Cause.JOINED)
-            self._say_hello()
+            self.offers.say()
 
     def join_refused(self, code: str, says: str) -> None:
         """Send a stranger away."""
@@ -200,14 +189,14 @@ class Conversation:
 
     def authority_moved(self, authority: Authority) -> None:
         """Offer federations anew, and stop at once to speak of what the other side may not read."""
-        self.authority = authority
+        self.offers.authority = authority
         if self.state in (State.GREETING, State.TALKING):
-            self._say_hello()
+            self.offers.say()
             self._agree()
 
     def may_push(self, key: LaneKey) -> bool:
         """Tell whether new records of a lane go to the other side."""
-        return self.state is State.TALKING and self._place_of(key[0]) is not None
+        return self.state is State.TALKING and self.offers.place_of(key[0]) is not None
 
     def committed(self, key: LaneKey, added: Iterable[RecordId]) -> None:
         """Send new records on, unless the other side showed them to us or refused them."""
@@ -240,7 +229,7 @@ class Conversation:
         self._check_progress()
         self._begin_meetings()
         self.outbox.fill()
-        if self.is_idle and self._met >= self._open.keys() and change > self._synced_change:
+        if self.is_idle and self._met >= self.offers.open.keys() and change > self._synced_change:
             self._synced_change = change
             self.line.ask(Synced(self.line.link, self.line.up.town, change))
 
@@ -275,11 +264,6 @@ class Conversation:
         """Records known to be on their way here."""
         return self._wants.open_count + self.inbox.arriving_count
 
-    @property
-    def federations(self) -> tuple[FederationId, ...]:
-        """Federations (and the home set) that both sides serve each other now."""
-        return tuple(sorted(self._places))
-
     # Life.
 
     @property
@@ -304,7 +288,7 @@ class Conversation:
             return State.ASKING
         if not up.approved:
             return State.STRANGER
-        self._say_hello()
+        self.offers.say()
         return State.GREETING
 
     def _keep_alive(self) -> None:
@@ -366,7 +350,7 @@ class Conversation:
             if records is not None:
                 self._move(Cause.WELCOME_HEARD)
                 self.line.ask(events.Welcomed(self.line.link, records))
-                self._say_hello()
+                self.offers.say()
         else:
             raise PeerFault("out_of_turn", "WELCOME or REFUSED comes first")
 
@@ -402,7 +386,7 @@ class Conversation:
                 assert_never(frame)
 
     def _take_records(self, frame: Records) -> None:
-        federation = None if frame.federation == EVIDENCE else self._name_at(frame.federation)
+        federation = None if frame.federation == EVIDENCE else self.offers.open.get(frame.federation)
         key = None if federation is None else (federation, Lane(frame.lane))
         self.line.progress_ms = self.line.now_ms
         for record in self.inbox.take(frame, key):
@@ -412,7 +396,7 @@ class Conversation:
                         lane.name_theirs(record)
 
     def _take_done(self, frame: Done) -> None:
-        if frame.federation not in self._open:
+        if frame.federation not in self.offers.open:
             return
         then, gone = self._wants.done(frame)
         meeting = self._meetings.get(frame.federation)
@@ -422,7 +406,7 @@ class Conversation:
         then(gone)
 
     def _take_want(self, frame: Want) -> None:
-        federation = self._open.get(frame.federation)
+        federation = self.offers.open.get(frame.federation)
         if federation is not None:
             self.outbox.want((federation, Lane(frame.lane)), prefixes_of(frame))
 
@@ -455,7 +439,7 @@ class Conversation:
         """Answer in a meeting that the other side began."""
         if self.line.up.initiator:
             raise PeerFault("out_of_turn", "only the side that dialled begins meetings")
-        federation = self._open.get(frame.federation)
+        federation = self.offers.open.get(frame.federation)
         if federation is None:
             return
         if isinstance(frame, Digest):
@@ -495,99 +479,27 @@ class Conversation:
 
     # Federations.
 
-    def _say_hello(self) -> None:
-        """Name my federations, new ones behind the old, unless nothing has changed for the other."""
-        up = self.line.up
-        offered = sorted(self.authority.federations)
-        if up.town == self.authority.own_town:
-            offered.append(home_id(up.town))
-        self._own_names += [each for each in offered if each not in self._own_names]
-        del self._own_names[NAMES_MAX:]
-        names = tuple(
-            (federation_name(each, up.handshake_hash, initiator=up.initiator), self._serves(each))
-            for each in self._own_names
-        )
-        # What was refused for its rights may be welcome now: HELLO tells the other side to offer it again.
-        if names != self._said or self.line.acquaintance.has_not_now():
-            self._said = names
-            self.line.acquaintance.forget_not_now()
-            self.line.send(Hello(WIRE_VERSION, names))
-
     def _take_hello(self, frame: Hello) -> None:
-        before = [name for name, _ in self._their_names]
-        after = [name for name, _ in frame.names]
-        self._hello_count += 1
-        if frame.version < WIRE_VERSION:
-            raise PeerFault("older_version", f"wire version {frame.version}; we speak {WIRE_VERSION}")
-        if after[: len(before)] != before or len(set(after)) != len(after) or self._hello_count > HELLOS_MAX:
-            raise PeerFault("malformed_frame", "HELLO repeats its names in their order and adds behind them")
-        self._their_names = frame.names
+        self.offers.hear(frame)
         self._move(Cause.HELLO_HEARD)
-        self.line.acquaintance.forget_not_now()
         for place in self._due_ms:
             self._due_ms[place] = min(self._due_ms[place], self.line.now_ms + MEETING_AGAIN_MS)
         self._agree()
 
-    def _serves(self, federation: FederationId) -> bool:
-        """Tell whether the town at the other end may read a federation: asked anew each time."""
-        town = self.line.up.town
-        if town == self.authority.own_town and federation == home_id(town):
-            return True
-        return self.authority.is_member(federation, town)
-
-    def _place_of(self, federation: FederationId) -> int | None:
-        """Return a federation's number while both sides serve each other in it."""
-        return self._places.get(federation) if self._serves(federation) else None
-
-    def _name_at(self, place: int) -> FederationId | None:
-        return self._open.get(place)
-
     def _agree(self) -> None:
-        """Work out which federations both sides name and serve; end what went on in any other."""
+        """Work out which federations are open now; end what went on in any other."""
         if self.state is not State.TALKING:
             return
-        up = self.line.up
-        theirs = dict(self._their_names)
-        order = [name for name, _ in self._their_names]
-        agreed: dict[int, FederationId] = {}
-        for index, federation in enumerate(self._own_names):
-            name = federation_name(federation, up.handshake_hash, initiator=not up.initiator)
-            if self._serves(federation) and theirs.get(name, False):
-                agreed[index if up.initiator else order.index(name)] = federation
-            self._present(federation, theirs.get(name, False))
-        for place in [place for place in self._open if place not in agreed]:
-            self._end_federation(place)
-        for place, federation in agreed.items():
-            if place not in self._open:
-                self._open[place] = federation
-                self._places[federation] = place
-                self._due_ms[place] = self.line.now_ms
-
-    def _end_federation(self, place: int) -> None:
-        federation = self._open.pop(place)
-        del self._places[federation]
-        self._due_ms.pop(place, None)
-        self._meetings.pop(place, None)
-        self._answers.pop(place, None)
-        self._met.discard(place)
-        self._wants.forget(place)
-        self.outbox.forget(federation)
-
-    def _present(self, federation: FederationId, is_served: bool) -> None:
-        """Show what makes us members to a member that does not know it: once for each state of authority."""
-        if is_served or not self.authority.is_member(federation, self.line.up.town):
-            return
-        count, shown = self._presented.get(federation, (0, None))
-        if count >= PRESENTED_MAX or shown is self.authority:
-            return
-        self._presented[federation] = (count + 1, self.authority)
-
-        def then(records: tuple[bytes, ...], _: bool) -> None:
-            # Read again at the moment of sending: rights may have moved meanwhile.
-            if self.authority.is_member(federation, self.line.up.town):
-                self.outbox.present(records)
-
-        self.line.load_evidence(federation, then)
+        opened, closed = self.offers.agree()
+        for place, federation in closed:
+            self._due_ms.pop(place, None)
+            self._meetings.pop(place, None)
+            self._answers.pop(place, None)
+            self._met.discard(place)
+            self._wants.forget(place)
+            self.outbox.forget(federation)
+        for place in opened:
+            self._due_ms[place] = self.line.now_ms
 
     # Meetings.
 
@@ -595,7 +507,7 @@ class Conversation:
         """Begin each meeting that is due, at the latest a beat later if records never cease to flow."""
         now_ms = self.line.now_ms
         for federation in sorted(self._must_meet):
-            place = self._places.get(federation)
+            place = self.offers.place_of(federation)
             if place is not None and self.line.up.initiator:
                 self._due_ms[place] = min(self._due_ms[place], now_ms + MEETING_AGAIN_MS)
             elif place is not None:
@@ -614,7 +526,7 @@ class Conversation:
             self._due_ms[place] = self.line.now_ms + (MEETING_AGAIN_MS if moved else BEAT_MS)
             self._show_plainly(failed)
 
-        meeting = Meeting(self.line, place, self._open[place], self.outbox, self._wants, end)
+        meeting = Meeting(self.line, place, self.offers.open[place], self.outbox, self._wants, end)
         self._meetings[place] = meeting
 
     def _show_plainly(self, failed: list[LaneKey]) -> None:
@@ -633,6 +545,9 @@ class Conversation:
             self.outbox.push(key, ids[:PLAIN_IDS_MAX])
 
         self.line.load_ids(key, tuple(range(256)), then)
+
+    def _show_evidence(self, records: tuple[bytes, ...]) -> None:
+        self.outbox.present(records)
 
     def _sent(self, key: LaneKey, record: RecordId) -> None:
         for meeting in self._meetings.values():

@@ -137,7 +137,7 @@ class Hub:
                 heard_ms=each.heard_ms,
                 waiting_out_count=each.outbox.waiting_count,
                 waiting_in_count=each.waiting_in_count,
-                federations=each.federations,
+                federations=each.offers.federations,
                 sent_bytes=each.line.sent_bytes,
                 heard_bytes=each.heard_bytes,
             )

@@ -1,0 +1,134 @@
+"""Which federations the two sides of a link speak of, and what is shown to a member that does not know
+that it is one.
+
+Each side names its federations in HELLO by a hash under the handshake, in an order that only grows, and
+says for each whether it serves the other there. One that both name and both serve is open, and goes by
+its number in the HELLO of the side that dialled. Whether the other town may read a federation is asked
+anew of the present authority every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from protocol.ids import FederationId, home_id
+from protocol.limits import WIRE_VERSION
+from protocol.wire import NAMES_MAX, Hello, federation_name
+from sync.authority import Authority
+from sync.line import Line, PeerFault
+
+PRESENTED_MAX: Final = 16
+"""So often evidence is shown for one federation on one link."""
+HELLOS_MAX: Final = 1_024
+"""A peer whose authority moves more often on one link should dial anew."""
+
+
+class Offers:
+    """The federations of both sides of one link.
+
+    Args:
+        show: Sends evidence.
+
+    Attributes:
+        open: Those that both sides name and serve, by their number.
+        authority: Who is a member of what, as this node resolved it.
+    """
+
+    def __init__(self, line: Line, authority: Authority, show: Callable[[tuple[bytes, ...]], None]) -> None:
+        self.authority = authority
+        self.open: dict[int, FederationId] = {}
+        self._line = line
+        self._show = show
+        self._own: list[FederationId] = []
+        self._said: tuple[tuple[bytes, bool], ...] | None = None
+        self._theirs: tuple[tuple[bytes, bool], ...] = ()
+        self._hello_count = 0
+        self._places: dict[FederationId, int] = {}
+        self._presented: dict[FederationId, tuple[int, Authority]] = {}
+
+    @property
+    def federations(self) -> tuple[FederationId, ...]:
+        """Federations (and the home set) that are open, ascending."""
+        return tuple(sorted(self._places))
+
+    def place_of(self, federation: FederationId) -> int | None:
+        """Return a federation's number while both sides serve each other in it."""
+        return self._places.get(federation) if self._serves(federation) else None
+
+    def say(self) -> None:
+        """Name my federations, new ones behind the old, unless nothing has changed for the other side."""
+        up = self._line.up
+        offered = sorted(self.authority.federations)
+        if up.town == self.authority.own_town:
+            offered.append(home_id(up.town))
+        self._own += [each for each in offered if each not in self._own]
+        del self._own[NAMES_MAX:]
+        names = tuple(
+            (federation_name(each, up.handshake_hash, initiator=up.initiator), self._serves(each))
+            for each in self._own
+        )
+        # What was refused for its rights may be welcome now: HELLO tells the other side to offer it again.
+        if names != self._said or self._line.acquaintance.has_not_now():
+            self._said = names
+            self._line.acquaintance.forget_not_now()
+            self._line.send(Hello(WIRE_VERSION, names))
+
+    def hear(self, frame: Hello) -> None:
+        """Take the names of the other side.
+
+        Raises:
+            PeerFault: An older version, names in another order than before, or too many HELLOs.
+        """
+        before = [name for name, _ in self._theirs]
+        after = [name for name, _ in frame.names]
+        self._hello_count += 1
+        if frame.version < WIRE_VERSION:
+            raise PeerFault("older_version", f"wire version {frame.version}; we speak {WIRE_VERSION}")
+        if after[: len(before)] != before or len(set(after)) != len(after):
+            raise PeerFault("malformed_frame", "HELLO repeats its names in their order and adds behind them")
+        if self._hello_count > HELLOS_MAX:
+            raise PeerFault("flooding", f"more than {HELLOS_MAX} times HELLO")
+        self._theirs = frame.names
+        self._line.acquaintance.forget_not_now()
+
+    def agree(self) -> tuple[list[int], list[tuple[int, FederationId]]]:
+        """Work out what is open now; return the numbers that became so, and what is open no more."""
+        up = self._line.up
+        theirs = dict(self._theirs)
+        order = [name for name, _ in self._theirs]
+        agreed: dict[int, FederationId] = {}
+        for index, federation in enumerate(self._own):
+            name = federation_name(federation, up.handshake_hash, initiator=not up.initiator)
+            if self._serves(federation) and theirs.get(name, False):
+                agreed[index if up.initiator else order.index(name)] = federation
+            else:
+                self._present(federation, is_served=theirs.get(name, False))
+        closed = [(place, name) for place, name in self.open.items() if agreed.get(place) != name]
+        opened = [place for place in agreed if place not in self.open]
+        self.open = agreed
+        self._places = {federation: place for place, federation in agreed.items()}
+        return opened, closed
+
+    def _serves(self, federation: FederationId) -> bool:
+        """Tell whether the town at the other end may read a federation."""
+        town = self._line.up.town
+        if town == self.authority.own_town and federation == home_id(town):
+            return True
+        return self.authority.is_member(federation, town)
+
+    def _present(self, federation: FederationId, *, is_served: bool) -> None:
+        """Show what makes us members to a member that does not know it: once for each state of authority."""
+        if is_served or not self.authority.is_member(federation, self._line.up.town):
+            return
+        count, shown = self._presented.get(federation, (0, None))
+        if count >= PRESENTED_MAX or shown is self.authority:
+            return
+        self._presented[federation] = (count + 1, self.authority)
+
+        def then(records: tuple[bytes, ...], _: bool) -> None:
+            # Asked again at the moment of sending: rights may have moved meanwhile.
+            if self.authority.is_member(federation, self._line.up.town):
+                self._show(records)
+
+        self._line.load_evidence(federation, then)
