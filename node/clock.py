@@ -10,6 +10,7 @@ its time.
 
 import ctypes
 import ctypes.util
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def kernel_synchronised() -> bool:
 
 
 class NodeClock:
-    """The one clock of a node. It never goes backwards within a run.
+    """The one clock of a node. It never goes backwards within a run. Any thread may read it.
 
     `last_sure_ms` is what the store kept from the run before (0: never sure). The three functions are
     the clocks to read; tests give their own.
@@ -94,17 +95,19 @@ class NodeClock:
         self._base_monotonic_ms = monotonic()
         self._was_sure = False
         self._latest_ms = 0
+        self._lock = threading.Lock()
         self.last_sure_ms = last_sure_ms
 
     def read(self) -> Reading:
         """Return node time and whether it is sure; each reading is at least the one before."""
-        steady_ms = self._base_ms + self._monotonic() - self._base_monotonic_ms
-        wall = self._wall()
-        sure = self._believes(wall, steady_ms)
-        self._latest_ms = max(self._latest_ms, wall if sure else steady_ms)
-        if sure:
-            self._settle(self._latest_ms)
-        return Reading(self._latest_ms, sure)
+        with self._lock:
+            steady_ms = self._base_ms + self._monotonic() - self._base_monotonic_ms
+            wall = self._wall()
+            sure = self._believes(wall, steady_ms)
+            self._latest_ms = max(self._latest_ms, wall if sure else steady_ms)
+            if sure:
+                self._settle(self._latest_ms)
+            return Reading(self._latest_ms, sure)
 
     def now_ms(self) -> int:
         """Return node time in milliseconds since 1970."""
@@ -119,8 +122,9 @@ class NodeClock:
         """Take the word of a person that it is `now_ms`; node time does not go back below what it
         already said.
         """
-        self._latest_ms = max(self._latest_ms, now_ms)
-        self._settle(self._latest_ms)
+        with self._lock:
+            self._latest_ms = max(self._latest_ms, now_ms)
+            self._settle(self._latest_ms)
 
     def _believes(self, wall: int, steady_ms: int) -> bool:
         floor_ms = steady_ms - STEP_BACK_MS_MAX if self._was_sure else self._base_ms

@@ -1,35 +1,92 @@
-"""The composition: everything that a running node has is built here, in the order in which it needs one another."""
+"""The composition: everything that a running node has is built here, in the order in which it is
+needed.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from node import keys as key_files
+from node.accounts import Accounts
+from node.board import Board
+from node.clock import NodeClock, wall_ms
+from node.config import Settings
+from node.control import ControlServer
+from node.engine import Engine
+from node.errors import HedgerowError, StorageUnavailable
+from node.federations import Federations
+from node.intake import Intake
+from node.invitations import InvitationRefused, Invitations
+from node.joining import JOINED, REFUSED, WAITING, Join, Joinings
+from node.keys import Keys
+from node.peers import Peers, checked_url
+from node.status import gather
+from node.store import Store
+from node.store.sqlite import open_store
+from node.transport.auth import Badge, is_url
+from node.transport.call import SYNC_PATH, Caller
+from node.transport.channel import new_static_key
+from node.transport.dialer import Dialer, Reach
+from node.transport.listener import Listener
+from node.transport.server import SyncServer
+from node.web.app import make_app
+from protocol.identity import fingerprint
+from protocol.ids import DeviceId, LaneKey, TownId
+from protocol.limits import URLS_MAX
+from protocol.record import fields_of, open_record
+from sync.events import Committed
+from sync.held import HeldSet
+from sync.hub import Hub
 
 if TYPE_CHECKING:
-    from node.accounts import Accounts
-    from node.board import Board
-    from node.clock import NodeClock
-    from node.config import Settings
-    from node.engine import Engine
-    from node.federations import Federations
-    from node.intake import Intake
-    from node.invitations import Invitations
-    from node.keys import Keys
-    from node.peers import Peers
-    from node.store import Store
-    from protocol.ids import TownId
     from sync.authority import Authority
+
+LOG: Final = logging.getLogger("hedgerow.daemon")
+
+LAST_SURE: Final = "last_sure_ms"
+"""Under this name the store keeps the last time that was sure."""
+
+KEYS_FOLDER: Final = "keys"
+ACCOUNTS_FILE: Final = "accounts.db"
+
+JOIN_S_MAX: Final = 10.0
+"""How long `join` waits for the inviter's answer before it says that it goes on trying."""
+
+CALL_S_MAX: Final = 15.0
+"""How long `peer add` and `sync` wait for somebody to answer."""
+
+NAMES_S: Final = 1.0
+"""New names of towns are read at most so often."""
+
+SAVE_S: Final = 60.0
+"""Between two writings of the last sure time, of who was heard, and of what has ended."""
+
+SNAPSHOT_S: Final = 600.0
+"""Between two snapshots of the held sets: a start walks over what is newer."""
+
+STOP_S_MAX: Final = 4.0
+"""How long the parts may take to stop, all together; SIGTERM promises 5 s."""
 
 
 class Daemon:
     """One running node.
 
-    Its parts stand under these names for the page, the API and the control socket; all but `data`, `settings` and
-    `keys` exist once `start` has returned.
+    Its parts stand under these names for the page, the API and the control socket; all but `data` and
+    `settings` exist once `start` has returned.
+
+    Attributes:
+        address: Host and port where pages, API and /sync are served.
+        control_path: The Unix socket of the operator.
     """
 
-    data: Path
-    settings: Settings
     keys: Keys
     clock: NodeClock
     store: Store
@@ -39,59 +96,346 @@ class Daemon:
     engine: Engine
     peers: Peers
     invitations: Invitations
+    joinings: Joinings
     federations: Federations
+    dialer: Dialer
     address: tuple[str, int]
-    """Host and port where pages, API and /sync are served."""
     control_path: Path
-    """The Unix socket of the operator."""
 
     def __init__(self, data: Path, settings: Settings) -> None:
         """Prepare a node over a data directory that `init` made; opens nothing yet."""
+        self.data = data
+        self.settings = settings
+        self._authority: Authority | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._names_stale = asyncio.Event()
+        self._settled = asyncio.Event()
 
     @property
     def town(self) -> TownId:
         """The own town."""
-        raise NotImplementedError
+        return self.keys.town
 
     def authority(self) -> Authority:
         """Return the present resolved authority."""
-        raise NotImplementedError
+        assert self._authority is not None, "asked before the start"
+        return self._authority
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where this node says that it can be called."""
+        said = self.settings.links.urls or [self.settings.web.public_url]
+        return tuple(url for url in said if url and is_url(url))[:URLS_MAX]
+
+    # The life of a node.
 
     async def start(self) -> None:
         """Open the keys and the store, serve, dial the peers; returns once pages can be had.
 
         Raises:
-            HedgerowError: Keys or store cannot be opened, or the address is taken.
+            HedgerowError: Keys or store cannot be opened, or the address is taken; nothing stays open.
         """
+        try:
+            await self._open()
+            await self._serve()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
-        """Stop within 5 s: no new connections, links dropped, what was accepted committed, store closed."""
+        """Stop within 5 s: nothing new is let in, links end, what was accepted is committed, the store
+        closes.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        ends = asyncio.get_running_loop().time() + STOP_S_MAX
+        while self._closers:
+            try:
+                async with asyncio.timeout_at(ends):
+                    await self._closers.pop()()
+            except TimeoutError:
+                LOG.warning("a part did not stop in time")
+            except (HedgerowError, OSError) as error:
+                LOG.warning("while stopping: %s", error)
 
-    async def run(self) -> None:
-        """Start, run until SIGTERM or SIGINT, stop."""
+    async def _open(self) -> None:
+        """Build the parts, each after those that it needs."""
+        self.keys = key_files.open_keys(self.data / KEYS_FOLDER)
+        self.store = open_store(self.data, self.keys.town, chance=secrets.token_bytes)
+        self._closers.append(self.store.close)
+        self.clock = NodeClock(await self._last_sure_ms())
+        self.intake = Intake(self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes)
+        self._authority = await self.store.write(lambda tx: tx.authority())
+        self.accounts = Accounts(self.data / ACCOUNTS_FILE, self.clock.now_ms)
+        await self.accounts.open()
+        self._closers.append(self.accounts.close)
+        self.board = Board(
+            own_town=self.town,
+            store=self.store,
+            intake=self.intake,
+            authority=self.authority,
+            now_ms=self.clock.now_ms,
+        )
+        self.peers = Peers(self.store, now_ms=self.clock.now_ms)
+        self.invitations = Invitations(
+            self.store, urls=lambda: self.urls, authority=self.authority, now_ms=self.clock.now_ms
+        )
+        self.federations = Federations(self.store, self.intake, authority=self.authority)
+        self.joinings = Joinings(
+            self.store,
+            self.intake,
+            self.invitations,
+            self.peers,
+            self.clock,
+            certificate=self.keys.certificate,
+            authority=self.authority,
+        )
+        held = await self.store.read(lambda reader: reader.held_sets())
+        device = DeviceId(self.keys.device.public)
+        hub = Hub(self.town, device, self.authority(), held, Random(secrets.randbits(128)))
+        self.dialer = Dialer(self._connect)
+        self.engine = Engine(
+            hub,
+            store=self.store,
+            intake=self.intake,
+            peers=self.peers,
+            joinings=self.joinings,
+            clock=self.clock,
+            own_town=self.town,
+            reached=self.dialer.set_reach,
+        )
+        self.intake.announce = self._announce
+        # A board that came back with its keys alone certifies itself before it hears anybody.
+        await self.intake.accept([self.keys.certificate])
+        await self.peers.load()
+        await self.joinings.load()
+        await self.federations.read_names()
+        self.peers.changed = self.joinings.changed = self._review_callees
+
+    async def _serve(self) -> None:
+        """Open the doors, then go out and call."""
+        static_key = new_static_key()
+        self._caller = Caller(static_key=static_key, badge=self._badge, town_of=self._town_of)
+        await self._caller.open()
+        self._closers.append(self._caller.close)
+        self.engine.start()
+        self._closers.append(self._save)
+        self._closers.append(self.engine.stop)
+        sync = SyncServer(
+            static_key=static_key, badge=self._badge, town_of=self._town_of, carry=self.engine.carry
+        )
+        app = make_app(self)
+        app.router.add_get(SYNC_PATH, sync.handle)
+        app.router.add_get("/health", _health)
+        listener = Listener(app)
+        host, port = _host_and_port(self.settings.web.listen)
+        self.address = await listener.start(host, port)
+        self._closers.append(listener.stop)
+        self._closers.append(sync.close)
+        control = ControlServer(self)
+        self.control_path = await control.start()
+        self._closers.append(control.stop)
+        if self.settings.links.dial:
+            self.dialer.start()
+            self._closers.append(self.dialer.stop)
+        self._review_callees()
+        self._tasks += [
+            asyncio.create_task(self._keep_names()),
+            asyncio.create_task(self._repeat(SAVE_S, self._save)),
+            asyncio.create_task(self._repeat(SAVE_S, self.intake.reconsider)),
+            asyncio.create_task(self._repeat(SNAPSHOT_S, self._save_held_sets)),
+        ]
+
+    # What operators ask for.
 
     async def status(self) -> dict[str, Any]:
         """Return what `status --json` prints."""
-        raise NotImplementedError
+        return await gather(self)
 
     async def join(self, code: str) -> dict[str, Any]:
-        """Take an invitation: keep it, and dial the inviter until it has welcomed us (survives restarts).
+        """Take an invitation: keep it, and call the inviter until it has answered (survives restarts).
 
-        Returns `{"federation", "name"?, "inviter", "state": "joined"|"waiting", "says"}` after at most 10 s.
+        Returns `{"federation", "name", "inviter", "state": "joined"|"waiting", "says"}` after at most 10
+        s.
 
         Raises:
-            InvitationRefused: The code is wrong, used or out of date.
+            InvitationRefused: The code is mistyped or out of date, or the inviter refuses it.
+            StorageUnavailable: It was not kept.
         """
-        raise NotImplementedError
+        join = await self.joinings.take(code)
+        self.dialer.wake(join.invitation.inviter)
+        try:
+            async with asyncio.timeout(JOIN_S_MAX):
+                while not self._is_settled(join):
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            pass
+        if join.state == REFUSED:
+            raise InvitationRefused(join.says, code=join.code or None)
+        return self._join_answer(join)
 
     async def add_peer(self, url: str, *, approve: bool) -> dict[str, Any]:
-        """Dial a URL and return `{"town", "fingerprint", "name", "url", "approved"}` of who answers.
+        """Call a URL and return `{"town", "fingerprint", "name", "url", "approved"}` of who answers.
+
+        Args:
+            approve: Approve that town as a peer, with this URL.
 
         Raises:
-            PeerUnreachable: Nobody answers, or not a node.
+            InvalidRequest: This is no URL of a node.
+            LinkFailure: Nobody answers there, or who answers is no node.
         """
-        raise NotImplementedError
+        called = checked_url(url)
+        channel, identity = await self._caller.call(called, deadline_s=CALL_S_MAX)
+        await channel.close()
+        town = identity.town
+        name = self.federations.name_of(town) or _device_name(identity.certificate)
+        if approve:
+            await self.peers.approve(town, name=name, urls=[called])
+            self.dialer.wake(town)
+        return {
+            "town": town.hex(),
+            "fingerprint": fingerprint(town),
+            "name": name,
+            "url": called,
+            "approved": self.peers.get(town) is not None,
+        }
 
     async def sync(self, town: TownId | None = None) -> dict[str, Any]:
-        """Dial what is down, compare with what is up, and return `{"peers": [...]}` as in `status`."""
-        raise NotImplementedError
+        """Call the peers that are not reached, and return `{"peers": [...]}` as in `status` when they
+        have been.
+
+        What is linked already compares by itself at once whenever something changes.
+        """
+        self.dialer.wake(town)
+        wanted = [peer.town for peer in self.peers.all() if town in (None, peer.town) and peer.urls]
+        try:
+            async with asyncio.timeout(CALL_S_MAX):
+                while any(self.engine.reach(each) is not Reach.UP for each in wanted):
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            pass
+        rows = (await self.status())["peers"]
+        return {"peers": [row for row in rows if town is None or row["town"] == town.hex()]}
+
+    def _is_settled(self, join: Join) -> bool:
+        """Tell whether an invitation was refused, or its federation is ours now."""
+        if join.state == WAITING:
+            return False
+        return join.state == REFUSED or join.invitation.federation in self.authority().federations
+
+    def _join_answer(self, join: Join) -> dict[str, Any]:
+        adopted = self.authority().federations.get(join.invitation.federation)
+        inviter = self.federations.name_of(join.invitation.inviter)
+        if join.state == JOINED:
+            says = f"this town is in {adopted.name if adopted else 'the federation'} now"
+        else:
+            failure = self.dialer.failure(join.invitation.inviter)
+            why = f": {failure.says}" if failure is not None else ""
+            says = f"{inviter or 'the inviting town'} has not answered yet{why}; this node goes on calling"
+        return {
+            "federation": join.invitation.federation.hex(),
+            "name": adopted.name if adopted else "",
+            "inviter": join.invitation.inviter.hex(),
+            "state": join.state,
+            "says": says,
+        }
+
+    # How the parts hear of one another.
+
+    def _announce(self, committed: Committed) -> None:
+        """Pass a commit on; called on the loop, in the order of the commits."""
+        if committed.authority is not None:
+            self._authority = committed.authority
+        self.engine.announce(committed)
+        self._names_stale.set()
+        self._settled.set()
+
+    def _review_callees(self) -> None:
+        """Who is approved, or who invited us, has changed."""
+        self.engine.check_approvals()
+        callees = {peer.town: list(peer.urls) for peer in self.peers.all()}
+        for join in self.joinings.waiting():
+            callees.setdefault(join.invitation.inviter, []).extend(join.invitation.urls)
+        self.dialer.set_callees((town, tuple(dict.fromkeys(urls))) for town, urls in callees.items())
+        for town in callees:
+            self.dialer.set_reach(town, self.engine.reach(town))
+        self._settled.set()
+
+    async def _connect(self, town: TownId, url: str) -> None:
+        channel, identity = await self._caller.call(url, expected=town)
+        self.engine.carry_on(channel, identity)
+        self._settled.set()
+
+    def _badge(self) -> Badge:
+        return Badge(self.keys.device, self.keys.certificate, self.urls)
+
+    def _town_of(self, device: DeviceId) -> TownId | None:
+        return self.authority().town_of(device)
+
+    # What goes on in the background.
+
+    async def _repeat(self, every_s: float, work: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await work()
+            except StorageUnavailable as error:
+                LOG.warning("%s (%s)", error.says, error.code)
+
+    async def _keep_names(self) -> None:
+        while True:
+            await self._names_stale.wait()
+            self._names_stale.clear()
+            try:
+                await self.federations.read_names()
+            except StorageUnavailable as error:
+                LOG.warning("%s (%s)", error.says, error.code)
+            await asyncio.sleep(NAMES_S)
+
+    async def _save(self) -> None:
+        await self.peers.save()
+        if self.clock.sure:
+            last_sure_ms = self.clock.last_sure_ms
+            await self.store.write(lambda tx: tx.set_meta(LAST_SURE, last_sure_ms))
+
+    async def _save_held_sets(self) -> None:
+        # Frozen on the loop, which is the only one to change them; written in the writer's turn.
+        frozen: dict[LaneKey, HeldSet] = {
+            key: HeldSet.from_bytes(held.to_bytes()) for key, held in self.engine.hub.held.items()
+        }
+        await self.store.write(lambda tx: tx.save_held_sets(frozen))
+
+    async def _last_sure_ms(self) -> int:
+        """Return the last sure time; at the first start, since a person has just run `init`, the wall
+        clock's.
+        """
+        kept = await self.store.read(lambda reader: reader.meta(LAST_SURE))
+        if isinstance(kept, int):
+            return kept
+        born_ms = open_record(self.keys.certificate).header.born * 1_000
+        return max(born_ms, wall_ms())
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+def _host_and_port(listen: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 host stands in brackets."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise HedgerowError(f"web.listen is {listen}: write it as HOST:PORT", code="listen_failed")
+    return host.strip("[]"), int(port)
+
+
+def _device_name(certificate: bytes | None) -> str:
+    """Return what a certificate calls its device, until the town's profile is known."""
+    if certificate is None:
+        return ""
+    name = (fields_of(open_record(certificate)) or {}).get("name")
+    return name if isinstance(name, str) else ""

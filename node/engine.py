@@ -24,8 +24,8 @@ from node.errors import HedgerowError, StorageUnavailable
 from node.transport.channel import Channel, LinkFailure
 from node.transport.dialer import Reach
 from node.transport.link import Link
-from protocol.ids import DeviceId, TownId
-from protocol.limits import BAD_RECORDS_MAX, BAN_S, HANDSHAKE_S_MAX, LINKS_MAX
+from protocol.ids import TownId
+from protocol.limits import HANDSHAKE_S_MAX, LINKS_MAX
 from sync import events
 from sync.events import (
     Committed,
@@ -55,17 +55,15 @@ from sync.events import (
     WakeAt,
     Welcomed,
 )
-from sync.verdict import State, Verdict
 
 if TYPE_CHECKING:
-    from sync.hub import Hub
-
     from node.clock import NodeClock
     from node.intake import Intake
     from node.joining import Joinings
     from node.peers import Peers
     from node.store import Store
     from node.transport.auth import Identity
+    from sync.hub import Hub
 
 LOG: Final = logging.getLogger("hedgerow.engine")
 
@@ -75,14 +73,6 @@ TURN_INPUTS: Final = 64
 
 TAKE_INS_WAITING_MAX: Final = 4
 """Batches of one link that wait for the door; the wire allows two, so more is a fault."""
-
-BAD_CAUSES: Final = frozenset({"malformed", "bad_signature", "limit_exceeded"})
-"""Causes of verdicts that no honest node gives rise to."""
-
-BAD_DROPS: Final = frozenset(
-    {"malformed_frame", "not_noise", "malformed_message", "not_binary", "malformed_auth"}
-)
-"""Codes of ended links that count like one bad record each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +85,11 @@ class Seen:
     says: str
 
 
-@dataclass(slots=True)
-class _Conduct:
-    """What a device has done wrong lately."""
-
-    bad: int = 0
-    until: float = 0.0
-
-
 class Engine:
     """The shell around the hub.
 
     Args:
         reached: Called when what there is between us and a town has changed.
-        heard_first: Called when a town that we had no link to has come up.
 
     Attributes:
         links: The live links.
@@ -138,7 +119,6 @@ class Engine:
         self._clock = clock
         self._own_town = own_town
         self._asks: dict[LinkId, JoinAsk] = {}
-        self._conduct: dict[DeviceId, _Conduct] = {}
         self._inbox: deque[Input] = deque()
         self._stirred = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -186,7 +166,7 @@ class Engine:
         """Run a link on a channel whose other end is known, until it ends.
 
         Raises:
-            LinkFailure: `banned` or `links_many`: it was never begun.
+            LinkFailure: `links_many`: it was never begun.
         """
         link = self._admit(channel, identity)
         try:
@@ -222,12 +202,6 @@ class Engine:
     # Links come and go.
 
     def _admit(self, channel: Channel, identity: Identity) -> Link:
-        conduct = self._conduct.get(identity.device)
-        if conduct is not None and conduct.until > time.monotonic():
-            raise LinkFailure("that node sent too much that was malformed or forged", code="banned")
-        for other in list(self.links.values()):
-            if other.identity.device == identity.device:
-                self._give_way(other, channel)
         if len(self.links) >= LINKS_MAX:
             raise LinkFailure(f"{LINKS_MAX} links are all that this node keeps", code="links_many")
         town = identity.town
@@ -243,21 +217,12 @@ class Engine:
         self._give(
             LinkUp(link.id, town, identity.device, channel.handshake_hash, channel.initiator, approved, ask)
         )
+        if approved and not set(identity.urls) <= set(self._urls_of(town)):
+            self._spawn(self._guarded(link, self._note_urls(town, identity.urls)))
         if not approved and ask is None:
             asyncio.get_running_loop().call_later(HANDSHAKE_S_MAX, self._expect_approval, link)
         self._note_reach(town)
         return link
-
-    def _give_way(self, old: Link, channel: Channel) -> None:
-        """Let one of two links to a device go.
-
-        A second call by the side that made the first means that the first is dead to it. If both called
-        at once, both sides keep the link on whose handshake they agree: the one with the smaller hash.
-        """
-        crossed = old.initiator != channel.initiator and not old.late
-        if crossed and old.channel.handshake_hash < channel.handshake_hash:
-            raise LinkFailure("there is a link already", code="second_link")
-        self._drop(old, "replaced", "a newer link took over")
 
     def _expect_approval(self, link: Link) -> None:
         if link.id in self.links and not link.approved:
@@ -270,8 +235,6 @@ class Engine:
     def _end(self, link: Link) -> None:
         """The link's task is over."""
         self._forget(link)
-        if link.end_code in BAD_DROPS:
-            self._count_bad(link, 1)
 
     def _forget(self, link: Link) -> None:
         if self.links.pop(link.id, None) is None:
@@ -285,17 +248,17 @@ class Engine:
     def _is_approved(self, town: TownId) -> bool:
         return town == self._own_town or self._peers.get(town) is not None
 
+    def _urls_of(self, town: TownId) -> tuple[str, ...]:
+        peer = self._peers.get(town)
+        return peer.urls if peer is not None else ()
+
+    async def _note_urls(self, town: TownId, urls: tuple[str, ...]) -> None:
+        """An approved peer says where else it can be called; what our operator gave stays first."""
+        if self._peers.get(town) is not None:
+            await self._peers.approve(town, urls=[*self._urls_of(town), *urls])
+
     def _note_reach(self, town: TownId) -> None:
         self.reached(town, self.reach(town))
-
-    def _count_bad(self, link: Link, count: int) -> None:
-        conduct = self._conduct.setdefault(link.identity.device, _Conduct())
-        conduct.bad += count
-        if conduct.bad >= BAD_RECORDS_MAX:
-            conduct.bad, conduct.until = 0, time.monotonic() + BAN_S
-            says = f"{BAD_RECORDS_MAX} malformed or forged things: left alone for an hour"
-            self._note_incident(link.identity.town, "banned", says)
-            self._drop(link, "banned", says)
 
     # The inbox.
 
@@ -358,8 +321,6 @@ class Engine:
                     self._drop(link, "not_reading", "the other end takes too little of what we send")
             case Drop():
                 self._drop(link, effect.code, effect.says)
-                if effect.code in BAD_DROPS:
-                    self._count_bad(link, 1)
             case TakeIn():
                 self._queue_take_in(link, effect)
             case Load() | LoadIds() | LoadEvidence():
@@ -428,13 +389,7 @@ class Engine:
             verdicts = await self._intake.accept(batch.records, link.id)
             waiting.popleft()
             self._give(TakenIn(link.id, batch.batch, verdicts))
-            self._judge_conduct(link, verdicts)
         self._take_ins.pop(link.id, None)
-
-    def _judge_conduct(self, link: Link, verdicts: tuple[Verdict, ...]) -> None:
-        bad = sum(verdict.cause in BAD_CAUSES for verdict in verdicts if verdict.state is not State.HELD)
-        if bad:
-            self._count_bad(link, bad)
 
     # Reading.
 

@@ -102,6 +102,10 @@ class Joinings:
             if join.state == WAITING:
                 await self._prepare(join.invitation)
 
+    def all(self) -> list[Join]:
+        """Return the invitations that this node took, the first first."""
+        return sorted(self._joins.values(), key=lambda join: join.asked_ms)
+
     def waiting(self) -> list[Join]:
         """Return the invitations whose inviters have not answered yet."""
         return [join for join in self._joins.values() if join.state == WAITING]
@@ -199,8 +203,8 @@ class Joinings:
         nonce = invitation.secret[:8]
         draft = Draft(JOIN, Op.PUT, {}, federations=(invitation.federation,), nonce=nonce)
         consent = (await self._intake.post([draft]))[0]
-        held = await self._store.read(lambda reader: reader.evidence(invitation.federation, own))
-        profiles = [raw for raw in held if _kind(raw) == PROFILE][:1]
+        held = await self._store.write(lambda tx: tx.held_records([own]))
+        profiles = [record.raw for record in held if record.header.kind == PROFILE][:1]
         self._records[invitation.secret] = (self._certificate, *profiles, consent.raw)
 
     async def _settle(self, join: Join, state: str, says: str) -> None:
@@ -259,10 +263,6 @@ def _profile_name(opened: Sequence[Record]) -> str:
             if isinstance(name, str) and record.header.kind == PROFILE:
                 return name
     return ""
-
-
-def _kind(raw: bytes) -> str:
-    return open_record(raw).header.kind
 
 
 def _join(row: tuple[Cell, ...]) -> Join:
