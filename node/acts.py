@@ -179,7 +179,7 @@ async def token(daemon: Daemon, arguments: Arguments) -> object:
     if arguments.get("revoke"):
         return {"revoked": await daemon.accounts.revoke_token(name)}
     if arguments.get("page"):
-        return {"url": f"{page_url(daemon)}/sign-in/{await daemon.accounts.make_link()}", "valid_s": 300}
+        return {"url": f"{page_url(daemon)}/sign-in?token={await daemon.accounts.make_link()}", "valid_s": 300}
     return {"token": await daemon.accounts.make_token(name)}
 
 
