@@ -25,7 +25,7 @@ from typing import Final, Literal, TypeVar
 from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
-from node.errors import InvalidRequest, NotSignedIn, TooMany
+from node.errors import DataUnreadable, InvalidRequest, NotSignedIn, StorageUnavailable, TooMany
 
 T = TypeVar("T")
 
@@ -116,11 +116,20 @@ class Accounts:
         self._database: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Open or create the file and read sessions and tokens."""
-        await self._run(self._open)
+        """Open or create the file and read sessions and tokens.
+
+        Raises:
+            DataUnreadable: It cannot be read or written.
+        """
+        try:
+            await self._run(self._open)
+        except (OSError, StorageUnavailable) as error:
+            raise DataUnreadable(f"{self._path} cannot be opened: {error}") from None
 
     async def close(self) -> None:
         """Close the file; nothing that was promised is lost, each act has been committed."""
+        if self._database is None:
+            return
         await self._run(self._close)
         self._thread.shutdown(wait=False)
         self._hashers.shutdown(wait=False)
@@ -138,10 +147,12 @@ class Accounts:
             raise InvalidRequest(f"a PIN or password has {SECRET_CHARS_MIN} to {SECRET_CHARS_MAX} characters")
         hashed = (await self._hash(lambda: _make_hash(secret))).decode("ascii")
         await self._run(lambda: self._put_account(name, hashed))
+        self._end_sessions(name)
 
     async def remove(self, name: str) -> None:
         """Take an account away and end its sessions."""
         await self._run(lambda: self._remove_account(name))
+        self._end_sessions(name)
 
     async def names(self) -> list[str]:
         """Return the names of all accounts."""
@@ -236,11 +247,20 @@ class Accounts:
     async def _begin(self, name: str, role: Role, browser: str | None) -> SignedIn:
         """Begin a session under a new id: whatever cookie the browser brought along is worth nothing."""
         cookie = secrets.token_urlsafe(32)
-        session = _session(cookie, name, role, self._now_ms() + SESSION_MS)
         digest = _digest(cookie)
-        await self._run(lambda: self._put_session(digest, session, browser))
+        session = Session(name, role, _form_token(digest), self._now_ms() + SESSION_MS)
+        gone = sorted(self._sessions, key=lambda key: self._sessions[key].ends_ms)
+        gone = gone[: max(0, len(gone) + 1 - SESSIONS_MAX)]
+        for each in gone:
+            del self._sessions[each]
+        await self._run(lambda: self._put_session(digest, session, browser, gone))
         self._sessions[digest] = session
         return SignedIn(cookie, browser, session)
+
+    def _end_sessions(self, name: str) -> None:
+        """Forget the sessions of an account; memory is touched in the event loop's thread only."""
+        for key in [key for key, each in self._sessions.items() if each.name.casefold() == name.casefold()]:
+            del self._sessions[key]
 
     async def _is_right(self, name: str, secret: str) -> str | None:
         """Return the account's own spelling if the PIN is right; an unknown name takes as long."""
@@ -272,7 +292,10 @@ class Accounts:
             self._hashes_waiting -= 1
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise StorageUnavailable(f"accounts cannot be kept at the moment: {error}") from None
 
     @property
     def _db(self) -> sqlite3.Connection:
@@ -293,9 +316,8 @@ class Accounts:
         self._nobody_hash = _make_hash(secrets.token_urlsafe(16))
 
     def _close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._db.close()
+        self._database = None
 
     def _write(self, statement: str, *values: object) -> None:
         self._db.execute(statement, values)
@@ -307,15 +329,10 @@ class Accounts:
     def _remove_account(self, name: str) -> None:
         for table in ("account", "session", "browser"):
             self._write(f"DELETE FROM {table} WHERE name = ? COLLATE NOCASE", name)
-        gone = [key for key, session in self._sessions.items() if session.name.casefold() == name.casefold()]
-        for key in gone:
-            self._sessions.pop(key, None)
 
-    def _put_session(self, digest: bytes, session: Session, browser: str | None) -> None:
-        while len(self._sessions) >= SESSIONS_MAX:
-            first = min(self._sessions, key=lambda key: self._sessions[key].ends_ms)
-            self._sessions.pop(first, None)
-            self._write("DELETE FROM session WHERE hash = ?", first)
+    def _put_session(self, digest: bytes, session: Session, browser: str | None, gone: list[bytes]) -> None:
+        for each in gone:
+            self._write("DELETE FROM session WHERE hash = ?", each)
         self._write(
             "INSERT INTO session VALUES (?, ?, ?, ?)", digest, session.name, session.role, session.ends_ms
         )
@@ -348,10 +365,6 @@ def _digest(secret: str) -> bytes:
 def _form_token(digest: bytes) -> str:
     """The token of a session's forms: follows from the cookie's hash, which no other site can know."""
     return blake2b(digest, digest_size=16, person=b"hedgerow/form").hexdigest()
-
-
-def _session(cookie: str, name: str, role: Role, ends_ms: int) -> Session:
-    return Session(name, role, _form_token(_digest(cookie)), ends_ms)
 
 
 def _make_hash(secret: str) -> bytes:

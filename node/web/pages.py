@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from importlib.resources import files
@@ -14,7 +14,8 @@ from aiohttp import web
 
 from node.errors import NotFound, NotSignedIn
 from node.exchange import record_json
-from node.store import Document, Near, Query
+from node.store import Document, Near, Query, TownFacts
+from node.store.documents import distance_km
 from node.web import present
 from node.web.render import html, render
 from node.web.site import SITE, Surroundings, session_of
@@ -49,7 +50,7 @@ async def board(request: web.Request) -> web.Response:
     values = shell(request, around, "guides" if asked.kind == "practice" else "board") | {
         "asked": asked,
         "chips": chips,
-        "cards": [present.card(document, now_s) for document in look.page.documents],
+        "cards": [present.card(each, now_s, _km(each, around)) for each in look.page.documents],
         "more": asked.link(cursor=look.page.cursor) if look.page.cursor else "",
         "found": look.kinds.get(asked.kind, 0) if asked.kind else sum(look.kinds.values()),
         "towns": sorted(
@@ -77,7 +78,7 @@ async def document(request: web.Request) -> web.Response:
         "address": show_address(found.address),
         "kind": kind,
         "word": present.ONE.get(found.kind, kind.label),
-        "card": present.card(found, now_s),
+        "card": present.card(found, now_s, _km(found, around)),
         "known": _known(found),
         "until": present.date_text(found.expires, whole_day=False, clock=False),
         "done": _done(request),
@@ -131,7 +132,6 @@ async def neighbours(request: web.Request) -> web.Response:
         {
             "name": peer.get("name") or str(peer.get("town", ""))[:8],
             "says": _without_name(str(peer.get("says") or ""), str(peer.get("name") or "")),
-            "waits": _records(int(peer.get("backlog_out") or 0)),
             "next": _next(peer, now_ms),
             "is_up": peer.get("state") == "up",
             "distance": distance(around, str(peer.get("town", ""))),
@@ -200,19 +200,26 @@ def distance(around: Surroundings, town_hex: str) -> str:
         other = around.towns.get(TownId(bytes.fromhex(town_hex)))
     except ValueError:
         return ""
-    own = around.own
-    if other is None or own is None or None in (other.lat, other.lon, own.lat, own.lon):
-        return ""
-    assert other.lat is not None and other.lon is not None and own.lat is not None and own.lon is not None
-    return f"{kilometres(own.lat, own.lon, other.lat, other.lon):.0f} km"
+    km = _between(around.own, other.lat, other.lon) if other else None
+    return "" if km is None else f"{km:.0f} km"
 
 
-def kilometres(lat: float, lon: float, other_lat: float, other_lon: float) -> float:
-    """Return the great-circle distance of two points in degrees (haversine)."""
-    p, q = math.radians(lat), math.radians(other_lat)
-    half = math.sin((q - p) / 2) ** 2
-    half += math.cos(p) * math.cos(q) * math.sin(math.radians(other_lon - lon) / 2) ** 2
-    return 12_742 * math.asin(min(1.0, math.sqrt(half)))
+def _km(found: Document, around: Surroundings) -> float | None:
+    """Return how far away a document is: by its own place, else by that of its town."""
+    if found.distance_km is not None:
+        return found.distance_km
+    where = found.fields.get("where")
+    lat, lon = (where.get("lat"), where.get("lon")) if isinstance(where, dict) else (None, None)
+    if isinstance(lat, int) and isinstance(lon, int):
+        return _between(around.own, lat / 100_000, lon / 100_000)
+    town = None if found.own else around.towns.get(found.town)
+    return _between(around.own, town.lat, town.lon) if town else None
+
+
+def _between(own: TownFacts | None, lat: float | None, lon: float | None) -> float | None:
+    if own is None or own.lat is None or own.lon is None or lat is None or lon is None:
+        return None
+    return distance_km(own.lat, own.lon, lat, lon)
 
 
 class _Asked:
@@ -295,13 +302,11 @@ def _known(found: Document) -> list[tuple[str, str]]:
 
 
 def _plainly(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
         return ", ".join(map(_plainly, value)) or "none"
-    return "none" if value is None else str(value)
-
-
-def _records(count: int) -> str:
-    return "nothing" if count == 0 else "1 record" if count == 1 else f"{count:,} records"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def _next(peer: Mapping[str, object], now_ms: int) -> str:

@@ -115,8 +115,8 @@ class Guide:
     written: str
 
 
-def card(document: Document, now_s: int) -> Card:
-    """Return what a list shows of a document."""
+def card(document: Document, now_s: int, km: float | None = None) -> Card:
+    """Return what a list shows of a document; `km` is how far away it is, if that is known."""
     fields = document.fields
     kind = kind_of(document.kind)
     word = ONE.get(document.kind) or (kind.label if kind else document.kind)
@@ -128,7 +128,7 @@ def card(document: Document, now_s: int) -> Card:
         title=title(document),
         lang=text_of(fields, "lang"),
         line=_joined(_line(document.kind, fields)),
-        place=place(document),
+        place=place(document, km),
         age=age(document.stamp >> 16, now_s * 1000),
     )
 
@@ -139,12 +139,10 @@ def title(document: Document) -> str:
     return (kind.title_of(document.fields) if kind else "") or show_address(document.address)
 
 
-def place(document: Document) -> str:
-    """Return the town, and how far away the document is where that is known."""
-    if document.distance_km is None or document.own:
-        return document.town_name
-    km = document.distance_km
-    return f"{document.town_name}, {km:.0f} km" if km >= 1 else document.town_name
+def place(document: Document, km: float | None) -> str:
+    """Return the town, and how far away the document is where that is known and not next door."""
+    name = document.town_name or "a town without a name"
+    return f"{name}, {km:.0f} km" if km is not None and km >= 1 else name
 
 
 def facts(
@@ -189,7 +187,7 @@ def words(field: FieldType, value: Value, name: str = "") -> str:
         case Seconds() if isinstance(value, int):
             return date_text(value, whole_day=value % DAY_S in (0, DAY_S - 1))
         case Measure() if isinstance(value, dict):
-            return field.write(value)
+            return amount_text(value)
         case Lang():
             return language(str(value))
         case ListOf(item=item) if isinstance(value, list):
@@ -208,6 +206,14 @@ def words(field: FieldType, value: Value, name: str = "") -> str:
         if isinstance(value, int)
         else text
     )
+
+
+def amount_text(value: Mapping[str, Value]) -> str:
+    """Return an amount with its unit, also where things are only counted."""
+    text = Measure().write(dict(value))
+    if value.get("unit") != "each":
+        return text
+    return "1 piece" if text == "1" else f"{text} pieces"
 
 
 def age(then_ms: int, now_ms: int) -> str:
@@ -326,7 +332,7 @@ _CHOICES: Final = {
 
 def _amount(fields: Mapping[str, Value]) -> str:
     value = fields.get("quantity")
-    return Measure().write(value) if isinstance(value, dict) else ""
+    return amount_text(value) if isinstance(value, dict) else ""
 
 
 def _until(fields: Mapping[str, Value], name: str, word: str = "until") -> str:
