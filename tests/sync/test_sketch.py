@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from protocol.limits import CELLS_FIRST, CELLS_KEPT
 from sync.digest import LtHash
 from sync.sketch import (
+    DIFFERENCE_MAX,
     PLAIN,
     Coding,
     Decoder,
@@ -317,8 +318,14 @@ def test_the_estimate_is_never_beyond_what_two_sets_can_differ_by() -> None:
 
 
 def test_cells_are_planned_by_the_estimate_and_within_what_is_kept() -> None:
-    assert [cells_for(guess) for guess in (0, 10, 100, 1000, 10**9)] == [24, 24, 138, 1380, CELLS_KEPT]
+    assert [cells_for(guess) for guess in (0, 10, 100, 1000, 10**9)] == [40, 40, 138, 1380, CELLS_KEPT]
     assert [next_part(sent) for sent in (24, 1320, CELLS_KEPT - 5, CELLS_KEPT)] == [16, 66, 5, 0]
+
+
+def test_a_plan_always_goes_beyond_what_was_not_enough_and_leaves_a_part_to_follow() -> None:
+    for guess in range(0, DIFFERENCE_MAX + 1, 50):
+        assert CELLS_FIRST < cells_for(guess) < CELLS_KEPT
+        assert 0 < next_part(cells_for(guess)) <= CELLS_KEPT - cells_for(guess)
 
 
 def test_bucket_hashes_know_no_order_and_tell_buckets_apart() -> None:
