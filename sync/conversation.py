@@ -14,10 +14,8 @@ from enum import Enum
 from typing import Final, assert_never
 
 from protocol.errors import MalformedFrame
-from protocol.ids import FederationId, Lane, LaneKey, RecordId
+from protocol.ids import Lane, LaneKey, RecordId
 from protocol.limits import (
-    BEAT_MS,
-    MEETING_AGAIN_MS,
     PING_LATE_MS,
     PING_MS,
     SILENCE_MS,
@@ -62,23 +60,14 @@ from protocol.wire import (
 )
 from sync import events
 from sync.admission import Verdict
-from sync.answer import Answer, prefixes_of
+from sync.answer import prefixes_of
 from sync.authority import Authority
 from sync.events import Drop, Incident, Late, Synced
 from sync.inbox import Inbox, Parcel
 from sync.line import Line, PeerFault
-from sync.meeting import Meeting
-from sync.naming import LaneMeeting
 from sync.offers import Offers
 from sync.outbox import Outbox
-from sync.wants import Wants
-
-STALLED_MS: Final = 60_000
-"""An answer that needs no store comes within this, or the conversation has lost its thread."""
-STUCK_MS: Final = 600_000
-"""And one that needs it within this."""
-PLAIN_IDS_MAX: Final = 256
-"""Urgent records that are sent unasked when nothing explained a lane."""
+from sync.rounds import Rounds
 
 
 class State(Enum):
@@ -137,13 +126,8 @@ class Conversation:
         self.offers = Offers(line, authority, self._show_evidence)
         self.outbox = Outbox(line, self.offers.place_of, self._sent)
         self.inbox = Inbox(line)
-        self._wants = Wants(line)
+        self.rounds = Rounds(line, self.offers, self.outbox)
         self._ping_ms: int | None = None
-        self._meetings: dict[int, Meeting] = {}
-        self._answers: dict[int, Answer] = {}
-        self._due_ms: dict[int, int] = {}
-        self._met: set[int] = set()
-        self._must_meet: set[FederationId] = set()
         self._synced_change = -1
         self._welcome = Parcel()
         self.state = self._first_state()
@@ -192,7 +176,8 @@ class Conversation:
         self.offers.authority = authority
         if self.state in (State.GREETING, State.TALKING):
             self.offers.say()
-            self._agree()
+        if self.state is State.TALKING:
+            self.rounds.agree()
 
     def may_push(self, key: LaneKey) -> bool:
         """Tell whether new records of a lane go to the other side."""
@@ -203,7 +188,7 @@ class Conversation:
         known, refused = self.line.acquaintance.known, self.line.lawful(key).mine
         fresh = [record for record in added if record not in known and record not in refused]
         if fresh and not self.outbox.push_live(key, fresh):
-            self._must_meet.add(key[0])
+            self.rounds.must_meet(key[0])
 
     def drop(self, code: str, says: str) -> None:
         """End the conversation."""
@@ -222,14 +207,12 @@ class Conversation:
         self._keep_alive()
         if self.state is not State.TALKING:
             return
-        for meeting in list(self._meetings.values()):
-            meeting.pump()
-        for answer in self._answers.values():
-            answer.pump()
-        self._check_progress()
-        self._begin_meetings()
+        self.rounds.advance(is_drained=self._is_drained)
+        if self.rounds.is_stalled:
+            self.drop("stalled", "a meeting does not move on")
+            return
         self.outbox.fill()
-        if self.is_idle and self._met >= self.offers.open.keys() and change > self._synced_change:
+        if change > self._synced_change and self.rounds.has_met and self.is_idle:
             self._synced_change = change
             self.line.ask(Synced(self.line.link, self.line.up.town, change))
 
@@ -244,36 +227,24 @@ class Conversation:
         elif not self.is_late:
             due.append(self._ping_ms + PING_LATE_MS)
         if self.state is State.TALKING:
-            if self._meetings:
-                due.append(self.line.progress_ms + self._patience_ms)
-            if self.line.up.initiator:
-                late_ms = 0 if self._is_drained else BEAT_MS
-                due += [
-                    at_ms + late_ms for place, at_ms in self._due_ms.items() if place not in self._meetings
-                ]
+            due += self.rounds.wake_ms(is_drained=self._is_drained)
         return min(due)
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing is under way: no meeting, nothing to send, nothing on its way in."""
-        answering = any(not answer.is_over for answer in self._answers.values())
-        return self.state is State.TALKING and not self._meetings and not answering and self._is_drained
+        return self.state is State.TALKING and self.rounds.is_resting and self._is_drained
 
     @property
     def waiting_in_count(self) -> int:
         """Records known to be on their way here."""
-        return self._wants.open_count + self.inbox.arriving_count
+        return self.rounds.wants.open_count + self.inbox.arriving_count
 
     # Life.
 
     @property
     def _is_drained(self) -> bool:
-        return self.outbox.is_empty and self.inbox.is_empty and not self._wants.open_count
-
-    @property
-    def _patience_ms(self) -> int:
-        waiting = any(meeting.waits_for_frame for meeting in self._meetings.values())
-        return STALLED_MS if waiting else STUCK_MS
+        return self.outbox.is_empty and self.inbox.is_empty and not self.rounds.wants.open_count
 
     def _move(self, cause: Cause) -> None:
         self.state = MOVES[self.state, cause]
@@ -302,10 +273,6 @@ class Conversation:
         elif not self.is_late and now_ms - self._ping_ms >= PING_LATE_MS:
             self.is_late = True
             self.line.ask(Late(self.line.link))
-
-    def _check_progress(self) -> None:
-        if self._meetings and self.line.now_ms - self.line.progress_ms >= self._patience_ms:
-            self.drop("stalled", "a meeting does not move on")
 
     # Frames.
 
@@ -364,20 +331,20 @@ class Conversation:
                 self.line.progress_ms = self.line.now_ms
                 self.outbox.acknowledged(frame)
             case Done():
-                self._take_done(frame)
+                self.rounds.done(frame)
             case Want():
                 self._take_want(frame)
             case Meet():
-                self._take_meet(frame)
+                self.rounds.asked_to_meet(frame)
             case Same() | Sketch() | Cells() | Buckets() | KeyedHashes():
-                self._take_answer(frame)
+                self.rounds.answer(frame)
             case Digest() | Counts() | More() | Stop() | Salt() | Keyed() | KeyedWant() | Settled():
-                self._take_question(frame)
+                self.rounds.question(frame)
             case List() | Ids() | Next():
                 if self.line.up.initiator:
-                    self._take_answer(frame)
+                    self.rounds.answer(frame)
                 else:
-                    self._take_question(frame)
+                    self.rounds.question(frame)
             case Join() | Welcome() | Refused():
                 raise PeerFault("out_of_turn", "the invitation was dealt with")
             case Ping() | Pong():
@@ -390,185 +357,21 @@ class Conversation:
         key = None if federation is None else (federation, Lane(frame.lane))
         self.line.progress_ms = self.line.now_ms
         for record in self.inbox.take(frame, key):
-            for meeting in self._meetings.values():
-                for lane in meeting.lanes:
-                    if lane.key == key:
-                        lane.name_theirs(record)
-
-    def _take_done(self, frame: Done) -> None:
-        if frame.federation not in self.offers.open:
-            return
-        then, gone = self._wants.done(frame)
-        meeting = self._meetings.get(frame.federation)
-        if meeting is not None:
-            for record in gone:
-                meeting.lanes[frame.lane].name_theirs(record)
-        then(gone)
+            self.rounds.name_theirs(key, record)
 
     def _take_want(self, frame: Want) -> None:
         federation = self.offers.open.get(frame.federation)
         if federation is not None:
             self.outbox.want((federation, Lane(frame.lane)), prefixes_of(frame))
 
-    def _take_meet(self, frame: Meet) -> None:
-        if not self.line.up.initiator:
-            raise PeerFault("out_of_turn", "only the side that dialled begins meetings")
-        if frame.federation in self._due_ms:
-            soon_ms = self.line.now_ms + MEETING_AGAIN_MS
-            self._due_ms[frame.federation] = min(self._due_ms[frame.federation], soon_ms)
-
-    def _take_answer(self, frame: Same | Sketch | Cells | Buckets | KeyedHashes | List | Ids | Next) -> None:
-        """Hand a frame to the meeting that I began."""
-        if not self.line.up.initiator:
-            raise PeerFault("out_of_turn", "no meeting was begun from this side")
-        meeting = self._meetings.get(frame.federation)
-        if meeting is None:
-            return
-        self.line.progress_ms = self.line.now_ms
-        if isinstance(frame, Same):
-            meeting.same()
-        elif isinstance(frame, Sketch):
-            meeting.sketch(frame)
-        else:
-            _lane_answer(meeting.lanes[frame.lane], frame)
-
-    def _take_question(
-        self,
-        frame: Digest | Counts | More | Stop | Salt | Keyed | KeyedWant | Settled | List | Ids | Next,
-    ) -> None:
-        """Answer in a meeting that the other side began."""
-        if self.line.up.initiator:
-            raise PeerFault("out_of_turn", "only the side that dialled begins meetings")
-        federation = self.offers.open.get(frame.federation)
-        if federation is None:
-            return
-        if isinstance(frame, Digest):
-            answer = Answer(self.line, federation, self.outbox, self._wants, frame)
-            self._answers[frame.federation] = answer
-            if answer.is_over:
-                self._met.add(frame.federation)
-            return
-        answering = self._answers.get(frame.federation)
-        if answering is None:
-            return
-        match frame:
-            case Counts():
-                answering.counts(frame)
-            case More():
-                answering.more(frame)
-            case Stop():
-                answering.stop(frame)
-            case List():
-                answering.list_ids(frame)
-            case Ids():
-                answering.ids(frame)
-            case Next():
-                answering.next(frame)
-            case Salt():
-                answering.salt(frame)
-            case Keyed():
-                answering.keyed(frame)
-            case KeyedWant():
-                answering.keyed_want(frame)
-            case Settled():
-                del self._answers[frame.federation]
-                self._met.add(frame.federation)
-                self._show_plainly(answering.settled(frame))
-            case _:
-                assert_never(frame)
-
-    # Federations.
-
     def _take_hello(self, frame: Hello) -> None:
         self.offers.hear(frame)
         self._move(Cause.HELLO_HEARD)
-        for place in self._due_ms:
-            self._due_ms[place] = min(self._due_ms[place], self.line.now_ms + MEETING_AGAIN_MS)
-        self._agree()
-
-    def _agree(self) -> None:
-        """Work out which federations are open now; end what went on in any other."""
-        if self.state is not State.TALKING:
-            return
-        opened, closed = self.offers.agree()
-        for place, federation in closed:
-            self._due_ms.pop(place, None)
-            self._meetings.pop(place, None)
-            self._answers.pop(place, None)
-            self._met.discard(place)
-            self._wants.forget(place)
-            self.outbox.forget(federation)
-        for place in opened:
-            self._due_ms[place] = self.line.now_ms
-
-    # Meetings.
-
-    def _begin_meetings(self) -> None:
-        """Begin each meeting that is due, at the latest a beat later if records never cease to flow."""
-        now_ms = self.line.now_ms
-        for federation in sorted(self._must_meet):
-            place = self.offers.place_of(federation)
-            if place is not None and self.line.up.initiator:
-                self._due_ms[place] = min(self._due_ms[place], now_ms + MEETING_AGAIN_MS)
-            elif place is not None:
-                self.line.send(Meet(place))
-        self._must_meet.clear()
-        if not self.line.up.initiator:
-            return
-        for place, due_ms in sorted(self._due_ms.items()):
-            if place not in self._meetings and now_ms >= due_ms + (0 if self._is_drained else BEAT_MS):
-                self._meet(place)
-
-    def _meet(self, place: int) -> None:
-        def end(moved: bool, failed: list[LaneKey]) -> None:
-            del self._meetings[place]
-            self._met.add(place)
-            self._due_ms[place] = self.line.now_ms + (MEETING_AGAIN_MS if moved else BEAT_MS)
-            self._show_plainly(failed)
-
-        meeting = Meeting(self.line, place, self.offers.open[place], self.outbox, self._wants, end)
-        self._meetings[place] = meeting
-
-    def _show_plainly(self, failed: list[LaneKey]) -> None:
-        """Tell the operator of lanes that nothing explained, and send the newest urgent records anyway."""
-        if not failed:
-            return
-        key = (failed[0][0], Lane.URGENT)
-        lawful = self.line.lawful(key)
-        if self.line.now_ms < lawful.shown_until_ms:
-            return
-        lawful.shown_until_ms = self.line.now_ms + 3_600_000
-        says = "the other side's digest is explained by no ids that it names"
-        self.line.ask(Incident(self.line.link, "unexplained_difference", says))
-
-        def then(ids: tuple[RecordId, ...]) -> None:
-            self.outbox.push(key, ids[:PLAIN_IDS_MAX])
-
-        self.line.load_ids(key, tuple(range(256)), then)
+        self.rounds.hasten()
+        self.rounds.agree()
 
     def _show_evidence(self, records: tuple[bytes, ...]) -> None:
         self.outbox.present(records)
 
     def _sent(self, key: LaneKey, record: RecordId) -> None:
-        for meeting in self._meetings.values():
-            for lane in meeting.lanes:
-                if lane.key == key:
-                    lane.name_mine(record)
-
-
-def _lane_answer(lane: LaneMeeting, frame: Cells | Buckets | KeyedHashes | List | Ids | Next) -> None:
-    match frame:
-        case Cells():
-            lane.cells(frame)
-        case Buckets():
-            lane.buckets(frame)
-        case KeyedHashes():
-            lane.hashes(frame)
-        case List():
-            lane.far()
-        case Ids():
-            lane.ids(frame)
-        case Next():
-            lane.next(frame)
-        case _:
-            assert_never(frame)
+        self.rounds.name_mine(key, record)

@@ -79,7 +79,7 @@ class Line:
         self.effects: list[Effect] = []
         self._token = 0
         self._records_awaited: dict[int, ThenRecords] = {}
-        self._ids_awaited: dict[int, ThenIds] = {}
+        self._ids_awaited: dict[int, tuple[FederationId, ThenIds]] = {}
 
     def send(self, frame: Frame) -> None:
         """Send a frame."""
@@ -117,10 +117,16 @@ class Line:
         self.ask(Load(self.link, self._token, key, prefixes, bytes_max))
 
     def load_ids(self, key: LaneKey, buckets: tuple[int, ...], then: ThenIds) -> None:
-        """Read the ids of some buckets and go on with them."""
+        """Read the ids of some buckets and go on with them, unless their federation is closed meanwhile."""
         self._token += 1
-        self._ids_awaited[self._token] = then
+        self._ids_awaited[self._token] = (key[0], then)
         self.ask(LoadIds(self.link, self._token, key, buckets))
+
+    def close(self, federation: FederationId) -> None:
+        """Let nothing go on that waits for ids of a federation: the other side may not read it any more."""
+        closed = [token for token, (waiting, _) in self._ids_awaited.items() if waiting == federation]
+        for token in closed:
+            del self._ids_awaited[token]
 
     def load_evidence(self, federation: FederationId, then: ThenRecords) -> None:
         """Read what shows the rights of both sides in a federation, and go on with it."""
@@ -135,9 +141,9 @@ class Line:
             if go_on is not None:
                 go_on(answer.records, answer.more)
         else:
-            with_ids = self._ids_awaited.pop(answer.token, None)
-            if with_ids is not None:
-                with_ids(answer.ids)
+            waiting = self._ids_awaited.pop(answer.token, None)
+            if waiting is not None:
+                waiting[1](answer.ids)
 
 
 def id_of(raw: bytes) -> RecordId | None:
