@@ -9,6 +9,7 @@ since the other side may not yet know.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final, assert_never
@@ -167,7 +168,8 @@ class Conversation:
     def join_refused(self, code: str, says: str) -> None:
         """Send a stranger away."""
         if self.state is State.JUDGING:
-            self.line.send(Refused(code[:32], says[:SAYS_CHARS_MAX]))
+            plain = unicodedata.normalize("NFC", says)[:SAYS_CHARS_MAX]
+            self.line.send(Refused(code[:32], plain))
             self._move(Cause.JOIN_REFUSED)
             self.line.ask(Drop(self.line.link, "join_refused", says))
 
