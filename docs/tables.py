@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from protocol import limits  # noqa: E402  # The checkout may not be installed.
+from protocol.ids import Op  # noqa: E402
 from protocol.kinds import KINDS  # noqa: E402
+from protocol.kinds.bounds import DAY_S  # noqa: E402
+from protocol.schema import Kind  # noqa: E402
 
 TEXT = ROOT / "docs" / "protocol.md"
 
@@ -32,8 +35,20 @@ def limits_table() -> str:
 
 
 def kinds_table() -> str:
-    """Return the declaration of every kind as prose and tables."""
-    return "\n\n".join(kind.as_markdown().strip() for _, kind in sorted(KINDS.items()))
+    """Return the declaration of every kind: what its headers say, and the table of its fields."""
+    kinds = [kind for _, kind in sorted(KINDS.items())]
+    return "\n\n".join(f"{heading(kind)}\n\n{kind.as_markdown().strip()}" for kind in kinds)
+
+
+def heading(kind: Kind) -> str:
+    """Return the name of a kind and what the headers of its records say."""
+    days = f"{kind.lifetime_default_s // DAY_S:,} days", f"{kind.lifetime_max_s // DAY_S:,}"
+    op = "entries" if kind.op is Op.ENTRY else "puts"
+    means = f"`{kind.standard}`; " if kind.standard else ""
+    return (
+        f"### `{kind.name}`\n\n{kind.label}: {means}{op} in the {kind.lane.name.lower()} lane, "
+        f"living {days[0]} unless said otherwise and {days[1]} at most."
+    )
 
 
 def fill(text: str, mark: str, table: str) -> str:
