@@ -67,10 +67,12 @@ def device_of(name: str) -> DeviceId:
     return DeviceId(blake2b(name.encode(), digest_size=32, person=b"device").digest())
 
 
-def raw_record(number: int, key: LaneKey = EVERYDAY, *, bytes_count: int = 60) -> bytes:
-    """Return the bytes of a record that belongs in a held set."""
+def raw_record(
+    number: int, key: LaneKey = EVERYDAY, *, bytes_count: int = 60, kills: bytes | None = None
+) -> bytes:
+    """Return the bytes of a record that belongs in a held set, and may supersede another one there."""
     chance = Random(number * 4 + key[1])
-    header = encode_list([key[0], int(key[1]), number, chance.randbytes(90)])
+    header = encode_list([key[0], int(key[1]), number, chance.randbytes(90), kills])
     return encode_list([header, chance.randbytes(64), chance.randbytes(bytes_count)])
 
 
@@ -79,6 +81,12 @@ def id_and_key(raw: bytes) -> tuple[RecordId, LaneKey]:
     header_bytes = decode_list(raw, bytes_max=40_000)[0]
     header = decode_list(header_bytes, bytes_max=1_024)
     return record_id(header_bytes), (FederationId(header[0]), Lane(header[1]))
+
+
+def victim_of(raw: bytes) -> RecordId | None:
+    """Return the id that a record supersedes."""
+    victim = decode_list(decode_list(raw, bytes_max=40_000)[0], bytes_max=1_024)[4]
+    return None if victim is None else RecordId(victim)
 
 
 def authority_of(
@@ -112,6 +120,7 @@ class Node:
     wake_ms: int | None = None
     seen: list[Effect] = field(default_factory=list)
     taken: int = 0
+    dead: set[RecordId] = field(default_factory=set)
 
     def ids(self, key: LaneKey = EVERYDAY) -> set[RecordId]:
         """Return what is held."""
@@ -282,21 +291,33 @@ class Bench:
 
     def _commit(self, node: Node, raws: Iterable[bytes], source: LinkId | None) -> tuple[Verdict, ...]:
         verdicts: list[Verdict] = []
-        added: dict[LaneKey, list[RecordId]] = {}
+        added: dict[LaneKey, dict[RecordId, None]] = {}
+        removed: dict[LaneKey, dict[RecordId, None]] = {}
         authority: Authority | None = None
         for raw in raws:
             record, key = id_and_key(raw)
             state, cause = node.judge(record, raw)
+            if record in node.dead:
+                state, cause = State.DROPPED, "superseded"
             verdicts.append(Verdict(record, state, cause))
             authority = node.on_evidence(raw) or authority
             shelf = node.shelves.setdefault(key, {})
-            if state is State.HELD and record not in shelf:
-                shelf[record] = raw
-                added.setdefault(key, []).append(record)
-        if added or authority is not None:
+            if state is not State.HELD or record in shelf:
+                continue
+            shelf[record] = raw
+            added.setdefault(key, {})[record] = None
+            victim = victim_of(raw)
+            if victim is not None:
+                node.dead.add(victim)
+                if shelf.pop(victim, None) is not None and added[key].pop(victim, 0) == 0:
+                    removed.setdefault(key, {})[victim] = None
+        if added or removed or authority is not None:
             node.change += 1
             node.authority = authority or node.authority
-            lanes = tuple(LaneChange(key, added=tuple(ids)) for key, ids in added.items())
+            lanes = tuple(
+                LaneChange(key, tuple(added.get(key, ())), tuple(removed.get(key, ())))
+                for key in sorted(added.keys() | removed.keys())
+            )
             self.tell(node, Committed(lanes, node.change, source, authority))
         return tuple(verdicts)
 
