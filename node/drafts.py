@@ -1,8 +1,8 @@
 """Our own records before they are records: what is to be said, and how it gets stamp and signature.
 
-All of this happens inside the writer's turn, so nobody else takes the same counter, and a new version's stamp is
-greater than that of every version that it follows. What another node would not let stand is refused here with a
-clear line, for nobody would ever tell the person who posted it.
+All of this happens inside the writer's turn, so nobody else takes the same counter, and a new version's stamp
+is greater than that of every version that it follows. What another node would not let stand is refused here
+with a clear line, for nobody would ever tell the person who posted it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Draft:
         lane: None means the lane that the kind declares.
         born: Seconds since 1970; None means now.
         expires: Seconds since 1970; None means the kind's default lifetime after `born`.
-        nonce: 8 bytes; None means chance. Of (kind, nonce) there is one document: a second draft that would begin
-            it gives back the record that stands and writes nothing.
+        nonce: 8 bytes; None means chance. Of (kind, nonce) there is one document: a second draft that would
+            begin it gives back the record that stands and writes nothing.
         cites: Records that this one rests on.
-        doc: An existing document of the own town that this record is about; it then gives audience, lane, born,
-            expires and nonce.
-        based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is another, or
-            when one of these revisions has been followed by another since.
+        doc: An existing document of the own town that this record is about; it then gives audience, lane,
+            born, expires and nonce.
+        based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is
+            another, or when one of these revisions has been followed by another since.
         key: Signs instead of the device: the town key, for `town.*`.
     """
 
@@ -203,8 +203,8 @@ def _refusal(verdict: Verdict) -> Exception:
     match verdict.cause:
         case "quota":
             return LimitReached(
-                "this town has as many documents of this kind as its federation allows (withdrawn ones count until"
-                " they end); wait until some end, or ask the stewards for a greater quota"
+                "this town has as many documents of this kind as its federation allows (withdrawn ones"
+                " count until they end); wait until some end, or ask the stewards for a greater quota"
             )
         case "expired":
             return InvalidRequest("that has ended already; give an end that is still to come")
@@ -216,8 +216,8 @@ def _refusal(verdict: Verdict) -> Exception:
             return StaleEdit("this document was changed or withdrawn meanwhile; look at it again")
         case cause:
             return NotCertified(
-                f"no other node would take this ({cause}): this device lacks its town's certificate, or the town is"
-                " no member of that federation",
+                f"no other node would take this ({cause}): this device lacks its town's certificate, or the"
+                " town is no member of that federation",
                 detail={"cause": cause},
             )
 

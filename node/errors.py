@@ -18,8 +18,8 @@
     |- NotAllowed           403  signed in, but not for this
     `- TooMany              429  too many tries; wait
 
-Each has a stable `code`, a `status` as HTTP has it, and one line `says`: what is wrong and what to do. The errors of
-`protocol/errors.py` pass through unchanged; their codes and ours never clash.
+Each has a stable `code`, a `status` as HTTP has it, and one line `says`: what is wrong and what to do. The
+errors of `protocol/errors.py` pass through unchanged; their codes and ours never clash.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The one door of every record: a resident's draft, a peer's bytes and a stick's come in here and nowhere else.
+"""The one door of every record: a resident's draft, a peer's bytes and a stick's come in here and nowhere
+else.
 
-Foreign bytes are opened, what is already known goes no further, the signature is verified, and `judge` decides by
-headers, authority and time. Own drafts get their seq, stamp and signature inside the same writer's turn. All of
-one batch is committed at once; only after the commit is it announced.
+Foreign bytes are opened, what is already known goes no further, the signature is verified, and `judge`
+decides by headers, authority and time. Own drafts get their seq, stamp and signature inside the same writer's
+turn. All of one batch is committed at once; only after the commit is it announced.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ class Intake:
         chance: Gives random bytes.
 
     Attributes:
-        announce: Called with `Committed` in the event loop's thread after each commit that changed something, in
-            the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
+        announce: Called with `Committed` in the event loop's thread after each commit that changed something,
+            in the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
     """
 
     def __init__(
@@ -139,7 +140,8 @@ class Intake:
         return answers
 
     async def reconsider(self) -> int:
-        """Let go of what has ended, if time is sure; return how many records that were. Called once in a while.
+        """Let go of what has ended, if time is sure; return how many records that were. Called once in a
+        while.
 
         Raises:
             StorageUnavailable: What is left over ends at the next call.
@@ -209,7 +211,8 @@ def _verify(
 
 def _apply(tx: Transaction, changes: Changes, records: Sequence[Record]) -> Taken:
     lanes = tx.apply(changes, records)
-    # The own clock observes what other devices of the own town wrote: only their stamps ever compete with its own.
+    # The own clock observes what other devices of the own town wrote: only their stamps ever compete with its
+    # own.
     own = (record.header.stamp for record, _ in changes.hold if record.header.town == tx.own_town)
     stamp = max(own, default=0)
     if stamp and stamp > last_stamp(tx):

@@ -2,11 +2,14 @@
 
 from node.store.contract import Cell, Reader, Store, Totals, TownFacts, Transaction
 from node.store.documents import Document, Near, Page, Query, Version
+from node.store.memory import MemoryStore, MemoryTransaction
 from node.store.sqlite import SqliteStore, open_store
 
 __all__ = [
     "Cell",
     "Document",
+    "MemoryStore",
+    "MemoryTransaction",
     "Near",
     "Page",
     "Query",

@@ -1,8 +1,8 @@
 """One application of changes: verdicts become rows, held sets move, documents fold anew, search follows.
 
-The order is that of `sync.admission.Changes`: forget, remember, remove, park, hold. A document whose first record
-arrives (nearly all that is ever taken in) is folded before its row is written, so it costs one row and no reading;
-any other document that was touched is folded afterwards from all that is held of it.
+The order is that of `sync.admission.Changes`: forget, remember, remove, park, hold. A document whose first
+record arrives (nearly all that is ever taken in) is folded before its row is written, so it costs one row and
+no reading; any other document that was touched is folded afterwards from all that is held of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
 
 PLACE_LINEAR_MAX: Final = 1 << 62
-"""Stamps below this (until the year 4,200) are places as they are; later ones are pressed together above it."""
+"""Stamps below this (until the year 4,200) are places as they are; later ones are pressed together above
+it."""
 
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
 
@@ -44,6 +45,13 @@ class Application:
 
     def run(self, changes: Changes, batch: Sequence[Record]) -> list[LaneChange]:
         """Make these changes; `batch` are the records of the verdicts, in their order."""
+        tx = self._tx
+        try:
+            return self._run(changes, batch)
+        finally:
+            tx.forget_absent()
+
+    def _run(self, changes: Changes, batch: Sequence[Record]) -> list[LaneChange]:
         tx = self._tx
         if changes.reconsider:
             tx.forget_superseded(changes.reconsider)
@@ -152,7 +160,7 @@ class Application:
 
     def _hold(self, hold: Sequence[tuple[Record, frozenset[LaneKey]]]) -> None:
         tx = self._tx
-        ids = [record.id for record, _ in hold]
+        ids = [record.id for record, _ in hold if not tx.is_absent(record.id)]
         here = {
             id: (row, document)
             for id, row, document in tx.select_in("SELECT id, row, document FROM records WHERE id IN", ids)
@@ -170,9 +178,8 @@ class Application:
         by_doc: dict[DocId, list[Record]] = defaultdict(list)
         for record in new:
             by_doc[record.doc].append(record)
-        numbers: dict[DocId, int] = dict(
-            tx.select_in("SELECT doc, number FROM documents WHERE doc IN", list(by_doc))
-        )
+        docs = [doc for doc in by_doc if not tx.is_absent(doc)]
+        numbers: dict[DocId, int] = dict(tx.select_in("SELECT doc, number FROM documents WHERE doc IN", docs))
         self._touched.update(numbers.values())
         rows = tx.next_rows("records", "row", len(new))
         fresh = [records for doc, records in by_doc.items() if doc not in numbers]
@@ -220,10 +227,10 @@ class Application:
                 (
                     number, records[0].doc, town, header.kind, int(header.lane), audience, header.born,
                     header.expires, header.nonce if town == OWN_TOWN else None, outside_quotas(header.kind),
-                    self._change, *columns,
+                    *columns,
                 )
             )  # fmt: skip
-        self._db.executemany(f"INSERT INTO documents VALUES ({marks(17)})", values)
+        self._db.executemany(f"INSERT INTO documents VALUES ({marks(16)})", values)
 
     def _enter(
         self, hold: Sequence[tuple[Record, frozenset[LaneKey]]], here: dict[RecordId, tuple[int, int]]
@@ -253,8 +260,8 @@ class Application:
             "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?)", rows
         ).rowcount
         self._db.execute(
-            "INSERT INTO quota_counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
-            (lane, town, entered),
+            "INSERT INTO quota_counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents +
+            excluded.documents", (lane, town, entered),
         )
 
     # Documents that were here before.
@@ -287,9 +294,9 @@ class Application:
                 columns = _columns(folded, new_place, row)
                 self._show(new_place, kind, town, audience, folded)
             self._db.execute(
-                "UPDATE documents SET change = ?, place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?"
+                "UPDATE documents SET place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?"
                 " WHERE number = ?",
-                (self._change, *columns, number),
+                (*columns, number),
             )
         self._leave_quotas()
         self._db.executemany("DELETE FROM documents WHERE number = ?", gone)

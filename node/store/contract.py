@@ -1,8 +1,9 @@
 """What a store promises, whatever it stands on: SQLite in a node, plain dictionaries in the simulator.
 
-A *reader* sees one committed state. A *transaction* is a reader of the state that it is itself changing, and a
-`sync.admission.View` for the rules; whatever runs in one is committed as a whole or not at all. A *store* gives
-both: reads run beside each other, writes one after another, and a write has returned only when it is on the disk.
+A *reader* sees one committed state. A *transaction* is a reader of the state that it is itself changing, and
+a `sync.admission.View` for the rules; whatever runs in one is committed as a whole or not at all. A *store*
+gives both: reads run beside each other, writes one after another, and a write has returned only when it is on
+the disk.
 
 Change numbers: each `apply` that changes a held set takes the next number. They only grow, mean nothing to
 another node, and say "everything up to here" in snapshots of held sets and in what a peer is known to have.
@@ -41,7 +42,8 @@ class TownFacts:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How much a store holds: held records, shown documents, parked records and their bytes, remembered drops."""
+    """How much a store holds: held records, shown documents, parked records and their bytes, remembered
+    drops."""
 
     records: int
     documents: int
@@ -85,10 +87,12 @@ class Reader(Protocol):
         """Return the ids held in a lane whose first byte is one of these, newest first."""
 
     def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the top)."""
+        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the
+        top)."""
 
     def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
-        """Return the records that show this town as a member: charter, admits, joins and certificates concerned."""
+        """Return the records that show this town as a member: charter, admits, joins and certificates
+        concerned."""
 
     def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
         """Return how many records held in these federations came after a change."""
@@ -121,7 +125,8 @@ class Reader(Protocol):
         """Return (change, document) of the documents last touched after a change, in order of change."""
 
     def export(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return (row, raw record) of held records in the order of their taking in, from above row `after`."""
+        """Return (row, raw record) of held records in the order of their taking in, from above row
+        `after`."""
 
     def meta(self, name: str) -> Cell:
         """Return a value kept under a name, or None."""
@@ -142,7 +147,8 @@ class Transaction(Reader, Protocol):
         """
 
     def save_held_sets(self, sets: Mapping[LaneKey, HeldSet]) -> None:
-        """Keep snapshots of held sets, so that the next start needs no walk over all ids; forget what they replace."""
+        """Keep snapshots of held sets, so that the next start needs no walk over all ids; forget what they
+        replace."""
 
     def tidy(self, now_s: int) -> None:
         """Forget drops whose records have long ended."""
@@ -157,7 +163,8 @@ class Transaction(Reader, Protocol):
         """Keep a value under a name; None takes it away."""
 
     def run(self, sql: str, *values: Cell) -> int:
-        """Run one statement on the tables of peers, invitations and the like; return how many rows it touched."""
+        """Run one statement on the tables of peers, invitations and the like; return how many rows it
+        touched."""
 
     # What `sync.admission.View` asks.
 
@@ -201,9 +208,10 @@ class Store(Protocol):
         """Run `work` in the writer's turn and return its result once it is committed.
 
         Args:
-            work: May be run beside other waiting work in one transaction; what it raises is undone and raised here.
-            then: Called in the event loop's thread after the commit and before this returns, in the order of the
-                commits, also when the caller has been cancelled meanwhile.
+            work: May be run beside other waiting work in one transaction; what it raises is undone and raised
+                here.
+            then: Called in the event loop's thread after the commit and before this returns, in the order of
+                the commits, also when the caller has been cancelled meanwhile.
 
         Raises:
             StorageUnavailable: The disk is full or fails; nothing of it was kept.

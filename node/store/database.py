@@ -1,8 +1,8 @@
 """The files of a store: the lock, the database, its migrations, and connections to it.
 
-One directory holds one store. `lock` is locked as long as a node runs on it; the database is `hedgerow.db` with its
-`-wal` and `-shm`. Commits are synced to the disk before anybody hears of them (`synchronous=FULL`): under NORMAL a
-pulled plug lost 4 in 100 acknowledged commits, under FULL none.
+One directory holds one store. `lock` is locked as long as a node runs on it; the database is `hedgerow.db`
+with its `-wal` and `-shm`. Commits are synced to the disk before anybody hears of them (`synchronous=FULL`):
+under NORMAL a pulled plug lost 4 in 100 acknowledged commits, under FULL none.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def lock_directory(directory: Path) -> IO[bytes]:
         lock = (directory / LOCK).open("ab")
     except OSError as error:
         raise DataUnreadable(
-            f"the data directory {directory} cannot be used ({error.strerror}); give one that you may write to"
+            f"the data directory {directory} cannot be used ({error.strerror}); give one that you may"
+            " write to"
         ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,7 +109,8 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     except sqlite3.Error as error:
         raise DataUnreadable(
-            f"the database {path} cannot be opened ({error}); look whether the disk is mounted, writable and whole"
+            f"the database {path} cannot be opened ({error}); look whether the disk is mounted, writable"
+            " and whole"
         ) from None
     return connection
 

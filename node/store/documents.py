@@ -1,9 +1,10 @@
 """Documents as the board shows them: how held records fold into one, what a page asks for and what it gets.
 
 The fold looks at what is held of one document and at nothing else, so equal held sets show equal documents. A
-document of which a delete is held is gone; of puts there is one; of entries (revisions of a guide) all stand, and
-the *heads*, which no other readable entry cites, are shown side by side, the greatest `(stamp, id)` first. What this
-program cannot read, or what its kind does not allow, is held and forwarded, and here passed over.
+document of which a delete is held is gone; of puts there is one; of entries (revisions of a guide) all stand,
+and the *heads*, which no other readable entry cites, are shown side by side, the greatest `(stamp, id)`
+first. What this program cannot read, or what its kind does not allow, is held and forwarded, and here passed
+over.
 """
 
 from __future__ import annotations
@@ -84,8 +85,9 @@ class Version:
 class Document:
     """One document as the page shows it.
 
-    Times in seconds since 1970, `stamp` of the version shown. `id` and `fields` are of the version shown: the held put,
-    or of a guide the greatest head. `versions` has the newest first; in lists it has only the heads.
+    Times in seconds since 1970, `stamp` of the version shown. `id` and `fields` are of the version shown: the
+    held put, or of a guide the greatest head. `versions` has the newest first; in lists it has only the
+    heads.
     """
 
     address: str

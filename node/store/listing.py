@@ -1,9 +1,9 @@
 """Listing and searching documents on SQLite: what every page asks, so every way goes along an index.
 
-The board's order is `place`, newest first, and a page continues below the last place it had. Of several kinds,
-each is asked along its own index and the answers are merged, so a rare kind never makes a page walk over a common
-one. A search walks the word index in the same order. What is counted without words and distance is summed from the
-table of what is shown, never counted.
+The board's order is `place`, newest first, and a page continues below the last place it had. Of several
+kinds, each is asked along its own index and the answers are merged, so a rare kind never makes a page walk
+over a common one. A search walks the word index in the same order. What is counted without words and distance
+is summed from the table of what is shown, never counted.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ KM_A_DEGREE: Final = 111.2
 _LANES: Final = tuple(Lane)
 _SHOWN_KINDS: Final = tuple(name for name, kind in KINDS.items() if kind.shown)
 _CARD: Final = (
-    "SELECT d.place, d.number, d.doc, d.kind, t.town, coalesce(t.name, ''), d.lane, a.federations, d.born, d.expires,"
-    " r.id, r.header, r.body, d.heads, d.town, coalesce(d.lat, t.lat), coalesce(d.lon, t.lon)"
+    "SELECT d.place, d.number, d.doc, d.kind, t.town, coalesce(t.name, ''), d.lane, a.federations, d.born,"
+    " d.expires, r.id, r.header, r.body, d.heads, d.town, coalesce(d.lat, t.lat), coalesce(d.lon, t.lon)"
     " FROM documents d JOIN records r ON r.row = d.head JOIN towns t ON t.number = d.town"
     " JOIN audiences a ON a.number = d.audience"
 )
@@ -50,7 +50,7 @@ class DocumentReads(RecordReads):
             InvalidRequest: A cursor that is none of ours.
         """
         limit = query.limit if query.limit is not None else ALL - 1
-        places = self._places_of(query, now_s, _cursor(query.cursor), limit + 1)
+        places = self._places_of(query, now_s, parse_cursor(query.cursor), limit + 1)
         documents = self._cards(places[:limit], query.near)
         cursor = format(places[limit - 1], "x") if len(places) > limit and limit else None
         total = sum(self.kind_counts(query, now_s, kinds=query.kinds).values()) if query.count else None
@@ -63,7 +63,10 @@ class DocumentReads(RecordReads):
 
     def documents_between(self, low: DocId, high: DocId, now_s: int) -> list[Document]:
         """Return the shown documents whose ids lie in [low, high], whole; at most 16."""
-        sql = "SELECT place FROM documents WHERE doc BETWEEN ? AND ? AND place IS NOT NULL AND expires > ? LIMIT ?"
+        sql = (
+            "SELECT place FROM documents"
+            " WHERE doc BETWEEN ? AND ? AND place IS NOT NULL AND expires > ? LIMIT ?"
+        )
         rows = self._db.execute(sql, (low, high, now_s, ADDRESS_CHOICES_MAX))
         return self._cards([place for (place,) in rows], None, whole=True)
 
@@ -93,9 +96,29 @@ class DocumentReads(RecordReads):
         return {TownId(town): TownFacts(name, _degrees(lat), _degrees(lon)) for town, name, lat, lon in rows}
 
     def changed_documents(self, after: int, limit: int) -> list[tuple[int, DocId]]:
-        """Return (change, document) of the documents last touched after a change, in order of change."""
-        sql = "SELECT change, doc FROM documents WHERE change > ? ORDER BY change, number LIMIT ?"
-        return self._db.execute(sql, (after, limit)).fetchall()
+        """Return (change, document) of what was written after a change, each once, by its last change, in
+        order.
+
+        About `limit` of them, and never a part of a change: so the last number is where the next asking
+        begins.
+        """
+        some = (
+            "SELECT h.change, d.doc FROM held h JOIN records r ON r.row = h.record"
+            " JOIN documents d ON d.number = r.document WHERE h.lane = ? AND h.change BETWEEN ? AND ? ORDER BY h.change LIMIT ?"
+        )
+        lanes = list(self._lane_keys())
+        found = [
+            row for lane in lanes for row in self._db.execute(some, (lane, after + 1, ALL, limit)).fetchall()
+        ]
+        if len(found) >= limit:
+            last = sorted(found)[limit - 1][0]
+            found = [
+                row
+                for lane in lanes
+                for row in self._db.execute(some, (lane, after + 1, last, ALL)).fetchall()
+            ]
+        newest = {doc: change for change, doc in sorted(found)}
+        return sorted((change, doc) for doc, change in newest.items())
 
     def languages(self) -> tuple[str, ...]:
         """Return the languages whose stems the index has."""
@@ -114,7 +137,8 @@ class DocumentReads(RecordReads):
             only, names = _in("d.kind", query.kinds or _SHOWN_KINDS)
             sql = (
                 "SELECT s.rowid FROM search s CROSS JOIN documents d ON d.place = s.rowid"
-                f" WHERE search MATCH ? AND s.rowid < ? AND {' AND '.join([*conditions, only])} AND d.ends > ?"
+                f" WHERE search MATCH ? AND s.rowid < ? AND {' AND '.join([*conditions, only])}"
+                " AND d.ends > ?"
                 " ORDER BY s.rowid DESC LIMIT ?"
             )
             rows = self._db.execute(sql, [expression, below, *values, *names, now_s, limit])
@@ -209,7 +233,10 @@ class DocumentReads(RecordReads):
             "documents_ends WHERE ends <= ? AND ends < expires",
             "documents_expires WHERE expires <= ? AND ends = expires",
         ):
-            sql = f"SELECT kind, count(*) FROM documents d INDEXED BY {ended} AND place IS NOT NULL AND {where} GROUP BY kind"
+            sql = (
+                f"SELECT kind, count(*) FROM documents d INDEXED BY {ended} AND place IS NOT NULL"
+                f" AND {where} GROUP BY kind"
+            )
             counts.subtract(dict(self._db.execute(sql, [now_s, *values])))
         return {kind: count for kind, count in counts.items() if count > 0}
 
@@ -249,8 +276,8 @@ class DocumentReads(RecordReads):
             else None
         )
         return Document(
-            address(doc), doc, id, kind, town, name, _LANES[lane], _split(audience), fields, born, expires, stamp,
-            only, number == OWN_TOWN, distance,
+            address(doc), doc, id, kind, town, name, _LANES[lane], _split(audience), fields, born, expires,
+            stamp, only, number == OWN_TOWN, distance,
         )  # fmt: skip
 
     def _versions(self, numbers: Sequence[int], *, whole: bool) -> Mapping[int, tuple[Version, ...]]:
@@ -276,7 +303,7 @@ class DocumentReads(RecordReads):
         return found
 
 
-def _cursor(text: str | None) -> int:
+def parse_cursor(text: str | None) -> int:
     """Return the place below which a page begins."""
     if text is None:
         return ALL

@@ -1,15 +1,15 @@
 """Reading records, held sets and verdicts from SQLite: what the hub, the door and the rules ask for.
 
-Everything comes in bulk: a list of ids is one statement for every 256 of them, for each row asked for alone costs
-more in calls than in reading.
+Everything comes in bulk: a list of ids is one statement for every 256 of them, for each row asked for alone
+costs more in calls than in reading.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 from node.store.contract import Cell, Totals
@@ -75,13 +75,14 @@ class RecordReads:
     def raws_by_prefix(
         self, key: LaneKey, prefixes: Sequence[bytes], bytes_max: int
     ) -> tuple[tuple[bytes, ...], bool]:
-        """Return the records held in a lane whose ids begin so, newest first, and whether some had no room."""
+        """Return the records held in a lane whose ids begin so, newest first, and whether some had no
+        room."""
         rows = sorted({row for row, _ in self._begin_with(key, prefixes)}, reverse=True)
         chosen: list[bytes] = []
         size = 0
         for part in chunks(rows):
-            sql = f"SELECT header, signature, body FROM records WHERE row IN ({marks(len(part))}) ORDER BY row DESC"
-            for parts in self._db.execute(sql, part):
+            sql = f"SELECT header, signature, body FROM records WHERE row IN ({marks(len(part))}) ORDER BY row
+            DESC" for parts in self._db.execute(sql, part):
                 raw = encode_list(list(parts))
                 if chosen and size + len(raw) > bytes_max:
                     return tuple(chosen), True
@@ -90,7 +91,8 @@ class RecordReads:
         return tuple(chosen), False
 
     def ids_by_prefix(self, key: LaneKey, prefixes: Sequence[bytes], limit: int) -> list[RecordId]:
-        """Return the ids held in a lane that begin with one of these prefixes, newest first, at most `limit`."""
+        """Return the ids held in a lane that begin with one of these prefixes, newest first, at most
+        `limit`."""
         found = sorted(set(self._begin_with(key, prefixes)), reverse=True)
         return [RecordId(id) for _, id in found[:limit]]
 
@@ -99,7 +101,8 @@ class RecordReads:
         return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], ALL)
 
     def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the top)."""
+        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the
+        top)."""
         sql = (
             "SELECT r.row, r.id FROM records r JOIN held h ON h.record = r.row AND h.lane = ?"
             " WHERE r.row < ? ORDER BY r.row DESC LIMIT ?"
@@ -108,26 +111,8 @@ class RecordReads:
 
     def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
         """Return the records that show this town and the own one as members, the charter first."""
-        both = (town, self.own_town)
         governing = self._governing((CHARTER, ADMIT, JOIN, DEVICE))
-        charters = [each for each in governing[CHARTER] if each.id.startswith(federation)]
-        stewards = {each.header.town for each in charters} | _stewards(charters)
-        listed = (federation,)
-        chosen = [
-            *charters,
-            *(
-                each
-                for each in governing[ADMIT]
-                if each.header.federations == listed and (fields_of(each) or {}).get("town") in both
-            ),
-            *(
-                each
-                for each in governing[JOIN]
-                if each.header.federations == listed and each.header.town in both
-            ),
-            *(each for each in governing[DEVICE] if each.header.town in stewards or each.header.town in both),
-        ]
-        return _within([each.raw for each in chosen], EVIDENCE_BYTES_MAX)
+        return evidence_of(chain.from_iterable(governing.values()), federation, (town, self.own_town))
 
     def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
         """Return how many records held in these federations came after a change."""
@@ -155,7 +140,8 @@ class RecordReads:
         return Totals(*self._db.execute(sql).fetchone())
 
     def export(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Return (row, raw record) of held records in the order of their taking in, from above row `after`."""
+        """Return (row, raw record) of held records in the order of their taking in, from above row
+        `after`."""
         sql = "SELECT row, header, signature, body FROM records WHERE row > ? ORDER BY row LIMIT ?"
         return [(row, encode_list(list(parts))) for row, *parts in self._db.execute(sql, (after, limit))]
 
@@ -252,7 +238,10 @@ class RecordReads:
 
     def known_nonce(self, kind: str, nonce: bytes) -> Record | None:
         """Return the newest held record of the own town's document of this kind and nonce."""
-        sql = f"SELECT {RECORD_COLUMNS} WHERE d.nonce = ? AND d.kind = ? AND d.town = ? ORDER BY r.stamp DESC LIMIT 1"
+        sql = (
+            f"SELECT {RECORD_COLUMNS} WHERE d.nonce = ? AND d.kind = ? AND d.town = ?"
+            " ORDER BY r.stamp DESC LIMIT 1"
+        )
         row = self._db.execute(sql, (nonce, kind, OWN_TOWN)).fetchone()
         return to_record(row) if row else None
 
@@ -324,6 +313,40 @@ def to_record(row: Sequence[Any]) -> Record:
     return Record(open_header(header_bytes), header_bytes, signature, body, RecordId(id), DocId(doc))
 
 
+def evidence_of(
+    governing: Iterable[Record], federation: FederationId, towns: Collection[TownId]
+) -> list[bytes]:
+    """Return what shows these towns as members: charter, admits, joins, certificates; as much as one may
+    present.
+
+    Args:
+        governing: Held records of the kinds that authority is made of, in any order.
+        federation: What they are members of.
+        towns: Those whose membership is to be shown.
+    """
+    by_kind: dict[str, list[Record]] = defaultdict(list)
+    for record in governing:
+        by_kind[record.header.kind].append(record)
+    charters = [each for each in by_kind[CHARTER] if each.id.startswith(federation)]
+    admits = [each for each in by_kind[ADMIT] if each.header.federations == (federation,)]
+    joins = [each for each in by_kind[JOIN] if each.header.federations == (federation,)]
+    signers = {each.header.town for each in charters} | _stewards(charters) | {*towns}
+    chosen = [
+        *charters,
+        *(each for each in admits if (fields_of(each) or {}).get("town") in towns),
+        *(each for each in joins if each.header.town in towns),
+        *(each for each in by_kind[DEVICE] if each.header.town in signers),
+    ]
+    found: list[bytes] = []
+    size = 0
+    for record in chosen:
+        size += len(record.raw)
+        if size > EVIDENCE_BYTES_MAX:
+            break
+        found.append(record.raw)
+    return found
+
+
 def _stewards(charters: Iterable[Record]) -> set[TownId]:
     found: set[TownId] = set()
     for charter in charters:
@@ -331,18 +354,6 @@ def _stewards(charters: Iterable[Record]) -> set[TownId]:
         if isinstance(named, list):
             found.update(TownId(town) for town in named if isinstance(town, bytes))
     return found
-
-
-def _within(raws: Sequence[bytes], bytes_max: int) -> list[bytes]:
-    """Return the first of these that fit."""
-    chosen: list[bytes] = []
-    size = 0
-    for raw in raws:
-        size += len(raw)
-        if size > bytes_max:
-            break
-        chosen.append(raw)
-    return chosen
 
 
 def chunks(values: Iterable[T]) -> Iterator[list[T]]:

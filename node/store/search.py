@@ -1,12 +1,12 @@
 """Words and stems: what of a document is searched, and how what a person types becomes a query.
 
-The index has the words of a document and, where it is another word, the stem of each by the document's language. A
-query asks for each of its words, or for its stem in any language that the index has seen. So "réparations" finds
-"réparer" and "reparer" finds both: SQLite's tokenizer folds case and accents on both sides. Order plays no part (the
-newest comes first), so each word stands once.
+The index has the words of a document and, where it is another word, the stem of each by the document's
+language. A query asks for each of its words, or for its stem in any language that the index has seen. So
+"réparations" finds "réparer" and "reparer" finds both: SQLite's tokenizer folds case and accents on both
+sides. Order plays no part (the newest comes first), so each word stands once.
 
-This is a good part of the cost of taking a record in, so what stands between two spaces is looked up as a whole:
-nearly every word of a language comes from the memo, and no step of the loop is Python's.
+This is a good part of the cost of taking a record in, so what stands between two spaces is looked up as a
+whole: nearly every word of a language comes from the memo, and no step of the loop is Python's.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ LANGUAGES_MAX: Final = 16
 """Languages whose stems a query tries."""
 
 _ALGORITHMS: Final = {
-    "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek", "en": "english",
-    "eo": "esperanto", "es": "spanish", "et": "estonian", "eu": "basque", "fi": "finnish", "fr": "french",
+    "ar": "arabic", "ca": "catalan", "cs": "czech", "da": "danish", "de": "german", "el": "greek",
+    "en": "english", "eo": "esperanto", "es": "spanish", "et": "estonian", "eu": "basque", "fi": "finnish", "fr": "french",
     "ga": "irish", "hi": "hindi", "hu": "hungarian", "hy": "armenian", "id": "indonesian", "it": "italian",
-    "lt": "lithuanian", "nb": "norwegian", "ne": "nepali", "nl": "dutch", "nn": "norwegian", "no": "norwegian",
-    "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
+    "lt": "lithuanian", "nb": "norwegian", "ne": "nepali", "nl": "dutch", "nn": "norwegian", 
+    "no": "norwegian", "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
     "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -62,6 +62,10 @@ class _Terms(dict[str, str]):
     def __missing__(self, piece: str) -> str:
         if len(self) >= MEMO_WORDS_MAX:
             self.clear()
+        if piece.isalnum():
+            stem = self.stem(piece)
+            found = self[piece] = piece if stem == piece else f"{piece} {stem}"
+            return found
         words = _WORD.findall(piece)
         found = self[piece] = " ".join(dict.fromkeys([*words, *map(self.stem, words)]))
         return found

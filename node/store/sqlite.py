@@ -33,7 +33,8 @@ class SqliteStore:
     """A `Store` on SQLite; made by `open_store`.
 
     Attributes:
-        damage: The first fault that a look through the file found after an unclean stop; None while none is known.
+        damage: The first fault that a look through the file found after an unclean stop; None while none is
+            known.
     """
 
     def __init__(self, directory: Path, own_town: TownId, chance: Callable[[int], bytes]) -> None:
@@ -90,7 +91,8 @@ class SqliteStore:
                 tx.set_meta("epoch", chance(4))
             elif owner != self.own_town:
                 raise DataUnreadable(
-                    f"the data in {self.path} belongs to another town; give another directory, or that town's keys"
+                    f"the data in {self.path} belongs to another town; give another directory, or that"
+                    " town's keys"
                 )
             was_clean = tx.meta("clean") != 0
             tx.set_meta("clean", 0)

@@ -1,8 +1,9 @@
 """The state inside a writer's turn, on SQLite.
 
 A transaction is made once and goes through all turns of the writer. It remembers the numbers that it gave to
-towns, audiences and lanes, the next rows and the resolved authority, and forgets all of it when work is undone. What
-is cheaper in bulk (search, counts, single values) it gathers and writes when a piece of work ends.
+towns, audiences and lanes, the next rows and the resolved authority, and forgets all of it when work is
+undone. What is cheaper in bulk (search, counts, single values) it gathers and writes when a piece of work
+ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from node.store.applying import Application
 from node.store.contract import Cell
 from node.store.listing import DocumentReads
 from node.store.records import marks
-from protocol.ids import FederationId, LaneKey, RecordId, TownId
+from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
 from sync.admission import SUPERSEDED, Changes, Verdict
 from sync.authority import AUTHORITY_KINDS, Authority, resolve
@@ -26,6 +27,7 @@ from sync.events import LaneChange
 if TYPE_CHECKING:
     from node.store.documents import Page, Query
     from sync.held import HeldSet
+    from sync.merge import Fact
 
 K = TypeVar("K")
 
@@ -55,6 +57,7 @@ class SqliteTransaction(DocumentReads):
         self._next: dict[str, int] = {}
         self._parked_bytes: int | None = None
         self._dropped: int | None = None
+        self._absent: set[bytes] = set()
         self._values: dict[str, Cell] = {}
         self._unsaved: set[str] = set()
         self._to_index: dict[int, str] = {}
@@ -69,6 +72,7 @@ class SqliteTransaction(DocumentReads):
 
     def savepoint(self) -> None:
         """Begin a piece of work."""
+        self._absent.clear()
         self._db.execute("SAVEPOINT work")
 
     def release(self) -> None:
@@ -94,7 +98,8 @@ class SqliteTransaction(DocumentReads):
                 self._db.execute("ROLLBACK")
 
     def flush(self) -> None:
-        """Write what was gathered. Search goes in ascending order: FTS5 begins a new segment at each step back."""
+        """Write what was gathered. Search goes in ascending order: FTS5 begins a new segment at each step
+        back."""
         if self._to_unindex:
             self._to_unindex.sort()
             self._db.executemany(
@@ -109,8 +114,8 @@ class SqliteTransaction(DocumentReads):
             self._to_index.clear()
         if self._shown:
             self._db.executemany(
-                "INSERT INTO shown VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
-                [(*key, count) for key, count in self._shown.items() if count],
+                "INSERT INTO shown VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents +
+                excluded.documents", [(*key, count) for key, count in self._shown.items() if count],
             )
             self._shown.clear()
         if self._unsaved:
@@ -134,7 +139,8 @@ class SqliteTransaction(DocumentReads):
         self._unsaved.add(name)
 
     def run(self, sql: str, *values: Cell) -> int:
-        """Run one statement on the tables of peers, invitations and the like; return how many rows it touched."""
+        """Run one statement on the tables of peers, invitations and the like; return how many rows it
+        touched."""
         return self._db.execute(sql, values).rowcount
 
     def next_seq(self) -> tuple[bytes, int]:
@@ -156,9 +162,27 @@ class SqliteTransaction(DocumentReads):
             )
             self._db.execute("DELETE FROM removed WHERE lane = ? AND change <= ?", (lane, held.change))
 
+    # What `judge` finds absent is remembered until its changes are made: nobody else writes in between.
+
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids; tables that are empty are not asked."""
-        return self.find_known(ids, dropped=self._any_dropped(), parked=self._parked() > 0)
+        found = self.find_known(ids, dropped=self._any_dropped(), parked=self._parked() > 0)
+        self._absent.update(id for id in ids if id not in found)
+        return found
+
+    def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:
+        """Return the facts of the held records of these documents."""
+        found = super().facts(docs)
+        self._absent.update(doc for doc in docs if doc not in found)
+        return found
+
+    def is_absent(self, name: RecordId | DocId) -> bool:
+        """Tell whether nothing is held under an id, as far as was asked in this judgement."""
+        return name in self._absent
+
+    def forget_absent(self) -> None:
+        """Forget what was absent."""
+        self._absent.clear()
 
     # Authority and changes.
 
@@ -173,7 +197,8 @@ class SqliteTransaction(DocumentReads):
         self._authority = authority
 
     def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
-        """Make these changes and return what they did to held sets; `batch` are the records of the verdicts."""
+        """Make these changes and return what they did to held sets; `batch` are the records of the
+        verdicts."""
         return Application(self).run(changes, batch)
 
     def set_change(self, change: int) -> None:
@@ -213,7 +238,8 @@ class SqliteTransaction(DocumentReads):
             self._db.executemany("DELETE FROM dropped WHERE id = ?", [(id,) for id in ids])
 
     def forget_superseded(self, towns: Iterable[TownId]) -> None:
-        """Forget that records of these towns were superseded: what superseded them may have lost its right."""
+        """Forget that records of these towns were superseded: what superseded them may have lost its
+        right."""
         self._db.executemany(
             "DELETE FROM dropped WHERE town = ? AND cause = ?",
             [(self.town_number(town), SUPERSEDED) for town in towns],
@@ -240,7 +266,8 @@ class SqliteTransaction(DocumentReads):
             self._let_go_of_parked()
 
     def _let_go_of_parked(self) -> None:
-        """Make room by the oldest, a twentieth more than is needed, so that the next does not come here again."""
+        """Make room by the oldest, a twentieth more than is needed, so that the next does not come here
+        again."""
         self._parked_bytes = None
         excess = self._parked() - PARKED_BYTES_TOTAL_MAX
         if excess <= 0:

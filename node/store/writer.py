@@ -1,9 +1,9 @@
 """The writer: one thread that owns the one connection that writes, and commits what waits together.
 
-A commit costs a sync to the disk, so work that waits while one is going on shares the next: the writer takes what
-is in the queue, runs each piece inside a savepoint of one transaction, commits, and only then tells anybody. A
-piece that raises is undone alone. When the disk fails, all pieces of the turn are undone and told so, and the next
-turn tries afresh: there is no state in which the writer stops.
+A commit costs a sync to the disk, so work that waits while one is going on shares the next: the writer takes
+what is in the queue, runs each piece inside a savepoint of one transaction, commits, and only then tells
+anybody. A piece that raises is undone alone. When the disk fails, all pieces of the turn are undone and told
+so, and the next turn tries afresh: there is no state in which the writer stops.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Writer:
 
     Args:
         turns: Made in this thread's behalf by whoever opened the store; nobody else touches it.
-        failed: Called in the event loop's thread with what a `then` raised: a fault of ours, never of the data.
+        failed: Called in the event loop's thread with what a `then` raised: a fault of ours, never of the
+            data.
     """
 
     def __init__(self, turns: Turns, failed: Callable[[BaseException], None]) -> None:

@@ -40,7 +40,6 @@ CREATE TABLE documents (
     expires INTEGER NOT NULL,           -- seconds
     nonce BLOB,                         -- 8 bytes, of the own town's documents only
     governs INTEGER NOT NULL,           -- 1: charter, town.* or another kind that authority is made of
-    change INTEGER NOT NULL,            -- number of the last change that touched it
     place INTEGER,                      -- order on the board, the newest greatest: the stamp shown, made unique
     ends INTEGER,                       -- seconds: when people see it end, not after expires
     head INTEGER,                       -- row of the record shown
@@ -51,7 +50,6 @@ CREATE TABLE documents (
 CREATE UNIQUE INDEX documents_place ON documents (place) WHERE place IS NOT NULL;
 CREATE INDEX documents_kind ON documents (kind, place) WHERE place IS NOT NULL;
 CREATE INDEX documents_town ON documents (town, kind, place);
-CREATE INDEX documents_change ON documents (change);
 CREATE INDEX documents_expires ON documents (expires);
 CREATE INDEX documents_ends ON documents (ends) WHERE ends < expires;
 CREATE INDEX documents_governing ON documents (kind, town) WHERE governs = 1;

@@ -1,0 +1,445 @@
+"""The store in memory: plain dictionaries that keep every promise of `contract.py`, for thousands of
+simulated towns.
+
+It passes the same tests as the one on SQLite. What is read seldom (documents, search) is worked out anew at
+each asking. Work that raises is undone from a journal of what each entry was before.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final, TypeVar
+
+from node.store.contract import Cell, Reader, Totals, Transaction
+from node.store.memory_board import MemoryBoard
+from node.store.records import evidence_of
+from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
+from protocol.record import Record
+from sync.admission import EXPIRED, KNOWN, SUPERSEDED, Changes, State, Verdict
+from sync.authority import AUTHORITY_KINDS, Authority, outside_quotas, resolve
+from sync.events import LaneChange
+from sync.held import HeldSet
+from sync.merge import Fact
+
+T = TypeVar("T")
+
+_ABSENT: Final = object()
+
+
+class MemoryTransaction(MemoryBoard):
+    """The whole state of a store in memory, to read and to change."""
+
+    def __init__(self, own_town: TownId, epoch: bytes) -> None:
+        super().__init__(own_town)
+        self._lanes: dict[RecordId, frozenset[LaneKey]] = {}
+        self._held: dict[LaneKey, dict[RecordId, int]] = {}
+        self._rows: dict[RecordId, int] = {}
+        self._counted: dict[tuple[LaneKey, TownId], dict[tuple[int, DocId], None]] = {}
+        self._dropped: dict[RecordId, tuple[Verdict, TownId | None, int]] = {}
+        self._parked: dict[RecordId, tuple[Record, str]] = {}
+        self._governing: dict[RecordId, Record] = {}
+        self._meta: dict[str, Cell] = {"epoch": epoch}
+        self._authority: Authority | None = None
+        self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
+        self._tables: sqlite3.Connection | None = None
+
+    # Undoing.
+
+    def savepoint(self) -> None:
+        """Begin a piece of work: keep a journal from now on."""
+        self._journal = []
+        if self._tables is not None:
+            self._tables.execute("SAVEPOINT work")
+
+    def release(self) -> None:
+        """End a piece of work that went well."""
+        self._journal = None
+        if self._tables is not None:
+            self._tables.execute("RELEASE work")
+
+    def undo(self) -> None:
+        """End a piece of work that raised: put everything back as it was when it began."""
+        for mapping, key, before in reversed(self._journal or ()):
+            if before is _ABSENT:
+                mapping.pop(key, None)
+            else:
+                mapping[key] = before
+        self._journal = None
+        self._authority = None
+        if self._tables is not None:
+            self._tables.execute("ROLLBACK TO work")
+            self._tables.execute("RELEASE work")
+
+    def _put(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
+        if self._journal is not None:
+            self._journal.append((mapping, key, mapping.get(key, _ABSENT)))
+        mapping[key] = value
+
+    def _pop(self, mapping: dict[Any, Any], key: Any) -> None:
+        before = mapping.pop(key, _ABSENT)
+        if before is not _ABSENT and self._journal is not None:
+            self._journal.append((mapping, key, before))
+
+    # Reading.
+
+    def change(self) -> int:
+        """Return the number of the last change."""
+        found = self._meta.get("change")
+        return found if isinstance(found, int) else 0
+
+    def authority(self) -> Authority:
+        """Return the resolved authority of this state; kept until it changes."""
+        if self._authority is None:
+            self._authority = resolve(self.own_town, self.authority_records())
+        return self._authority
+
+    def records(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Record]:
+        """Return the held records among these ids."""
+        return {id: self._records[id] for id in ids if id in self._records}
+
+    def raws(self, ids: Sequence[RecordId]) -> Mapping[RecordId, bytes]:
+        """Return the exact bytes of the held records among these ids."""
+        return {id: record.raw for id, record in self.records(ids).items()}
+
+    def raws_by_prefix(
+        self, key: LaneKey, prefixes: Sequence[bytes], bytes_max: int
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Return the records held in a lane whose ids begin so, newest first, and whether some had no
+        room."""
+        chosen: list[bytes] = []
+        size = 0
+        for id in self.ids_by_prefix(key, prefixes, len(self._records)):
+            raw = self._records[id].raw
+            size += len(raw)
+            if chosen and size > bytes_max:
+                return tuple(chosen), True
+            chosen.append(raw)
+        return tuple(chosen), False
+
+    def ids_by_prefix(self, key: LaneKey, prefixes: Sequence[bytes], limit: int) -> list[RecordId]:
+        """Return the ids held in a lane that begin with one of these prefixes, newest first, at most
+        `limit`."""
+        by_size: dict[int, set[bytes]] = {}
+        for prefix in prefixes:
+            by_size.setdefault(len(prefix), set()).add(prefix)
+        held = self._held.get(key, {})
+        found = {id for size, named in by_size.items() for id in held if id[:size] in named}
+        return sorted(found, key=self._rows.__getitem__, reverse=True)[:limit]
+
+    def ids_in_buckets(self, key: LaneKey, buckets: Sequence[int]) -> list[RecordId]:
+        """Return the ids held in a lane whose first byte is one of these, newest first."""
+        return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], len(self._records))
+
+    def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
+        """Return (row, id) of records held in a lane, the last taken in first, from below row `after`."""
+        rows = sorted(((self._rows[id], id) for id in self._held.get(key, {})), reverse=True)
+        return [each for each in rows if not after or each[0] < after][:limit]
+
+    def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
+        """Return the records that show this town and the own one as members, the charter first."""
+        held = [record for id, record in self._governing.items() if id in self._records]
+        return evidence_of(held, federation, (town, self.own_town))
+
+    def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
+        """Return how many records held in these federations came after a change."""
+        named = {*federations}
+        lanes = [held for (federation, _), held in self._held.items() if federation in named]
+        return len({id for held in lanes for id, since in held.items() if since > change})
+
+    def lane_counts(self) -> Mapping[LaneKey, int]:
+        """Return the size of each held set that is not empty."""
+        return {key: len(held) for key, held in self._held.items() if held}
+
+    def held_sets(self) -> dict[LaneKey, HeldSet]:
+        """Return the held sets, made anew from the ids."""
+        return {key: HeldSet.of(held, self.change()) for key, held in self._held.items()}
+
+    def totals(self) -> Totals:
+        """Return how much is held."""
+        shown = sum(1 for doc in self._documents if self.is_on_board(doc))
+        size = sum(len(record.raw) for record, _ in self._parked.values())
+        return Totals(len(self._records), shown, len(self._parked), size, len(self._dropped))
+
+    def changed_documents(self, after: int, limit: int) -> list[tuple[int, DocId]]:
+        """Return (change, document) of what was written after a change, each once, by its last change, in
+        order."""
+        newest: dict[DocId, int] = {}
+        for held in self._held.values():
+            for id, since in held.items():
+                if since > after:
+                    doc = self._records[id].doc
+                    newest[doc] = max(since, newest.get(doc, 0))
+        found = sorted((change, doc) for doc, change in newest.items())
+        last = found[limit - 1][0] if len(found) >= limit else self.change()
+        return [each for each in found if each[0] <= last]
+
+    def export(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return (row, raw record) of held records in the order of their taking in, from above row
+        `after`."""
+        rows = sorted((row, id) for id, row in self._rows.items() if row > after)[:limit]
+        return [(row, self._records[id].raw) for row, id in rows]
+
+    def meta(self, name: str) -> Cell:
+        """Return a value kept under a name, or None."""
+        return self._meta.get(name)
+
+    def rows(self, sql: str, *values: Cell) -> list[tuple[Cell, ...]]:
+        """Return the rows of a query on the tables of peers, invitations and the like."""
+        return self._side_tables().execute(sql, values).fetchall()
+
+    # What `sync.admission.View` asks.
+
+    def authority_records(self) -> Sequence[Record]:
+        """Return all known records of `AUTHORITY_KINDS`, held or parked."""
+        return list(self._governing.values())
+
+    def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
+        """Return what was decided before on these ids."""
+        found: dict[RecordId, Verdict] = {}
+        for id in ids:
+            if id in self._records:
+                found[id] = Verdict(id, State.HELD, KNOWN)
+            elif id in self._parked:
+                found[id] = Verdict(id, State.PARKED, self._parked[id][1])
+            elif id in self._dropped:
+                found[id] = self._dropped[id][0]
+        return found
+
+    def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:
+        """Return the facts of the held records of these documents."""
+        return {
+            doc: [Fact(id, each.header.stamp, each.header.op) for id, each in self._documents[doc].items()]
+            for doc in docs
+            if doc in self._documents
+        }
+
+    def lanes(self, ids: Sequence[RecordId]) -> Mapping[RecordId, frozenset[LaneKey]]:
+        """Return in which held sets these records are."""
+        return {id: self._lanes.get(id, frozenset()) for id in ids}
+
+    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
+        """Return how many documents of a town a held set has, those outside quotas left out."""
+        return len(self._counted.get((lane_key, town), ()))
+
+    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+        """Return the first `limit` of them, ascending by (born, document)."""
+        return sorted(self._counted.get((lane_key, town), ()))[:limit]
+
+    def document_records(self, doc: DocId) -> Sequence[RecordId]:
+        """Return the held records of a document."""
+        return list(self._documents.get(doc, ()))
+
+    def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the parked records that these towns wrote."""
+        named = {*towns}
+        return [record for record, _ in self._parked.values() if record.header.town in named]
+
+    def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
+        """Return the held records that these towns wrote, of every kind and lane."""
+        named = {*towns}
+        return [record for record in self._records.values() if record.header.town in named]
+
+    def expired(self, now_s: int, limit: int) -> Sequence[Record]:
+        """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
+        waiting = [record for record, _ in self._parked.values()]
+        found = [each for each in [*self._records.values(), *waiting] if each.header.expires <= now_s]
+        return found[:limit]
+
+    def known_nonce(self, kind: str, nonce: bytes) -> Record | None:
+        """Return the newest held record of the own town's document of this kind and nonce."""
+        found = [
+            each
+            for each in self._records.values()
+            if each.header.nonce == nonce and each.header.kind == kind and each.header.town == self.own_town
+        ]
+        return max(found, key=lambda each: each.header.stamp, default=None)
+
+    # Changing.
+
+    def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
+        """Make these changes and return what they did to held sets; `batch` are the records of the
+        verdicts."""
+        change = self.change() + 1
+        added: dict[LaneKey, list[RecordId]] = {}
+        removed: dict[LaneKey, list[RecordId]] = {}
+        if changes.reconsider:
+            self._forget_superseded(changes.reconsider)
+        for verdict, record in zip(changes.verdicts, batch, strict=False):
+            if verdict.state is State.DROPPED:
+                self._remember(verdict, record)
+        stays = {record.id for record, _ in (*changes.park, *changes.hold)}
+        held_again = {record.id for record, _ in changes.hold}
+        for id, lanes, cause, because in changes.remove:
+            for key in lanes & self._lanes.get(id, frozenset()):
+                removed.setdefault(key, []).append(id)
+            self._leave(id, lanes, cause, because, stays=id in stays, held_again=id in held_again)
+        for record, cause in changes.park:
+            self._put(self._parked, record.id, (record, cause))
+            self._govern(record)
+        for record, lanes in changes.hold:
+            self._enter(record, lanes, change)
+            for key in lanes:
+                added.setdefault(key, []).append(record.id)
+        if changes.authority is not None:
+            self._authority = changes.authority
+        if added or removed:
+            self.set_meta("change", change)
+        return [
+            LaneChange(key, tuple(added.get(key, ())), tuple(removed.get(key, ())))
+            for key in sorted({*added, *removed})
+        ]
+
+    def save_held_sets(self, sets: Mapping[LaneKey, HeldSet]) -> None:
+        """Do nothing: held sets in memory are made anew."""
+
+    def tidy(self, now_s: int) -> None:
+        """Do nothing: what is dropped in memory is remembered."""
+
+    def next_seq(self) -> tuple[bytes, int]:
+        """Return the epoch of this store and the next counter of this device in it; never the same twice."""
+        epoch, last = self._meta["epoch"], self._meta.get("counter", 0)
+        assert isinstance(epoch, bytes) and isinstance(last, int)
+        self.set_meta("counter", last + 1)
+        return epoch, last + 1
+
+    def set_meta(self, name: str, value: Cell) -> None:
+        """Keep a value under a name; None is as if it were not kept."""
+        self._put(self._meta, name, value)
+
+    def run(self, sql: str, *values: Cell) -> int:
+        """Run one statement on the tables of peers, invitations and the like; return how many rows it
+        touched."""
+        return self._side_tables().execute(sql, values).rowcount
+
+    # Below here: how.
+
+    def _forget_superseded(self, towns: frozenset[TownId]) -> None:
+        dropped = [
+            id
+            for id, (verdict, town, _) in self._dropped.items()
+            if verdict.cause == SUPERSEDED and town in towns
+        ]
+        for id in dropped:
+            self._pop(self._dropped, id)
+
+    def _remember(self, verdict: Verdict, record: Record) -> None:
+        town = record.header.town if verdict.cause == SUPERSEDED else None
+        self._put(self._dropped, verdict.id, (verdict, town, record.header.expires))
+
+    def _govern(self, record: Record) -> None:
+        if record.header.kind in AUTHORITY_KINDS:
+            self._put(self._governing, record.id, record)
+
+    def _leave(
+        self,
+        id: RecordId,
+        lanes: frozenset[LaneKey],
+        cause: str,
+        because: RecordId | None,
+        *,
+        stays: bool,
+        held_again: bool,
+    ) -> None:
+        """Take a record out of held sets, and let go of it if it is in none and has no other place."""
+        record = self._records.get(id)
+        if record is None:
+            if not stays:
+                self._pop(self._parked, id)
+                self._pop(self._governing, id)
+            return
+        before = self._lanes[id]
+        for key in lanes & before:
+            self._pop(self._held[key], id)
+        self._put(self._lanes, id, before - lanes)
+        if not before - lanes and not held_again:
+            self._erase(record)
+            if cause in (SUPERSEDED, EXPIRED) and not stays:
+                self._remember(Verdict(id, State.DROPPED, cause, because), record)
+        self._leave_quotas(record, lanes)
+
+    def _erase(self, record: Record) -> None:
+        for mapping in (self._records, self._lanes, self._rows, self._governing):
+            self._pop(mapping, record.id)
+        self._pop(self._documents[record.doc], record.id)
+        if not self._documents[record.doc]:
+            self._pop(self._documents, record.doc)
+
+    def _leave_quotas(self, record: Record, lanes: frozenset[LaneKey]) -> None:
+        for key in lanes:
+            counted = self._counted.get((key, record.header.town))
+            rest = self._documents.get(record.doc, {})
+            if counted is not None and not any(key in self._lanes[id] for id in rest):
+                self._pop(counted, (record.header.born, record.doc))
+
+    def _enter(self, record: Record, lanes: frozenset[LaneKey], change: int) -> None:
+        """Enter a record into held sets, and its document into the quotas."""
+        self._pop(self._parked, record.id)
+        self._pop(self._dropped, record.id)
+        self._govern(record)
+        if record.id not in self._records:
+            last = self._meta.get("row", 0)
+            assert isinstance(last, int)
+            self.set_meta("row", last + 1)
+            self._put(self._rows, record.id, last + 1)
+            self._put(self._records, record.id, record)
+            if record.doc not in self._documents:
+                self._put(self._documents, record.doc, {})
+            self._put(self._documents[record.doc], record.id, record)
+        self._put(self._lanes, record.id, self._lanes.get(record.id, frozenset()) | lanes)
+        for key in lanes:
+            if key not in self._held:
+                self._put(self._held, key, {})
+            self._put(self._held[key], record.id, change)
+            if not outside_quotas(record.header.kind):
+                name = (key, record.header.town)
+                if name not in self._counted:
+                    self._put(self._counted, name, {})
+                self._put(self._counted[name], (record.header.born, record.doc), None)
+
+    def _side_tables(self) -> sqlite3.Connection:
+        """Return tables for what is not records; most simulated towns never ask for them."""
+        if self._tables is None:
+            self._tables = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            for step in sorted((files("node.store") / "schema").iterdir(), key=lambda each: each.name):
+                self._tables.executescript(step.read_text(encoding="utf-8"))
+            self._tables.execute("SAVEPOINT work")
+        return self._tables
+
+
+class MemoryStore:
+    """A `Store` in memory. `turn` is the way in for who has no event loop."""
+
+    def __init__(self, own_town: TownId, *, epoch: bytes = bytes(4)) -> None:
+        self.own_town = own_town
+        self.state = MemoryTransaction(own_town, epoch)
+
+    def turn(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` now and return its result; what it raises is undone and raised here."""
+        self.state.savepoint()
+        try:
+            result = work(self.state)
+        except BaseException:
+            self.state.undo()
+            raise
+        self.state.release()
+        return result
+
+    async def write(self, work: Callable[[Transaction], T], *, then: Callable[[T], None] | None = None) -> T:
+        """Run `work` in the writer's turn and return its result."""
+        result = self.turn(work)
+        if then is not None:
+            then(result)
+        return result
+
+    async def read(self, work: Callable[[Reader], T]) -> T:
+        """Run `work` on the present state and return its result."""
+        return work(self.state)
+
+    def disk_bytes(self) -> int:
+        """Return 0: nothing of it is on a disk."""
+        return 0
+
+    async def close(self) -> None:
+        """Do nothing; the state stays to be looked at."""
