@@ -6,14 +6,22 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from tests.independent.second_records import DELETE, ENTRY, PUT, Record, is_all_bytes
+    from tests.independent.second_records import (
+        BODY_BYTES,
+        DELETE,
+        ENTRY,
+        PUT,
+        Record,
+        is_all_bytes,
+        is_bytes,
+    )
     from tests.independent.second_values import Refused
 else:
     sys.path.insert(0, str(Path(__file__).parent))
-    from second_records import DELETE, ENTRY, PUT, Record, is_all_bytes
+    from second_records import BODY_BYTES, DELETE, ENTRY, PUT, Record, is_all_bytes, is_bytes
     from second_values import Refused
 
 ENTRIES, DEVICES = 4096, 16
@@ -39,65 +47,64 @@ class Authority:
 
     def __init__(self, records: Iterable[Record], own: bytes | None = None) -> None:
         known, self.own = list(records), own
-        standing = stands(r for r in known if r.kind.startswith("town."))
-        found: dict[bytes, list[Record]] = defaultdict(list)
-        for record in known:
-            if (record.kind, record.op, record.lane) == ("town.device", PUT, 0) and record.id in standing:
-                found[record.town].append(record)
+        found: dict[bytes, list[tuple[int, bytes, bytes]]] = defaultdict(list)
+        for record in standing_of(r for r in known if r.kind == "town.device"):
+            device = record.fields.get("device")
+            if isinstance(device, bytes) and len(device) == 32:
+                found[record.town].append((record.born, record.doc, device))
         self.devices = {
-            town: {r.fields.get("device") for r in sorted(all_, key=lambda r: (r.born, r.doc))[-DEVICES:]}
-            for town, all_ in found.items()
+            town: {device for _, _, device in sorted(all_)[-DEVICES:]} for town, all_ in found.items()
         }
-        self.charters = {r.id[:16]: r for r in known if r.kind == "charter" and is_charter(r)}
-        rest = [r for r in known if r.kind in ("federation.admit", "federation.join") and self.certified(r)]
-        standing = stands(rest)
-        acts = [
-            r for r in rest if r.op == PUT and not r.lane and len(r.federations) == 1 and r.id in standing
-        ]
+        self.charters = {r.id[:16]: r for r in known if is_charter(r)}
+        admits, joins = (
+            standing_of(r for r in known if r.kind == kind and self.certified(r))
+            for kind in ("federation.admit", "federation.join")
+        )
         self.members = {
-            name: {*r.fields["stewards"], *r.fields["members"]}
+            name: {*charter.fields["stewards"], *charter.fields.get("members", ())}
             | {
-                act.fields.get("town")
-                for act in acts
-                if act.kind == "federation.admit"
-                and act.federations == (name,)
-                and act.town in r.fields["stewards"]
+                town
+                for act in admits
+                if act.federations == (name,) and act.town in charter.fields["stewards"]
+                if is_bytes(town := act.fields.get("town"), 32)
             }
-            for name, r in self.charters.items()
+            for name, charter in self.charters.items()
         }
-        joined = {act.federations[0] for act in acts if act.kind == "federation.join" and act.town == own}
-        self.adopted = {n for n, r in self.charters.items() if own in (None, r.town) or n in joined}
+        consents = {act.federations for act in joins if act.town == own}
+        self.adopted = {
+            name
+            for name, charter in self.charters.items()
+            if own is None or (own == charter.town and self.certified(charter)) or (name,) in consents
+        }
 
     def certified(self, record: Record) -> bool:
         """Whether the record's device may sign for its town."""
         return record.device == record.town or record.device in self.devices.get(record.town, ())
 
     def places(self, record: Record) -> set[tuple[str, int]]:
-        """The held sets to which a record belongs; what it waits for is raised."""
-        mine = [n for n in self.adopted if record.town in self.members[n]]
-        at_home = {("home", record.lane)} if self.own in (None, record.town) else set()
+        """The held sets to which a record belongs; what it waits for, or is refused for, is raised."""
+        ours = self.own in (None, record.town)
+        home = {("home", record.lane)} if ours else set()
+        mine = {name for name in self.adopted if record.town in self.members[name]}
         if record.kind == "charter":
             name = record.id[:16]
-            if name not in self.adopted:
-                raise Refused("unknown_federation", now_only=True)
-            return {(name.hex(), 0)}
+            if record.op != ENTRY:
+                raise Refused("charter_stands")
+            found = {(name.hex(), 0)} if name in self.adopted else set()
+            found |= home if found or self.certified(record) else set()
+            return found or waits_for("unknown_federation")
         if record.kind.startswith("town."):
-            found = {(n.hex(), 0) for n in mine} | at_home
-        elif not self.certified(record):
-            raise Refused("uncertified", now_only=True)
-        elif not record.federations:
-            found = at_home
-            if not found:
+            return {(name.hex(), 0) for name in mine} | home or waits_for("not_member")
+        if not record.federations:
+            if not ours:
                 raise Refused("not_ours")
-        else:
-            listed = self.adopted & set(record.federations)
-            found = {(n.hex(), record.lane) for n in mine if n in listed}
-            found |= at_home if record.kind == "federation.join" and self.own == record.town else set()
-            if not found and not listed:
-                raise Refused("unknown_federation", now_only=True)
+            return home if self.certified(record) else waits_for("uncertified")
+        listed = self.adopted & {*record.federations}
+        found = {(name.hex(), record.lane) for name in mine & listed}
+        found |= home if record.kind == "federation.join" and record.town == self.own else set()
         if not found:
-            raise Refused("not_member", now_only=True)
-        return found
+            waits_for("not_member" if listed else "unknown_federation")
+        return found if self.certified(record) else waits_for("uncertified")
 
     def outside_quotas(self, places: dict[bytes, set[tuple[str, int]]], records: list[Record]) -> set[bytes]:
         """Take from the sets what is over the quotas; the ids that now stand nowhere."""
@@ -110,22 +117,35 @@ class Authority:
             word, most = QUOTAS[lane]
             charter = self.charters.get(bytes.fromhex(name)) if name != "home" else None
             told = charter.fields.get("quotas") if charter else {word: len(documents)}
-            most = told.get(word, most) if isinstance(told, dict) else most
-            kept = {doc for _, doc in sorted(documents)[-most:]}
+            said = told.get(word) if isinstance(told, dict) else None
+            most = said if type(said) is int and said >= 0 else most
+            kept = {doc for _, doc in sorted(documents, reverse=True)[:most]}
             for record in counted:
                 if record.town == town and record.doc not in kept:
                     places[record.id].discard((name, lane))
         return {record.id for record in records if not places[record.id]}
 
 
+def standing_of(records: Iterable[Record]) -> list[Record]:
+    """What stands of these records, deletes left out."""
+    all_ = list(records)
+    standing = stands(all_)
+    return [record for record in all_ if record.op != DELETE and record.id in standing]
+
+
+def waits_for(code: str) -> NoReturn:
+    """Raise that a record waits for somebody's right."""
+    raise Refused(code, now_only=True)
+
+
 def is_charter(record: Record) -> bool:
     """Whether a federation is born by this record."""
     fields = record.fields
-    lists = [fields.get("stewards"), fields.get("members")]
+    stewards, members = fields.get("stewards"), fields.get("members", [])
     return (
-        record.op == ENTRY
-        and record.lane == 0
+        (record.kind, record.op) == ("charter", ENTRY)
         and isinstance(fields.get("name"), str)
-        and all(is_all_bytes(each, 32, 1 << 16) for each in lists)
-        and bool(lists[0])
+        and is_all_bytes(stewards, 32, BODY_BYTES)
+        and is_all_bytes(members, 32, BODY_BYTES)
+        and bool(stewards)
     )

@@ -37,6 +37,7 @@ else:
     from second_values import Refused, blake, decode, encode
 
 AHEAD_S = 86_400
+OPS = ("put", "delete", "entry")
 
 
 def line_of(record: Record) -> str:
@@ -56,12 +57,23 @@ def read_line(line: str) -> Record:
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
         raise Refused("line", f"no object with header, signature and body in base64 ({error})") from None
     record = check(*parts)
-    for name, true in (("id", record.id.hex()), ("doc", record.doc.hex()), ("address", address(record.doc))):
-        said = str(shown.get(name, true))
-        plain = said.upper().replace("-", "").replace(" ", "") if name == "address" else said
-        if plain != true:
-            raise Refused("shown", f"{name} is {true}, not {said}")
+    trues: dict[str, object] = {"id": record.id, "doc": record.doc, "address": address(record.doc)}
+    check_shown(shown, trues)
+    told = shown.get("decoded")
+    lane = ("urgent", "everyday", "library")[record.lane]
+    names = ("town", "device", "stamp", "kind", "born", "expires", "nonce")
+    more = {"lane": lane, "op": OPS[record.op], "federations": [each.hex() for each in record.federations]}
+    check_shown(told if isinstance(told, dict) else {}, {n: getattr(record, n) for n in names} | more)
     return record
+
+
+def check_shown(shown: dict[str, Any], trues: dict[str, Any]) -> None:
+    """Compare what is shown beside a record, where it is, with what is true."""
+    for name, value in trues.items():
+        true, said = value.hex() if isinstance(value, bytes) else value, shown.get(name)
+        plain = str(said).upper().replace("-", "").replace(" ", "") if name == "address" else said
+        if name in shown and plain != true:
+            raise Refused("shown", f"{name} is {true}, not {said}")
 
 
 def verify(lines: Iterable[str], own: bytes | None, complete: bool, now: int | None) -> Iterator[str]:
@@ -87,8 +99,8 @@ def verify(lines: Iterable[str], own: bytes | None, complete: bool, now: int | N
         if complete:
             bad += 1
             yield f"record {id_.hex()}: {code}"
-    ops = Counter(("put", "delete", "entry")[record.op] for record in records.values())
-    parts = [f"{total} lines", f"{bad} bad", *(f"{ops[op]} {op}" for op in ("put", "delete", "entry"))]
+    ops = Counter(OPS[record.op] for record in records.values())
+    parts = [f"{total} lines", f"{bad} bad", *(f"{ops[op]} {op}" for op in OPS)]
     documents = len({record.doc for record in records.values()})
     towns = len({record.town for record in records.values()})
     parts += [f"{documents} documents", f"{towns} towns"]
@@ -162,7 +174,7 @@ def mutate(records: Iterable[Record], key: SigningKey | None) -> Iterator[dict[s
             first.setdefault(record.op, record)
     for op, record in sorted(first.items()):
         for name, raw, expected in mutations(decode(record.header), record.signature, record.body, key):
-            told = {"of": ("put", "delete", "entry")[op], "name": name, "expected": expected}
+            told = {"of": OPS[op], "name": name, "expected": expected}
             yield told | {"says": judge(raw), "raw": base64.b64encode(raw).decode()}
 
 
