@@ -26,6 +26,8 @@ from protocol.kinds import KINDS, kind_of
 DISTANCES_KM: Final = (5, 10, 20, 50)
 """On foot, by bicycle, by bus, by car."""
 SHOWN_KINDS: Final = tuple(kind for kind in KINDS.values() if kind.shown)
+INCIDENTS_SHOWN: Final = 10
+"""The newest of what an operator should look at."""
 WORDS_CHARS_MAX: Final = 200
 """More than anybody searches for."""
 
@@ -127,12 +129,10 @@ async def neighbours(request: web.Request) -> web.Response:
     site = request.app[SITE]
     must_read(request)
     around = await site.around()
-    now_ms = site.node.clock.now_ms()
     peers = [
         {
             "name": peer.get("name") or str(peer.get("town", ""))[:8],
             "says": _without_name(str(peer.get("says") or ""), str(peer.get("name") or "")),
-            "next": _next(peer, now_ms),
             "is_up": peer.get("state") == "up",
             "distance": distance(around, str(peer.get("town", ""))),
         }
@@ -144,6 +144,11 @@ async def neighbours(request: web.Request) -> web.Response:
         "status": around.status,
         "federations": around.status.get("federations", []),
         "lanes": ("urgent", "everyday", "library"),
+        "joins": [str(join.get("says") or "") for join in around.status.get("joins", [])],
+        "incidents": [
+            (present.age(int(seen["at_ms"]), site.node.clock.now_ms()), str(seen["says"]))
+            for seen in around.status.get("incidents", [])[-INCIDENTS_SHOWN:]
+        ],
     }
     return html(request, render("neighbours.html", values))
 
@@ -307,18 +312,6 @@ def _plainly(value: object) -> str:
     if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
         return ", ".join(map(_plainly, value)) or "none"
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _next(peer: Mapping[str, object], now_ms: int) -> str:
-    at_ms = peer.get("next_contact_ms")
-    if peer.get("state") == "up":
-        return "connected"
-    if peer.get("state") == "dialing":
-        return "calling now"
-    if isinstance(at_ms, int) and at_ms > now_ms:
-        seconds = (at_ms - now_ms) // 1000
-        return f"in {seconds} s" if seconds < 90 else f"in {seconds // 60} min"
-    return "it calls us" if not peer.get("url") else "soon"
 
 
 def _without_name(says: str, name: str) -> str:
