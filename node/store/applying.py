@@ -260,8 +260,9 @@ class Application:
             "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?)", rows
         ).rowcount
         self._db.execute(
-            "INSERT INTO quota_counts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents +
-            excluded.documents", (lane, town, entered),
+            "INSERT INTO quota_counts VALUES (?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
+            (lane, town, entered),
         )
 
     # Documents that were here before.

@@ -104,7 +104,8 @@ class DocumentReads(RecordReads):
         """
         some = (
             "SELECT h.change, d.doc FROM held h JOIN records r ON r.row = h.record"
-            " JOIN documents d ON d.number = r.document WHERE h.lane = ? AND h.change BETWEEN ? AND ? ORDER BY h.change LIMIT ?"
+            " JOIN documents d ON d.number = r.document"
+            " WHERE h.lane = ? AND h.change BETWEEN ? AND ? ORDER BY h.change LIMIT ?"
         )
         lanes = list(self._lane_keys())
         found = [

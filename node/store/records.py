@@ -81,8 +81,8 @@ class RecordReads:
         chosen: list[bytes] = []
         size = 0
         for part in chunks(rows):
-            sql = f"SELECT header, signature, body FROM records WHERE row IN ({marks(len(part))}) ORDER BY row
-            DESC" for parts in self._db.execute(sql, part):
+            sql = f"SELECT header, signature, body FROM records WHERE row IN ({marks(len(part))})"
+            for parts in self._db.execute(f"{sql} ORDER BY row DESC", part):
                 raw = encode_list(list(parts))
                 if chosen and size + len(raw) > bytes_max:
                     return tuple(chosen), True

@@ -114,8 +114,9 @@ class SqliteTransaction(DocumentReads):
             self._to_index.clear()
         if self._shown:
             self._db.executemany(
-                "INSERT INTO shown VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET documents = documents +
-                excluded.documents", [(*key, count) for key, count in self._shown.items() if count],
+                "INSERT INTO shown VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
+                [(*key, count) for key, count in self._shown.items() if count],
             )
             self._shown.clear()
         if self._unsaved:
