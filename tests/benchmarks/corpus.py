@@ -27,22 +27,18 @@ BATCH_RECORDS = 250
 class Member:
     """A town with one device."""
 
-    name: str
-
-    @property
-    def town_key(self) -> TownKey:
-        """Its town key."""
-        return TownKey(_seed(self.name))
-
-    @property
-    def device_key(self) -> DeviceKey:
-        """Its device's key."""
-        return DeviceKey(_seed(self.name + " device"))
+    town_key: TownKey
+    device_key: DeviceKey
 
     @property
     def town(self) -> TownId:
         """Its name among towns."""
         return TownId(self.town_key.public)
+
+    @classmethod
+    def named(cls, name: str) -> Member:
+        """Give a town whose keys follow from its name."""
+        return cls(TownKey(_seed(name)), DeviceKey(_seed(name + " device")))
 
 
 class Neighbours:
@@ -52,8 +48,9 @@ class Neighbours:
         evidence: charter, certificates and consents, in an order in which they can be taken in.
     """
 
-    def __init__(self) -> None:
-        self.writer, self.reader = Member("writer"), Member("reader")
+    def __init__(self, writer: Member | None = None, reader: Member | None = None) -> None:
+        self.writer = writer or Member.named("writer")
+        self.reader = reader or Member.named("reader")
         self.born = int(time.time()) - 3_600
         self._counter = 0
         members: list[Value] = [self.writer.town, self.reader.town]

@@ -1,8 +1,8 @@
 """What naming a difference costs by the sketch itself: cells, bytes and decoding, for sets of several sizes.
 
-The cells are sent as the conversation sends them: the first 24; then, if these do not decode, as many as the
-estimate asks for; then twentieths, one part ahead of what was decoded. The row `naming` measures the same
-through real nodes.
+The cells are sent as the conversation sends them: the first 24; then, if these do not decode, as many
+as the estimate asks for; then twentieths, one part ahead of what was decoded. The row `naming` measures
+the same through real nodes.
 """
 
 from __future__ import annotations

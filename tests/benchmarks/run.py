@@ -30,7 +30,11 @@ from tests.benchmarks.figures import Bench, Figure, Row  # noqa: E402  # The che
 
 ROWS = {
     "naming": "bytes and round trips in which two hubs name a difference",
+    "hostile": "what two records made to stall the sketch cost",
     "taking": "taking records in, from the wire to the search index",
+    "first": "the first sync of an empty node with a full one",
+    "start": "start to the first page, and memory",
+    "listing": "pages, lists and searches of a full board",
     "keeping": "what a record costs a held set: digest, cells and counts",
     "sketch": "cells and bytes that name a difference, and the work of decoding it",
 }
