@@ -28,6 +28,7 @@ from node.invitations import InvitationRefused, Invitations
 from node.joining import JOINED, REFUSED, WAITING, Join, Joinings
 from node.keys import Keys
 from node.peers import Peers, checked_url
+from node.recovery import Recovery
 from node.status import gather
 from node.store import Store
 from node.store.sqlite import open_store
@@ -62,6 +63,9 @@ JOIN_S_MAX: Final = 10.0
 
 CALL_S_MAX: Final = 15.0
 """How long `peer add` and `sync` wait for somebody to answer."""
+
+JOIN_AGAIN_S: Final = 5.0
+"""Between two looks for invitations that wait beside a link of the inviter's making."""
 
 NAMES_S: Final = 1.0
 """New names of towns are read at most so often."""
@@ -98,6 +102,7 @@ class Daemon:
     invitations: Invitations
     joinings: Joinings
     federations: Federations
+    recovery: Recovery
     dialer: Dialer
     address: tuple[str, int]
     control_path: Path
@@ -183,7 +188,11 @@ class Daemon:
         self.invitations = Invitations(
             self.store, urls=lambda: self.urls, authority=self.authority, now_ms=self.clock.now_ms
         )
-        self.federations = Federations(self.store, self.intake, authority=self.authority)
+        self.recovery = Recovery(self.store, authority=self.authority)
+        await self.recovery.begin()
+        self.federations = Federations(
+            self.store, self.intake, authority=self.authority, acted=self.recovery.end
+        )
         self.joinings = Joinings(
             self.store,
             self.intake,
@@ -203,6 +212,7 @@ class Daemon:
             intake=self.intake,
             peers=self.peers,
             joinings=self.joinings,
+            recovery=self.recovery,
             clock=self.clock,
             own_town=self.town,
             reached=self.dialer.set_reach,
@@ -244,6 +254,7 @@ class Daemon:
         self._review_callees()
         self._tasks += [
             asyncio.create_task(self._keep_names()),
+            asyncio.create_task(self._repeat(JOIN_AGAIN_S, self._ask_again)),
             asyncio.create_task(self._repeat(SAVE_S, self._save)),
             asyncio.create_task(self._repeat(SAVE_S, self.intake.reconsider)),
             asyncio.create_task(self._repeat(SNAPSHOT_S, self._save_held_sets)),
@@ -266,6 +277,8 @@ class Daemon:
             StorageUnavailable: It was not kept.
         """
         join = await self.joinings.take(code)
+        await self.recovery.end()
+        self.engine.make_way_for_joins()
         self.dialer.wake(join.invitation.inviter)
         try:
             async with asyncio.timeout(JOIN_S_MAX):
@@ -294,6 +307,7 @@ class Daemon:
         town = identity.town
         name = self.federations.name_of(town) or _device_name(identity.certificate)
         if approve:
+            await self.recovery.end()
             await self.peers.approve(town, name=name, urls=[called])
             self.dialer.wake(town)
         return {
@@ -402,6 +416,9 @@ class Daemon:
         if self.clock.sure:
             last_sure_ms = self.clock.last_sure_ms
             await self.store.write(lambda tx: tx.set_meta(LAST_SURE, last_sure_ms))
+
+    async def _ask_again(self) -> None:
+        self.engine.make_way_for_joins()
 
     async def _save_held_sets(self) -> None:
         # Frozen on the loop, which is the only one to change them; written in the writer's turn.

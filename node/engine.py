@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from node.intake import Intake
     from node.joining import Joinings
     from node.peers import Peers
+    from node.recovery import Recovery
     from node.store import Store
     from node.transport.auth import Identity
     from sync.hub import Hub
@@ -104,6 +105,7 @@ class Engine:
         intake: Intake,
         peers: Peers,
         joinings: Joinings,
+        recovery: Recovery,
         clock: NodeClock,
         own_town: TownId,
         reached: Callable[[TownId, Reach], None] = lambda town, reach: None,
@@ -116,6 +118,7 @@ class Engine:
         self._intake = intake
         self._peers = peers
         self._joinings = joinings
+        self._recovery = recovery
         self._clock = clock
         self._own_town = own_town
         self._asks: dict[LinkId, JoinAsk] = {}
@@ -154,6 +157,9 @@ class Engine:
     def announce(self, committed: Committed) -> None:
         """Take note of a commit; called by the intake on the loop, in the order of commits."""
         self._give(committed)
+        if committed.authority is not None and self._recovery.is_active:
+            for link in self.links.values():
+                self._recognise(link)
 
     def reach(self, town: TownId) -> Reach:
         """Return what there is between us and a town."""
@@ -199,6 +205,16 @@ class Engine:
             elif link.approved and not approved:
                 self._drop(link, "not_approved", "the operator does not approve that town any more")
 
+    def make_way_for_joins(self) -> None:
+        """End the links to towns whose invitations wait but are not shown on them: the next link begins
+        with JOIN.
+        """
+        asked = {self.links[link].identity.town for link in self._asks}
+        for join in self._joinings.waiting():
+            for link in list(self.links.values()):
+                if link.identity.town == join.invitation.inviter and link.identity.town not in asked:
+                    self._drop(link, "joining", "the next link begins with an invitation")
+
     # Links come and go.
 
     def _admit(self, channel: Channel, identity: Identity) -> Link:
@@ -207,6 +223,7 @@ class Engine:
         town = identity.town
         ask = self._joinings.ask_of(town) if channel.initiator else None
         approved = self._is_approved(town)
+        listens = approved or self._recovery.listens_to_all()
         self._count += 1
         now_ms = self.now_ms()
         link = Link(LinkId(self._count), channel, identity, approved=approved, now_ms=now_ms)
@@ -215,8 +232,9 @@ class Engine:
             self._asks[link.id] = ask
         LOG.info("link %d to %s is up%s", link.id, town.hex()[:8], "" if approved else ", not approved yet")
         self._give(
-            LinkUp(link.id, town, identity.device, channel.handshake_hash, channel.initiator, approved, ask)
+            LinkUp(link.id, town, identity.device, channel.handshake_hash, channel.initiator, listens, ask)
         )
+        self._recognise(link)
         if approved and not set(identity.urls) <= set(self._urls_of(town)):
             self._spawn(self._guarded(link, self._note_urls(town, identity.urls)))
         if not approved and ask is None:
@@ -246,7 +264,17 @@ class Engine:
         self._note_reach(link.identity.town)
 
     def _is_approved(self, town: TownId) -> bool:
-        return town == self._own_town or self._peers.get(town) is not None
+        return town == self._own_town or self._peers.get(town) is not None or self._recovery.knows(town)
+
+    def _recognise(self, link: Link) -> None:
+        """A neighbour brings back to us what we once belonged to: it is a peer again."""
+        town = link.identity.town
+        if town != self._own_town and self._peers.get(town) is None and self._recovery.knows(town):
+            link.approved = True
+            self._spawn(self._guarded(link, self._approve(link)))
+
+    async def _approve(self, link: Link) -> None:
+        await self._peers.approve(link.identity.town, urls=link.identity.urls)
 
     def _urls_of(self, town: TownId) -> tuple[str, ...]:
         peer = self._peers.get(town)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from node.errors import InvalidRequest, NotFound
@@ -30,9 +30,18 @@ class Federations:
 
     Args:
         authority: The present resolved authority.
+        acted: Called before the first act of an operator is written: see `recovery`.
     """
 
-    def __init__(self, store: Store, intake: Intake, *, authority: Callable[[], Authority]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        intake: Intake,
+        *,
+        authority: Callable[[], Authority],
+        acted: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._acted = acted
         self._store = store
         self._intake = intake
         self._authority = authority
@@ -57,6 +66,7 @@ class Federations:
             charter.check(fields)
         except InvalidField as error:
             raise InvalidRequest(f"the name of a federation: {error.says}") from None
+        await self._acted()
         record = (await self._intake.post([Draft(CHARTER, Op.ENTRY, fields)]))[0]
         return FederationId(record.id[:16])
 

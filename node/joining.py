@@ -126,6 +126,9 @@ class Joinings:
             raise InvitationRefused(
                 "that invitation is out of date: ask for a new one", code="invitation_expired"
             )
+        known = self._joins.get(invitation.secret)
+        if known is not None and known.state == JOINED and invitation.federation in self._authority().federations:
+            return known
         urls = json.dumps(invitation.urls)
         cells = (bytes(invitation.federation), bytes(invitation.inviter), urls, reading.now_ms)
         await self._prepare(invitation)
