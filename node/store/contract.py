@@ -87,8 +87,7 @@ class Reader(Protocol):
         """Return the ids held in a lane whose first byte is one of these, newest first."""
 
     def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the
-        top)."""
+        """Return (row, id) held in a lane, the last taken in first, below row `after` (0: from the top)."""
 
     def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
         """Return the records that show this town as a member: charter, admits, joins and certificates

@@ -333,6 +333,9 @@ def _split(joined: bytes) -> tuple[FederationId, ...]:
 
 
 def _in(column: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+    if not values:
+        # Nothing is like NULL. SQLite finds no way through a plain IN () when it is told which index to take.
+        return f"{column} IN (NULL)", []
     return f"{column} IN ({marks(len(values))})", list(values)
 
 

@@ -259,8 +259,7 @@ class MemoryTransaction(MemoryBoard):
     # Changing.
 
     def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
-        """Make these changes and return what they did to held sets; `batch` are the records of the
-        verdicts."""
+        """Make these changes; return what they did to held sets. `batch`: the records of the verdicts."""
         change = self.change() + 1
         added: dict[LaneKey, list[RecordId]] = {}
         removed: dict[LaneKey, list[RecordId]] = {}

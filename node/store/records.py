@@ -101,8 +101,7 @@ class RecordReads:
         return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], ALL)
 
     def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) of records held in a lane, the last taken in first, from below row `after` (0: the
-        top)."""
+        """Return (row, id) held in a lane, the last taken in first, below row `after` (0: from the top)."""
         sql = (
             "SELECT r.row, r.id FROM records r JOIN held h ON h.record = r.row AND h.lane = ?"
             " WHERE r.row < ? ORDER BY r.row DESC LIMIT ?"

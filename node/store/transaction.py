@@ -198,8 +198,7 @@ class SqliteTransaction(DocumentReads):
         self._authority = authority
 
     def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
-        """Make these changes and return what they did to held sets; `batch` are the records of the
-        verdicts."""
+        """Make these changes; return what they did to held sets. `batch`: the records of the verdicts."""
         return Application(self).run(changes, batch)
 
     def set_change(self, change: int) -> None:
