@@ -27,7 +27,7 @@ from protocol.kinds import KINDS
 LINE: Final = ("Roanne", "Charlieu", "Ambierle")
 """Three real towns within 20 km of each other; more are taken from the list, in its order."""
 IMPORT_LINES: Final = 100
-SILENCE_S: Final = 8.0
+SILENCE_S: Final = 25.0
 """How long the cut goes on after the work: long enough for both sides to notice by their own deadlines."""
 CUT_LINK: Final = 1
 """The link between the second and the third town."""

@@ -99,10 +99,11 @@ class TownProcess:
         except TimeoutError:
             await self.kill()
             raise TownFailed(f"{self.name}: its node served no page within {START_S:.0f} s") from None
-        if not line:
+        answer = json.loads(line or b"{}")
+        if "url" not in answer:
             await self._process.wait()
             raise TownFailed(f"{self.name}: {self.last_log_line() or 'its node ended without a word'}")
-        self.url = json.loads(line)["url"]
+        self.url = answer["url"]
 
     async def stop(self) -> int:
         """End the node in order; return its exit code."""
