@@ -72,7 +72,7 @@ class Outcome(Enum):
 class Coding:
     """How ids become marks and fall into cells: plain, or keyed by a salt that nobody knew beforehand."""
 
-    __slots__ = ("_expansion", "_key", "_reaches")
+    __slots__ = ("_expansion", "_key")
 
     def __init__(self, salt: bytes = b"") -> None:
         if salt and len(salt) != SALT_BYTES:
@@ -80,7 +80,6 @@ class Coding:
         self._key = salt
         # Copied for each short id: half the cost of keying it anew.
         self._expansion = blake2b(key=salt, person=b"hedgerow/cells")
-        self._reaches = _reaches()
 
     def short(self, record_id: bytes) -> bytes:
         """Give the 8 bytes that stand for a whole id."""
@@ -98,7 +97,7 @@ class Coding:
 
     def indices(self, expansion: bytes, cell_count: int) -> list[int]:
         """Give the cells below `cell_count` that the short id of this expansion falls into, ascending."""
-        reaches = self._reaches
+        reaches = _reaches()
         found = [0]
         index = 0
         for draw in _draws(expansion, CHECKSUM_BYTES):
@@ -111,7 +110,7 @@ class Coding:
     def pour(self, cells: list[int], shorts: Iterable[bytes], sign: int) -> None:
         """Add (sign 1) or take out (sign -1) short ids in all of these cells."""
         # Run for every record of every set, so `indices` is repeated here with the sums inside its loop.
-        reaches = self._reaches
+        reaches = _reaches()
         cell_count = len(cells)
         for short in shorts:
             expansion = self.expand(short)
@@ -127,7 +126,7 @@ class Coding:
 
 @cache
 def _reaches() -> array[float]:
-    """Give, for each draw, how far it leaps as a share of where it starts."""
+    """Give, for each draw, how far it leaps as a share of where it starts; made when first needed."""
     return array("d", [256.0 / sqrt(draw + 0.5) - 1.0 for draw in range(1 << 16)])
 
 
