@@ -79,10 +79,12 @@ async def edit(request: web.Request) -> web.Response:
     fields, errors = forms.read(kind, typed)
     if errors:
         return await _edit_form(request, found, kind, typed, errors=errors, status=400)
-    kept = {name: found.fields[name] for name in forms.LEFT_TO_PAGE - {"by"} if name in found.fields}
+    kept = {name: found.fields[name] for name in forms.LEFT_TO_PAGE if name in found.fields}
+    # A guide's revision is its writer's; an offer stays its poster's, whoever mends a word in it.
+    by = _by(request) if kind.op is Op.ENTRY or "by" not in kept else None
     try:
         posted = await site.node.board.edit(
-            found.doc.hex(), kept | fields, based_on=_seen(typed), replace=True, by=_by(request)
+            found.doc.hex(), kept | fields, based_on=_seen(typed), replace=True, by=by
         )
     except StaleEdit as error:
         # What stands now is shown below the form; the next try is based on it, so it is a choice, not an

@@ -71,7 +71,7 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         async with asyncio.timeout(ANSWER_S_MAX):
             response = await handler(request)
     except web.HTTPException as error:
-        response = error if error.status < 400 else await _failed(request, *_http(error), error.headers)
+        response = await _of_exception(request, error)
     except TimeoutError:
         response = await _failed(request, 408, "too_slow", "That took too long to arrive. Please try again.")
     except HedgerowError as error:
@@ -189,6 +189,12 @@ async def _failed(
     if status == 408:
         response.force_close()
     return response
+
+
+async def _of_exception(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    if error.status >= 400:
+        return await _failed(request, *_http(error), error.headers)
+    return web.Response(status=error.status, headers={"Location": error.headers.get("Location", "/")})
 
 
 def _http(error: web.HTTPException) -> tuple[int, str, str]:

@@ -42,10 +42,10 @@ async def sign_in(request: web.Request) -> web.Response:
 async def sign_out(request: web.Request) -> web.Response:
     """End the session of this browser."""
     typed = await typed_form(request)
+    response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
     if form_token_fits(request, typed):
         await request.app[SITE].node.accounts.sign_out(request.cookies.get(COOKIE, ""))
-    response = web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
-    response.del_cookie(COOKIE, path="/")
+        response.del_cookie(COOKIE, path="/")
     return response
 
 

@@ -1,0 +1,662 @@
+"""The pages: what they show, what they refuse, and that nothing typed is lost."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from typing import Any
+
+import pytest
+
+from node.config import Settings, Web
+from node.web import guard, present
+from protocol.ids import show_address
+from protocol.kinds import KINDS
+
+STEPS: list[Any] = [
+    {"text": "Cut the cabbage", "warning": "Mind your fingers"},
+    {"text": "Salt it", "minutes": 20},
+]
+
+
+def form_of(page: str) -> dict[str, str]:
+    """Return the hidden fields of the form of a page."""
+    hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.split("<main", 1)[1])
+    return dict(hidden)
+
+
+async def test_the_board_shows_what_every_town_has_with_its_address_and_distance(
+    node: Any, browser: Any
+) -> None:
+    await node.hear_offer("Ladders of Charlieu")
+    posted = await node.board.post("need", {"title": "Blankets for the hall", "urgency": "urgent"})
+    status, page = await browser.get("/")
+    assert status == 200
+    assert "Ladders of Charlieu" in page
+    assert "Charlieu, 15 km" in page
+    assert "Blankets for the hall" in page
+    assert show_address(posted.address) in page
+    assert "Need · urgent" in page
+    assert "Offers <span>1</span>" in page
+
+
+async def test_the_board_is_narrowed_by_words_kind_town_and_distance(node: Any, browser: Any) -> None:
+    await node.hear_offer("Ladders of Charlieu")
+    await node.board.post("offer", {"title": "Bread of Roanne"})
+    await node.board.post("skill", {"name": "Bake bread"})
+    for query, there, away in [
+        ("q=ladder", "Ladders of", "Bread of"),
+        ("kind=skill", "Bake bread", "Bread of"),
+        (f"town={node.neighbour.id.hex()}", "Ladders of", "Bread of"),
+        ("km=5", "Bread of", "Ladders of"),
+        ("q=bread&kind=offer", "Bread of", "Bake bread"),
+    ]:
+        _, page = await browser.get(f"/?{query}")
+        assert there in page, query
+        assert away not in page.split("<h1>")[1], query
+
+
+@pytest.mark.parametrize(
+    "query", ["kind=nothing", "town=xyz", "km=-1", "km=many", "q=%22%27%28%29*", "q=%00", "town="]
+)
+async def test_a_question_that_makes_no_sense_still_gets_a_board(browser: Any, query: str) -> None:
+    status, _ = await browser.get(f"/?{query}")
+    assert status == 200
+
+
+async def test_a_cursor_that_is_none_is_one_clear_sentence(browser: Any) -> None:
+    status, page = await browser.get("/?cursor=%F0%9F%98%80")
+    assert status == 400
+    assert "Traceback" not in page
+
+
+async def test_more_than_a_page_is_reached_by_show_more(node: Any, browser: Any) -> None:
+    from node.board import Post
+
+    await node.board.post_many([Post("offer", {"title": f"Thing number {number}"}) for number in range(25)])
+    _, first = await browser.get("/")
+    more = re.search(r'href="(/\?cursor=[^"]*)">Show more', first)
+    assert more is not None
+    _, second = await browser.get(more[1].replace("&amp;", "&"))
+    titles = re.findall(r"Thing number \d+", first) + re.findall(r"Thing number \d+", second)
+    assert sorted(set(titles)) == sorted(f"Thing number {number}" for number in range(25))
+    assert len(titles) == 25
+
+
+async def test_a_board_that_has_not_changed_is_not_sent_again(node: Any, browser: Any) -> None:
+    await node.hear_offer("Ladders")
+    async with browser.client.get("/") as response:
+        etag = response.headers["ETag"]
+    status, page = await browser.get("/", **{"If-None-Match": etag})
+    assert (status, page) == (304, "")
+    await node.hear_offer("Saws")
+    status, page = await browser.get("/", **{"If-None-Match": etag})
+    assert status == 200
+    assert "Saws" in page
+
+
+async def test_a_page_is_small_and_needs_one_file_more(node: Any, browser: Any) -> None:
+    from node.board import Post
+
+    text = "It works well and stands ready behind the school; bring somebody to lift it. " * 10
+    await node.board.post_many(
+        [Post("offer", {"title": f"Thing number {n}", "text": text}) for n in range(25)]
+    )
+    async with browser.client.get(
+        "/", headers={"Accept-Encoding": "gzip"}, auto_decompress=False
+    ) as response:
+        body = await response.read()
+    page = gzip.decompress(body).decode()
+    style = re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+    assert len(style) == 1
+    async with browser.client.get(
+        style[0], headers={"Accept-Encoding": "gzip"}, auto_decompress=False
+    ) as response:
+        sheet = await response.read()
+        assert "immutable" in response.headers["Cache-Control"]
+    assert len(body) + len(sheet) <= 14_000
+    assert "<script" not in page
+    assert re.findall(r"<(?:img|iframe|object)", page) == []
+
+
+async def test_a_document_shows_its_facts_and_what_is_known_about_it(node: Any, browser: Any) -> None:
+    fields = {
+        "title": "Bread of the day",
+        "text": "Bring a bag.\nCome early.",
+        "quantity": {"milli": 24_000, "unit": "each"},
+        "terms": "give",
+        "until": 1_790_121_599,
+        "where": {"name": "Market hall", "lat": 4_603_000, "lon": 407_000},
+        "tags": ["bread", "food"],
+        "allergens": "wheat",
+    }
+    posted = await node.board.post("offer", fields, by="alice")
+    status, page = await browser.get(f"/d/{posted.address}")
+    assert status == 200
+    for text in (
+        "24 pieces",
+        "To give away",
+        "22 Sep 2026",
+        "Market hall",
+        "wheat",
+        "posted in Roanne by alice",
+    ):
+        assert text in page
+    assert show_address(posted.address) in page
+    assert "Signed by Roanne" in page
+
+
+async def test_an_address_is_found_however_it_is_typed(node: Any, browser: Any) -> None:
+    posted = await node.board.post("offer", {"title": "Bread"})
+    status, _page = await browser.get(f"/d/{show_address(posted.address).lower()}")
+    assert status == 200
+    async with browser.client.get(
+        f"/go?number={show_address(posted.address)}", allow_redirects=False
+    ) as response:
+        assert response.headers["Location"] == f"/d/{posted.address}"
+
+
+@pytest.mark.parametrize(
+    "path", ["/d/00000000000", "/d/nonsense", f"/d/{'00' * 16}", "/nothing-here", "/d/0/edit/more"]
+)
+async def test_what_is_not_there_is_said_in_one_sentence(browser: Any, path: str) -> None:
+    status, page = await browser.get(path)
+    assert status == 404
+    assert "<h1>Not found</h1>" in page
+
+
+async def test_the_record_itself_can_be_read(node: Any, browser: Any) -> None:
+    posted = await node.board.post("offer", {"title": "Bread", "quantity": {"milli": 1_500, "unit": "kg"}})
+    status, page = await browser.get(f"/d/{posted.address}/record")
+    assert status == 200
+    assert posted.id.hex() in page
+    assert "signature" in page
+
+
+async def test_a_guide_has_numbered_steps_and_its_revisions(node: Any, browser: Any) -> None:
+    posted = await node.board.post(
+        "practice",
+        {"title": "Sauerkraut", "steps": STEPS, "supplies": ["1 kg cabbage"], "minutes": 1_500, "people": 4},
+        by="alice",
+    )
+    await node.board.edit(posted.address, {"title": "Sauerkraut without power"})
+    _, page = await browser.get(f"/d/{posted.address}")
+    for text in (
+        "Cut the cabbage",
+        "Mind your fingers",
+        "20 min",
+        "1 kg cabbage",
+        "25 h",
+        "4 people",
+        "stands now",
+    ):
+        assert text in page
+    old = re.search(r'href="(/d/[^"]*\?revision=[0-9a-f]+)"', page)
+    assert old is not None
+    _, earlier = await browser.get(old[1])
+    assert "earlier revision" in earlier
+
+
+async def two_heads(node: Any) -> str:
+    """Make a guide that two people have changed at once; return its address."""
+    posted = await node.board.post("practice", {"title": "Stove", "steps": STEPS})
+    first = await node.board.record(await node.board.show(posted.address))
+    branch = node.own.record(
+        "practice",
+        {"title": "Stove with clay", "steps": STEPS},
+        [node.federation],
+        born=first.header.born,
+        later_ms=5_000,
+        follows=first,
+        cites=[posted.id],
+    )
+    await node.board.edit(posted.address, {"title": "Stove from two tins"})
+    await node.hear(branch)
+    return str(posted.address)
+
+
+async def test_two_heads_of_a_guide_stand_side_by_side_and_can_be_brought_together(
+    node: Any, browser: Any
+) -> None:
+    address = await two_heads(node)
+    await browser.sign_in(node)
+    _, page = await browser.get(f"/d/{address}")
+    assert "at the same time" in page
+    assert page.count('<section class="panel" aria-label="Revision') == 2
+    _, edit = await browser.get(f"/d/{address}/edit?merge=1")
+    assert "The other revision" in edit
+    form = form_of(edit) | {"title": "Stove, both ways", "steps": "Cut\nBurn"}
+    status, _, _ = await browser.post(f"/d/{address}/edit", form)
+    assert status == 303
+    shown = await node.board.show(address)
+    assert len([version for version in shown.versions if version.is_head]) == 1
+    assert len(shown.versions[0].cites) == 2
+
+
+async def test_who_is_not_signed_in_is_led_to_the_sign_in_and_back(node: Any, browser: Any) -> None:
+    async with browser.client.get("/post?kind=offer", allow_redirects=False) as response:
+        assert response.status == 303
+        where = response.headers["Location"]
+    assert where == "/sign-in?next=/post?kind%3Doffer"
+    await node.accounts.add("Alice", "123456")
+    status, _, where = await browser.post(where, {"name": "alice", "pin": "123456"})
+    assert (status, where) == (303, "/post?kind=offer")
+
+
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS.values() if kind.shown])
+async def test_every_kind_has_a_form_that_follows_from_its_declaration(
+    node: Any, browser: Any, kind: str
+) -> None:
+    await browser.sign_in(node)
+    status, page = await browser.get(f"/post?kind={kind}")
+    assert status == 200
+    asked = {each.name for each in KINDS[kind].inputs()} - {"by", "duplicate_of", "in_hand_by"}
+    assert asked == set(
+        re.findall(r'<(?:input|select|textarea) (?:type="checkbox" )?id="f-[^"]*" name="([^"]*)"', page)
+    )
+
+
+async def test_a_post_by_the_form_is_signed_shared_and_bears_its_posters_name(
+    node: Any, browser: Any
+) -> None:
+    await node.accounts.add("Alice", "123456")
+    await browser.post("/sign-in", {"name": "alice", "pin": "123456"})
+    _, page = await browser.get("/post?kind=offer")
+    form = form_of(page) | {
+        "title": "Twenty loaves",
+        "quantity": "20",
+        "where.name": "Market hall",
+        "by": "Mallory",
+        "_audience": "federations",
+    }
+    status, _, where = await browser.post("/post?kind=offer", form)
+    assert status == 303
+    found = (await node.all())[0]
+    assert where == f"/d/{found.address}?posted=1"
+    assert found.fields == {
+        "title": "Twenty loaves",
+        "quantity": {"milli": 20_000, "unit": "each"},
+        "terms": "give",
+        "where": {"name": "Market hall"},
+        "by": "Alice",
+    }
+    assert found.federations == (node.federation,)
+    again = await browser.post("/post?kind=offer", form)
+    assert again[0] == 303
+    assert len(await node.all()) == 1
+
+
+async def test_the_form_of_a_need_asks_who_may_see_it_and_proposes_this_town(node: Any, browser: Any) -> None:
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=need")
+    assert re.search(r'value="town" checked', page)
+    status, _, _ = await browser.post(
+        "/post?kind=need", form_of(page) | {"title": "Company", "_audience": "town"}
+    )
+    assert status == 303
+    assert (await node.all())[0].federations == ()
+
+
+async def test_every_slip_of_a_form_is_said_beside_its_field_and_nothing_is_lost(
+    node: Any, browser: Any
+) -> None:
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=offer")
+    form = form_of(page) | {
+        "title": "Br",
+        "text": "A <b>long</b> & careful text",
+        "quantity": "many",
+        "until": "tomorrow",
+        "where.lat": "here",
+        "terms": "steal",
+        "_audience": "town",
+    }
+    status, page, _ = await browser.post("/post?kind=offer", form)
+    assert status == 400
+    for name in ("title", "quantity", "until", "where-lat", "terms"):
+        assert f'id="f-{name}-error"' in page, name
+    assert "A &lt;b&gt;long&lt;/b&gt; &amp; careful text" in page
+    for typed in ('value="Br"', 'value="many"', 'value="tomorrow"', 'value="here"', 'value="steal" selected'):
+        assert typed in page, typed
+    assert re.search(r'value="town" checked', page)
+    assert form_of(page)["_nonce"] == form["_nonce"]
+    assert "<details open>" in page
+    assert await node.all() == []
+
+
+async def test_an_error_in_a_step_names_its_line(node: Any, browser: Any) -> None:
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=practice")
+    form = form_of(page) | {"title": "Stove", "steps": "Cut\n" + "x" * 1_001}
+    status, page, _ = await browser.post("/post?kind=practice", form)
+    assert status == 400
+    assert re.search(r'id="f-steps-error">Line 2: ', page)
+
+
+async def test_an_edit_by_the_form_changes_the_document(node: Any, browser: Any) -> None:
+    posted = await node.board.post(
+        "offer", {"title": "Bread", "text": "Rye", "until": 1_790_200_000}, by="alice"
+    )
+    await browser.sign_in(node)
+    _, page = await browser.get(f"/d/{posted.address}/edit")
+    assert 'value="Bread"' in page
+    status, _, where = await browser.post(f"/d/{posted.address}/edit", form_of(page) | {"title": "Rye bread"})
+    assert (status, where) == (303, f"/d/{posted.address}?changed=1")
+    shown = await node.board.show(posted.address)
+    assert shown.fields == {"title": "Rye bread", "terms": "give", "by": "alice"}
+
+
+async def test_an_edit_that_came_too_late_shows_both_and_lets_the_editor_choose(
+    node: Any, browser: Any
+) -> None:
+    posted = await node.board.post("offer", {"title": "Bread"})
+    await browser.sign_in(node)
+    _, page = await browser.get(f"/d/{posted.address}/edit")
+    await node.board.edit(posted.address, {"title": "Rye bread"})
+    status, page, _ = await browser.post(
+        f"/d/{posted.address}/edit", form_of(page) | {"title": "White bread"}
+    )
+    assert status == 409
+    assert "What stands now" in page
+    assert "Rye bread" in page
+    assert 'value="White bread"' in page
+    assert (await node.board.show(posted.address)).fields["title"] == "Rye bread"
+    status, _, _ = await browser.post(f"/d/{posted.address}/edit", form_of(page) | {"title": "White bread"})
+    assert status == 303
+    assert (await node.board.show(posted.address)).fields["title"] == "White bread"
+
+
+async def test_withdrawing_asks_first(node: Any, browser: Any) -> None:
+    posted = await node.board.post("offer", {"title": "Bread"})
+    await browser.sign_in(node)
+    status, page = await browser.get(f"/d/{posted.address}/withdraw")
+    assert status == 200
+    assert (await node.board.show(posted.address)).fields["title"] == "Bread"
+    status, _, _ = await browser.post(f"/d/{posted.address}/withdraw", form_of(page))
+    assert status == 303
+    assert await node.all() == []
+
+
+async def test_another_towns_document_cannot_be_changed_here(node: Any, browser: Any) -> None:
+    record = await node.hear_offer("Ladders")
+    await browser.sign_in(node)
+    for act in ("edit", "withdraw"):
+        status, page = await browser.get(f"/d/{record.doc.hex()}/{act}")
+        assert status == 403
+        assert "posted in Charlieu" in page
+
+
+async def test_what_stays_in_town_is_shown_only_to_who_is_signed_in(node: Any, browser: Any) -> None:
+    posted = await node.board.post("need", {"title": "Company in the evening"}, audience="town")
+    assert "Company" not in (await browser.get("/"))[1]
+    for path in (f"/d/{posted.address}", f"/d/{posted.address}/record"):
+        status, page = await browser.get(path)
+        assert status == 401
+        assert "Company" not in page
+    await browser.sign_in(node)
+    assert "Company" in (await browser.get("/"))[1]
+    assert "Company" in (await browser.get(f"/d/{posted.address}"))[1]
+
+
+async def test_where_the_operator_wants_it_nothing_is_read_without_a_sign_in(node: Any, browser: Any) -> None:
+    posted = await node.board.post("offer", {"title": "Bread"})
+    node.settings = Settings(web=Web(public_reading=False))
+    for path in ("/", "/neighbours", f"/d/{posted.address}", f"/d/{posted.address}/record"):
+        assert (await browser.get(path))[0] == 401, path
+    assert (await browser.get("/sign-in"))[0] == 200
+    await browser.sign_in(node)
+    assert (await browser.get("/"))[0] == 200
+
+
+async def test_the_neighbours_page_says_what_status_says(node: Any, browser: Any) -> None:
+    charlieu, ambierle = "up to date, heard 4 s ago", "not heard since 06:10, 12 records wait for it"
+    node.peers = [
+        {"town": node.neighbour.id.hex(), "name": "Charlieu", "state": "up", "says": f"Charlieu: {charlieu}"},
+        {"town": "cc" * 32, "name": "Ambierle", "state": "dialing", "says": f"Ambierle: {ambierle}"},
+    ]
+    node.peers[1]["backlog_out"] = 12
+    _, page = await browser.get("/neighbours")
+    assert "Up to date, heard 4 s ago" in page
+    assert "Not heard since 06:10, 12 records wait for it" in page
+    assert "Ambierle is not connected." in page
+    _, board = await browser.get("/")
+    assert "12 records from here wait." in board
+
+
+async def test_about_names_whose_data_came_along(browser: Any) -> None:
+    _, page = await browser.get("/about")
+    assert "GeoNames" in page
+    assert "ESCO" in page
+
+
+async def test_the_operator_lets_people_in_and_takes_them_out(node: Any, browser: Any) -> None:
+    assert (await browser.get("/people"))[0] == 303
+    token = await browser.sign_in(node)
+    status, _, _ = await browser.post("/people", {"_token": token, "name": "Bob", "pin": "abcdef"})
+    assert status == 303
+    assert "Bob" in (await browser.get("/people"))[1]
+    status, _, _ = await browser.post("/people", {"_token": token, "name": "Eve", "pin": "1"})
+    assert status == 400
+    await browser.post("/sign-out", {"_token": token})
+    await browser.post("/sign-in", {"name": "Bob", "pin": "abcdef"})
+    status, _page = await browser.get("/people")
+    assert status == 403
+    token = await browser.sign_in(node)
+    await browser.post("/people", {"_token": token, "remove": "Bob"})
+    assert await node.accounts.names() == []
+
+
+async def test_a_sign_in_link_is_used_by_its_button_and_not_by_looking(node: Any, browser: Any) -> None:
+    link = await node.accounts.make_link()
+    for _ in range(2):
+        status, page = await browser.get(f"/sign-in?token={link}")
+        assert status == 200
+    status, _, where = await browser.post("/sign-in?next=/", form_of(page))
+    assert (status, where) == (303, "/")
+    assert (await browser.get(f"/sign-in?token={link}"))[0] == 410
+    status, page, _ = await browser.post("/sign-in", {"token": link})
+    assert status == 401
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\nb"]
+)
+async def test_a_sign_in_never_leads_to_another_site(node: Any, browser: Any, target: str) -> None:
+    from urllib.parse import quote
+
+    form = {"token": await node.accounts.make_link()}
+    status, _, where = await browser.post(f"/sign-in?next={quote(target)}", form)
+    assert (status, where) == (303, "/")
+
+
+async def test_wrong_pins_are_said_on_the_form_and_counted(node: Any, browser: Any) -> None:
+    await node.accounts.add("Alice", "123456")
+    statuses = [(await browser.post("/sign-in", {"name": "Alice", "pin": "0"}))[0] for _ in range(9)]
+    assert statuses == [401] * 8 + [429]
+
+
+async def test_signing_in_gives_a_new_session_whatever_cookie_came_along(node: Any, browser: Any) -> None:
+    browser.client.session.cookie_jar.update_cookies(
+        {"hedgerow_session": "planted"}, browser.client.make_url("/")
+    )
+    async with browser.client.post(
+        "/sign-in",
+        data={"token": await node.accounts.make_link()},
+        headers=browser.origin,
+        allow_redirects=False,
+    ) as response:
+        cookie = response.cookies["hedgerow_session"]
+    assert cookie.value != "planted"
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "Lax"
+    assert node.accounts.session("planted") is None
+
+
+async def test_signing_out_ends_the_session_at_the_node(node: Any, browser: Any) -> None:
+    token = await browser.sign_in(node)
+    cookies = browser.client.session.cookie_jar.filter_cookies(browser.client.make_url("/"))
+    old = cookies["hedgerow_session"].value
+    assert (await browser.post("/sign-out", {}))[0] == 303
+    assert node.accounts.session(old) is not None, "a form without its token must do nothing"
+    await browser.post("/sign-out", {"_token": token})
+    assert node.accounts.session(old) is None
+
+
+FORMS = ["/post?kind=offer", "/d/{address}/edit", "/d/{address}/withdraw", "/people", "/sign-out", "/sign-in"]
+
+
+@pytest.mark.parametrize("path", FORMS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "http://evil.example/page"},
+        {},
+    ],
+    ids=["both", "origin", "null", "cross", "same-site", "referer", "none"],
+)
+async def test_no_form_is_taken_from_elsewhere(
+    node: Any, browser: Any, path: str, headers: dict[str, str]
+) -> None:
+    posted = await node.board.post("offer", {"title": "Bread"})
+    token = await browser.sign_in(node)
+    form = {"_token": token, "title": "Planted", "name": "Eve", "pin": "123456", "_seen": posted.id.hex()}
+    browser.origin = {}
+    status, _, _ = await browser.post(path.format(address=posted.address), form, **headers)
+    assert status == 403
+    assert [document.fields["title"] for document in await node.all()] == ["Bread"]
+    assert await node.accounts.names() == []
+
+
+@pytest.mark.parametrize("path", [path for path in FORMS if path not in ("/sign-in", "/sign-out")])
+@pytest.mark.parametrize("token", ["", "0" * 32], ids=["no-token", "wrong-token"])
+async def test_no_form_is_taken_without_the_sessions_token(
+    node: Any, browser: Any, path: str, token: str
+) -> None:
+    posted = await node.board.post("offer", {"title": "Bread"})
+    await browser.sign_in(node)
+    form = {"_token": token, "title": "Planted", "name": "Eve", "pin": "123456", "_seen": posted.id.hex()}
+    status, _page, _ = await browser.post(path.format(address=posted.address), form)
+    assert status == 403
+    assert [document.fields["title"] for document in await node.all()] == ["Bread"]
+    assert await node.accounts.names() == []
+
+
+async def test_a_session_that_ended_while_somebody_wrote_loses_nothing(node: Any, browser: Any) -> None:
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=offer")
+    form = form_of(page) | {"title": "A long story"}
+    await browser.post("/sign-out", {"_token": form["_token"]})
+    status, page, _ = await browser.post("/post?kind=offer", form)
+    assert status == 403
+    assert 'value="A long story"' in page
+    await browser.sign_in(node)
+    status, page, _ = await browser.post("/post?kind=offer", form)
+    assert status == 403
+    status, _, _ = await browser.post("/post?kind=offer", form_of(page) | {"title": "A long story"})
+    assert status == 303
+
+
+@pytest.mark.parametrize("path", ["/", "/post", "/sign-in", "/api/v1/documents", "/about"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8460", "", "localhost.evil.example", "8.8.8.8", "a@localhost"]
+)
+async def test_no_page_is_given_under_a_foreign_name(browser: Any, path: str, host: str) -> None:
+    status, _ = await browser.get(path, Host=host)
+    assert status == 403
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:8460", "127.0.0.1:8460", "[::1]:8460", "192.168.1.7", "10.0.0.3:80", "[fd00::1]",
+     "roanne.local", "hedgerow.example", "board.example:8460"],
+)  # fmt: skip
+async def test_a_page_is_given_under_every_name_of_the_node(node: Any, browser: Any, host: str) -> None:
+    node.settings = Settings(web=Web(public_url="https://hedgerow.example", hosts=["board.example"]))
+    await browser.get("/")
+    status, _ = await browser.get("/", Host=host)
+    assert status == 200
+
+
+async def test_every_answer_forbids_scripts_frames_and_guessing(node: Any, browser: Any) -> None:
+    for path in ("/", "/nothing", "/sign-in", "/api/v1/documents", "/api/v1/documents/0"):
+        async with browser.client.get(path) as response:
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy, path
+            assert "frame-ancestors 'none'" in policy
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Referrer-Policy"] == "same-origin"
+
+
+async def test_a_form_that_is_too_large_is_refused_with_one_sentence(node: Any, browser: Any) -> None:
+    await browser.sign_in(node)
+    status, page, _ = await browser.post("/post?kind=offer", {"title": "x" * 200_000})
+    assert status == 413
+    assert "more than this page takes" in page
+
+
+async def test_a_fault_of_our_own_is_a_sentence_and_never_a_traceback(
+    node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(node.board, "look", broken)
+    status, page = await browser.get("/")
+    assert status == 500
+    assert "secret detail" not in page
+    assert "Traceback" not in page
+    assert "secret detail" in caplog.text
+
+
+async def test_a_full_disk_is_said_and_nothing_typed_is_lost(
+    node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node.errors import StorageUnavailable
+
+    async def full(*_: Any) -> None:
+        raise StorageUnavailable("no space left on the disk")
+
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=offer")
+    form = form_of(page) | {"title": "A long story"}
+    monkeypatch.setattr(node.intake, "post", full)
+    status, page, _ = await browser.post("/post?kind=offer", form)
+    assert status == 503
+    assert 'value="A long story"' in page
+    monkeypatch.undo()
+    assert (await browser.post("/post?kind=offer", form))[0] == 303
+
+
+async def test_a_slow_sender_is_let_go(node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "ANSWER_S_MAX", 0.05)
+    await browser.sign_in(node)
+
+    async def slowly() -> Any:
+        yield b"title=Br"
+        import asyncio
+
+        await asyncio.Event().wait()
+
+    headers = browser.origin | {"Content-Type": "application/x-www-form-urlencoded"}
+    async with browser.client.post("/post?kind=offer", data=slowly(), headers=headers) as response:
+        assert response.status == 408
+
+
+def test_durations_dates_and_ages_are_said_as_people_say_them() -> None:
+    assert [present.minutes_text(each) for each in (5, 119, 120, 150, 4_320)] == [
+        "5 min",
+        "119 min",
+        "2 h",
+        "2 h 30 min",
+        "3 days",
+    ]
+    hour = 3_600_000
+    ages = [present.age(0, each) for each in (0, 120_000, 2 * hour, 30 * hour, 72 * hour)]
+    assert ages == ["just now", "2 min ago", "2 h ago", "yesterday", "3 days ago"]
+    assert present.date_text(1_790_121_599, whole_day=True) == "22 Sep 2026"
+    assert present.date_text(10**15, whole_day=True) == "a day beyond our calendar"
