@@ -64,7 +64,7 @@ JOIN_S_MAX: Final = 10.0
 CALL_S_MAX: Final = 15.0
 """How long `peer add` and `sync` wait for somebody to answer."""
 
-JOIN_AGAIN_S: Final = 5.0
+JOIN_AGAIN_S: Final = 60.0
 """Between two looks for invitations that wait beside a link of the inviter's making."""
 
 NAMES_S: Final = 1.0
@@ -381,8 +381,9 @@ class Daemon:
         self._settled.set()
 
     async def _connect(self, town: TownId, url: str) -> None:
-        channel, identity = await self._caller.call(url, expected=town)
-        self.engine.carry_on(channel, identity)
+        ask = self.joinings.ask_of(town)
+        channel, identity = await self._caller.call(url, expected=town, joins=ask is not None)
+        self.engine.carry_on(channel, identity, ask)
         self._settled.set()
 
     def _badge(self) -> Badge:

@@ -72,6 +72,11 @@ INCIDENTS_KEPT: Final = 100
 TURN_INPUTS: Final = 64
 """Inputs handled before the loop gives everybody else a turn."""
 
+OWN_CALL_S: Final = 10.0
+"""How long a town that invited us is not let call us, so that our call, with the invitation, comes
+first.
+"""
+
 TAKE_INS_WAITING_MAX: Final = 4
 """Batches of one link that wait for the door; the wire allows two, so more is a fault."""
 
@@ -129,6 +134,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._count = 0
+        self._own_call_until = 0.0
         # The hub's time never jumps, whatever becomes of node time: else a corrected clock would end
         # every link.
         self._offset_ms = clock.now_ms() - _steady_ms()
@@ -180,13 +186,16 @@ class Engine:
         finally:
             self._end(link)
 
-    def carry_on(self, channel: Channel, identity: Identity) -> None:
-        """As `carry`, in a task of the engine's own; returns at once.
+    def carry_on(self, channel: Channel, identity: Identity, ask: JoinAsk | None) -> None:
+        """As `carry`, for a channel that we dialled, in a task of the engine's own; returns at once.
+
+        Args:
+            ask: An invitation to show on it, as our AUTH has announced.
 
         Raises:
             LinkFailure: As `carry`.
         """
-        link = self._admit(channel, identity)
+        link = self._admit(channel, identity, ask)
 
         async def run() -> None:
             try:
@@ -206,24 +215,33 @@ class Engine:
                 self._drop(link, "not_approved", "the operator does not approve that town any more")
 
     def make_way_for_joins(self) -> None:
-        """End the links to towns whose invitations wait but are not shown on them: the next link begins
-        with JOIN.
+        """Let waiting invitations be shown: they are, first of all, on a link of our own making.
+
+        Ends the links on which they were not, and takes no calls of those towns for a moment.
         """
         asked = {self.links[link].identity.town for link in self._asks}
-        for join in self._joinings.waiting():
-            for link in list(self.links.values()):
-                if link.identity.town == join.invitation.inviter and link.identity.town not in asked:
-                    self._drop(link, "joining", "the next link begins with an invitation")
+        waiting = {join.invitation.inviter for join in self._joinings.waiting()} - asked
+        if not waiting:
+            return
+        self._own_call_until = time.monotonic() + OWN_CALL_S
+        for link in list(self.links.values()):
+            if link.identity.town in waiting:
+                self._drop(link, "joining", "the next link begins with an invitation")
+
+    def _awaits_own_call(self, town: TownId) -> bool:
+        waiting = (join.invitation.inviter for join in self._joinings.waiting())
+        return time.monotonic() < self._own_call_until and town in waiting
 
     # Links come and go.
 
-    def _admit(self, channel: Channel, identity: Identity) -> Link:
+    def _admit(self, channel: Channel, identity: Identity, ask: JoinAsk | None = None) -> Link:
         if len(self.links) >= LINKS_MAX:
             raise LinkFailure(f"{LINKS_MAX} links are all that this node keeps", code="links_many")
         town = identity.town
-        ask = self._joinings.ask_of(town) if channel.initiator else None
+        if not channel.initiator and self._awaits_own_call(town):
+            raise LinkFailure("this node is about to call with an invitation", code="joining")
         approved = self._is_approved(town)
-        listens = approved or self._recovery.listens_to_all()
+        listens = (approved or self._recovery.listens_to_all()) and not identity.joins
         self._count += 1
         now_ms = self.now_ms()
         link = Link(LinkId(self._count), channel, identity, approved=approved, now_ms=now_ms)
@@ -364,9 +382,11 @@ class Engine:
                 link.approved = True  # for as long as the answer takes; a refusal is followed by a Drop
                 self._spawn(self._guarded(link, self._answer(link, effect)))
             case Welcomed():
-                self._spawn(self._guarded(link, self._enter(link, effect)))
+                if (ask := self._asks.pop(link.id, None)) is not None:
+                    self._spawn(self._guarded(link, self._enter(link, ask, effect)))
             case events.Refused():
-                self._spawn(self._guarded(link, self._note_refusal(link, effect)))
+                if (ask := self._asks.pop(link.id, None)) is not None:
+                    self._spawn(self._guarded(link, self._joinings.refused(ask, effect.code, effect.says)))
             case _:
                 assert_never(effect)
 
@@ -452,17 +472,9 @@ class Engine:
             return
         self._give(Joined(link.id, records))
 
-    async def _enter(self, link: Link, welcomed: Welcomed) -> None:
-        ask = self._asks.pop(link.id, None)
-        if ask is None:
-            return
+    async def _enter(self, link: Link, ask: JoinAsk, welcomed: Welcomed) -> None:
         link.approved = True
         await self._joinings.welcomed(ask, link.identity.town, link.identity.urls, welcomed.records)
-
-    async def _note_refusal(self, link: Link, refused: events.Refused) -> None:
-        ask = self._asks.pop(link.id, None)
-        if ask is not None:
-            await self._joinings.refused(ask, refused.code, refused.says)
 
 
 _OF_LINKS: Final = (LinkUp, LinkDown, Heard, TakenIn, Loaded, IdsLoaded, Joined, JoinRefused)

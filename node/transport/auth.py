@@ -1,6 +1,6 @@
 """AUTH: the first frame each way on a channel, by which two nodes show each other who they are.
 
-    AUTH      = [wire version, device: 32, certificate | nil, signature: 64, [url, ...]]
+    AUTH      = [wire version, device: 32, certificate | nil, signature: 64, [url, ...], joins]
     signature = Ed25519(device, "hedgerow/link/1" || role || handshake hash)     role: 1 who dialled, 2
     who answered
 
@@ -52,14 +52,21 @@ class Identity:
     """The whole record that it showed; None if it relied on what we hold."""
     urls: tuple[str, ...]
     """Where it says that it can be called."""
+    joins: bool = False
+    """Whether it will show an invitation before anything else."""
 
 
 TownOf = Callable[[DeviceId], TownId | None]
 """The town that certified a device, by what we hold."""
 
 
-async def identify(channel: Channel, badge: Badge, town_of: TownOf, *, deadline_s: float) -> Identity:
+async def identify(
+    channel: Channel, badge: Badge, town_of: TownOf, *, deadline_s: float, joins: bool = False
+) -> Identity:
     """Show our badge and return who answers.
+
+    Args:
+        joins: We shall show an invitation on this link; only who dialled may.
 
     Raises:
         LinkFailure: `auth_timeout`, `newer_wire`, `malformed_auth`, `bad_certificate`, `not_certified`,
@@ -67,7 +74,8 @@ async def identify(channel: Channel, badge: Badge, town_of: TownOf, *, deadline_
     """
     try:
         async with asyncio.timeout(deadline_s):
-            await channel.send(make_auth(badge, channel.handshake_hash, initiator=channel.initiator))
+            auth = make_auth(badge, channel.handshake_hash, initiator=channel.initiator, joins=joins)
+            await channel.send(auth)
             frame = await channel.receive()
     except TimeoutError:
         raise LinkFailure(f"no proof of identity within {deadline_s:g} s", code="auth_timeout") from None
@@ -77,11 +85,11 @@ async def identify(channel: Channel, badge: Badge, town_of: TownOf, *, deadline_
     return identity
 
 
-def make_auth(badge: Badge, handshake_hash: bytes, *, initiator: bool) -> bytes:
+def make_auth(badge: Badge, handshake_hash: bytes, *, initiator: bool, joins: bool = False) -> bytes:
     """Return our AUTH frame for the side that we are on this channel."""
     signature = badge.device.sign(_signed(handshake_hash, initiator=initiator))
     urls: list[Value] = list(badge.urls)
-    return encode([WIRE_VERSION, badge.device.public, badge.certificate or None, signature, urls])
+    return encode([WIRE_VERSION, badge.device.public, badge.certificate or None, signature, urls, joins])
 
 
 def check_auth(frame: bytes, handshake_hash: bytes, *, initiator: bool, town_of: TownOf) -> Identity:
@@ -91,7 +99,7 @@ def check_auth(frame: bytes, handshake_hash: bytes, *, initiator: bool, town_of:
         LinkFailure: See `identify`.
     """
     try:
-        version, device, certificate, signature, urls = _fields(frame)
+        version, device, certificate, signature, urls, joins = _fields(frame)
     except ProtocolError as error:
         raise LinkFailure(f"a malformed proof of identity: {error}", code="malformed_auth") from None
     if version > WIRE_VERSION:
@@ -99,7 +107,9 @@ def check_auth(frame: bytes, handshake_hash: bytes, *, initiator: bool, town_of:
         raise LinkFailure(says, code="newer_wire")
     if not verify(device, _signed(handshake_hash, initiator=initiator), signature):
         raise LinkFailure("the device's signature is not for this channel", code="bad_link_signature")
-    return Identity(_town(device, certificate, town_of), DeviceId(device), certificate, urls)
+    if joins and not initiator:
+        raise LinkFailure("only the side that dialled shows an invitation", code="malformed_auth")
+    return Identity(_town(device, certificate, town_of), DeviceId(device), certificate, urls, joins)
 
 
 def _town(device: bytes, certificate: bytes | None, town_of: TownOf) -> TownId:
@@ -121,24 +131,26 @@ def _signed(handshake_hash: bytes, *, initiator: bool) -> bytes:
     return SIGNED_PREFIX + (INITIATOR if initiator else RESPONDER) + handshake_hash
 
 
-def _fields(frame: bytes) -> tuple[int, bytes, bytes | None, bytes, tuple[str, ...]]:
+def _fields(frame: bytes) -> tuple[int, bytes, bytes | None, bytes, tuple[str, ...], bool]:
     parts = decode(frame, bytes_max=FRAME_BYTES_MAX)
     version = parts[0] if isinstance(parts, list) and parts else None
     if not isinstance(parts, list) or type(version) is not int or version < 1:
         raise MalformedFrame("it begins with a version")
     if version > WIRE_VERSION:
         # What else a newer version says here we cannot know; its number is all that we need.
-        return version, b"", None, b"", ()
-    if len(parts) != 5:
-        raise MalformedFrame(f"it has 5 parts, not {len(parts)}")
-    _, device, certificate, signature, urls = parts
+        return version, b"", None, b"", (), False
+    if len(parts) != 6:
+        raise MalformedFrame(f"it has 6 parts, not {len(parts)}")
+    _, device, certificate, signature, urls, joins = parts
     if type(device) is not bytes or len(device) != 32 or type(signature) is not bytes:
         raise MalformedFrame("it holds a device and a signature")
     if certificate is not None and type(certificate) is not bytes:
         raise MalformedFrame("a certificate is a record")
     if not isinstance(urls, list) or len(urls) > URLS_MAX:
         raise MalformedFrame(f"it names at most {URLS_MAX} URLs")
-    return version, device, certificate, signature, tuple(_url(url) for url in urls)
+    if type(joins) is not bool:
+        raise MalformedFrame("it says whether JOIN comes next")
+    return version, device, certificate, signature, tuple(_url(url) for url in urls), joins
 
 
 def _url(url: Value) -> str:

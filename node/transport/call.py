@@ -52,13 +52,19 @@ class Caller:
             await self._session.close()
 
     async def call(
-        self, url: str, *, expected: TownId | None = None, deadline_s: float = HANDSHAKE_S_MAX
+        self,
+        url: str,
+        *,
+        expected: TownId | None = None,
+        joins: bool = False,
+        deadline_s: float = HANDSHAKE_S_MAX,
     ) -> tuple[Channel, Identity]:
         """Return the channel to the node at a URL, and who it is.
 
         Args:
             url: ws, wss, http or https; without a path, `/sync` is called.
             expected: The town that must answer; None takes anyone.
+            joins: We shall show an invitation.
             deadline_s: For everything from the name service to the proof of identity.
 
         Raises:
@@ -72,7 +78,7 @@ class Caller:
                 opened = await self._connect(self._session, sync_url(url))
         except TimeoutError:
             raise LinkFailure(f"{url} did not answer within {deadline_s:g} s", code="unreachable") from None
-        return await self._prove(opened, expected, ends)
+        return await self._prove(opened, expected, joins, ends)
 
     async def _connect(self, session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
         try:
@@ -94,7 +100,7 @@ class Caller:
             raise LinkFailure(says, code="unreachable") from None
 
     async def _prove(
-        self, opened: aiohttp.ClientWebSocketResponse, expected: TownId | None, ends: float
+        self, opened: aiohttp.ClientWebSocketResponse, expected: TownId | None, joins: bool, ends: float
     ) -> tuple[Channel, Identity]:
         loop = asyncio.get_running_loop()
         try:
@@ -103,7 +109,7 @@ class Caller:
                 opened, initiator=True, static_key=self._static_key, deadline_s=left_s
             )
             left_s = max(0.0, ends - loop.time())
-            identity = await identify(channel, self._badge(), self._town_of, deadline_s=left_s)
+            identity = await identify(channel, self._badge(), self._town_of, deadline_s=left_s, joins=joins)
             if expected is not None and identity.town != expected:
                 raise LinkFailure("another town answers there than the one that we know", code="wrong_town")
         except LinkFailure as failure:

@@ -299,6 +299,13 @@ def test_a_proof_of_identity_cannot_be_handed_back_or_carried_to_another_channel
         check_auth(frame, bytes(32), initiator=True, town_of=nobody)
 
 
+def test_only_the_side_that_dialled_announces_an_invitation() -> None:
+    mine = new_badge()
+    frame = make_auth(mine, HASH, initiator=True, joins=True)
+    assert check_auth(frame, HASH, initiator=True, town_of=nobody).joins
+    assert refused(make_auth(mine, HASH, initiator=False, joins=True), initiator=False) == "malformed_auth"
+
+
 def test_a_certificate_for_another_device_or_wrongly_signed_is_refused() -> None:
     mine, other = new_badge(), new_badge()
     assert (
@@ -334,13 +341,24 @@ def test_a_newer_wire_version_is_told_whatever_else_stands_there() -> None:
         encode([True]),
         encode([0]),
         encode([1]),
-        encode([1, bytes(31), None, bytes(64), []]),
-        encode([1, bytes(32), "c", bytes(64), []]),
-        encode([1, bytes(32), None, bytes(64), ["http://a", "http://b", "http://c", "http://d", "http://e"]]),
-        encode([1, bytes(32), None, bytes(64), ["file:///etc/passwd"]]),
-        encode([1, bytes(32), None, bytes(64), ["http://" + "a" * 300]]),
-        encode([1, bytes(32), None, bytes(64), ["http://[::"]]),
-        encode([1, bytes(32), None, bytes(64), [7]]),
+        encode([1, bytes(31), None, bytes(64), [], False]),
+        encode([1, bytes(32), "c", bytes(64), [], False]),
+        encode(
+            [
+                1,
+                bytes(32),
+                None,
+                bytes(64),
+                ["http://a", "http://b", "http://c", "http://d", "http://e"],
+                False,
+            ]
+        ),
+        encode([1, bytes(32), None, bytes(64), ["file:///etc/passwd"], False]),
+        encode([1, bytes(32), None, bytes(64), ["http://" + "a" * 300], False]),
+        encode([1, bytes(32), None, bytes(64), ["http://[::"], False]),
+        encode([1, bytes(32), None, bytes(64), [7], False]),
+        encode([1, bytes(32), None, bytes(64), []]),
+        encode([1, bytes(32), None, bytes(64), [], 1]),
         encode({"version": 1}),
     ],
 )
