@@ -112,7 +112,7 @@ def others(value: Any) -> Found:
             yield "normal form D", plain(apart)
     if isinstance(value, list):
         yield "one part less than told", bytes([right[0] + 1]) + right[1:] if len(value) < 15 else b""
-        yield "a part more", plain([*value, value[-1] if value else 0])
+        yield "a part more", plain([*value, 0])
 
 
 def wrong_encodings(value: Any, path: str = "") -> Found:
@@ -280,6 +280,7 @@ def edges(fields: list[Any], body: bytes | None) -> Iterator[tuple[str, dict[str
     cites = [bytes([n]) * 32 for n in range(9)]
     for name, cited, verdict in (
         ("eight", cites[:8], GOOD), ("nine", cites, BAD), ("descending", cites[1::-1], GOOD),
+        ("the same two", [cites[0]] * 2, GOOD),
         ("short", [bytes(31)], BAD),
     ):  # fmt: skip
         yield f"{name} cites", {"cites": cited}, verdict
