@@ -41,8 +41,10 @@ from sync.salted import FRAME_CELLS_MAX, Finding, Retry
 from sync.sketch import DIFFERENCE_MAX, Decoder, Outcome, cells_from_bytes
 from sync.wants import Wants
 
-BEYOND_MAX: Final = 4_096
+BEYOND_CELLS_MAX: Final = 4_096
 """Cells beyond the first run after which nothing is expected of plain cells any more."""
+BEYOND_CELLS: Final = 256
+"""The same for a small first run, which is doubled besides: four times the error of the estimate."""
 QUIET_AFTER: Final = 3
 """So many meetings in a row may move the same records for nothing; then the lane rests for a while."""
 QUIET_MS: Final = 60_000
@@ -191,7 +193,7 @@ class LaneMeeting:
             # A full frame is followed by more anyway, and so is the first run: one part goes ahead.
             if self._first_run is None:
                 self._first_run = self._decoder.taken
-            elif self._decoder.taken >= min(CELLS_KEPT, self._first_run + BEYOND_MAX):
+            elif self._decoder.taken >= self._cells_max(self._first_run):
                 self._line.send(Stop(self._place, int(self.key[1])))
                 self._look_again(Turn.STALLED)
             else:
@@ -270,6 +272,10 @@ class LaneMeeting:
             self._try_end()
         elif self.state is LaneState.LISTING and isinstance(self._listing, Comparer):
             self._listing.pump()
+
+    @staticmethod
+    def _cells_max(first_run: int) -> int:
+        return min(CELLS_KEPT, first_run + min(BEYOND_CELLS_MAX, first_run + BEYOND_CELLS))
 
     def _expect(self, state: LaneState) -> None:
         if self.state is not state:
