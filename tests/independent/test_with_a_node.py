@@ -194,7 +194,7 @@ def test_a_node_refuses_every_damaged_record_and_nothing_else_is_harmed(
     good = node.make()
     answer = node.take([refused[0], good[0], "{", refused[-1], good[2], '{"header": 1}', "[]"])
     assert (answer["held"], answer["refused"]) == (2, 5)
-    assert [line["line"] for line in answer["lines"]] == [1, 3, 4, 6, 7]
+    assert sorted(line["line"] for line in answer["lines"]) == [1, 3, 4, 6, 7]
 
 
 def test_each_refused_line_is_told_in_one_line(
