@@ -15,6 +15,7 @@ from itertools import count
 from random import Random
 
 from protocol.encoding import decode_list, encode_list
+from protocol.errors import ProtocolError
 from protocol.ids import DeviceId, FederationId, Lane, LaneKey, RecordId, TownId
 from protocol.record import record_id
 from sync.admission import State, Verdict
@@ -121,6 +122,10 @@ class Node:
     seen: list[Effect] = field(default_factory=list)
     taken: int = 0
     dead: set[RecordId] = field(default_factory=set)
+    loses: set[RecordId] = field(default_factory=set)
+    """Ids that are judged HELD and never enter the held set."""
+    mute: bool = False
+    """What the hub of this node says is thrown away."""
 
     def ids(self, key: LaneKey = EVERYDAY) -> set[RecordId]:
         """Return what is held."""
@@ -148,11 +153,15 @@ class Bench:
 
     def __init__(self, seed: int = 1) -> None:
         self.now_ms = 1_000_000
+        self.hashed: bytes | None = None
+        """The handshake hash of every link, if a test wants to know it."""
         self.rng = Random(seed)
         self.nodes: dict[str, Node] = {}
         self.cables: list[Cable] = []
         self.frame_ms = 5
         self.store_ms = 1
+        self.watch: Callable[[Node, Effect], None] = lambda node, effect: None
+        self.corrupt: Callable[[bytes], bytes] = lambda frame: frame
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._links = count(1)
@@ -173,7 +182,7 @@ class Bench:
         links = (LinkId(next(self._links)), LinkId(next(self._links)))
         cable = Cable((first, second), links, [True, True])
         self.cables.append(cable)
-        hashed = self.rng.randbytes(32)
+        hashed = self.hashed or self.rng.randbytes(32)
         for end, initiator in ((0, True), (1, False)):
             other = cable.ends[1 - end]
             up = LinkUp(
@@ -199,6 +208,7 @@ class Bench:
         """Give one input to a hub and perform the effects."""
         for effect in node.hub.handle(told, self.now_ms):
             node.seen.append(effect)
+            self.watch(node, effect)
             self._perform(node, effect)
 
     def post(self, node: Node, *raws: bytes) -> None:
@@ -275,12 +285,13 @@ class Bench:
         assert len(effect.frame) <= 65_519
         cable.carried_bytes += len(effect.frame) + 24
         cable.frames += 1
-        if not cable.passes():
+        if node.mute or not cable.passes():
             return
+        frame = self.corrupt(effect.frame)
 
         def arrive() -> None:
             if cable.lives[1 - end]:
-                self.tell(cable.ends[1 - end], Heard(cable.links[1 - end], effect.frame))
+                self.tell(cable.ends[1 - end], Heard(cable.links[1 - end], frame))
 
         self.later(self.frame_ms, arrive)
 
@@ -295,14 +306,18 @@ class Bench:
         removed: dict[LaneKey, dict[RecordId, None]] = {}
         authority: Authority | None = None
         for raw in raws:
-            record, key = id_and_key(raw)
+            try:
+                record, key = id_and_key(raw)
+            except (ProtocolError, IndexError, TypeError):
+                verdicts.append(Verdict(RecordId(bytes(32)), State.DROPPED, "malformed"))
+                continue
             state, cause = node.judge(record, raw)
             if record in node.dead:
                 state, cause = State.DROPPED, "superseded"
             verdicts.append(Verdict(record, state, cause))
             authority = node.on_evidence(raw) or authority
             shelf = node.shelves.setdefault(key, {})
-            if state is not State.HELD or record in shelf:
+            if state is not State.HELD or record in shelf or record in node.loses:
                 continue
             shelf[record] = raw
             added.setdefault(key, {})[record] = None
