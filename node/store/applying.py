@@ -107,10 +107,11 @@ class Application:
     # Leaving.
 
     def _remove(self, changes: Changes) -> None:
+        tx = self._tx
         ids = [id for id, _, _, _ in changes.remove]
         found = {
             id: (row, document, town, expires)
-            for id, row, document, town, expires in self._tx.select_in(
+            for id, row, document, town, expires in tx.select_in(
                 "SELECT r.id, r.row, r.document, d.town, d.expires"
                 " FROM records r JOIN documents d ON d.number = r.document WHERE r.id IN",
                 ids,
@@ -118,7 +119,7 @@ class Application:
         }
         held: dict[int, dict[int, int]] = defaultdict(dict)
         rows = [row for row, _, _, _ in found.values()]
-        for row, lane, since in self._tx.select_in(
+        for row, lane, since in tx.select_in(
             "SELECT record, lane, change FROM held WHERE record IN", rows
         ):
             held[row][lane] = since
@@ -128,16 +129,16 @@ class Application:
         log: list[tuple[int, int, int, RecordId]] = []
         erased: list[tuple[int]] = []
         remembered: list[tuple[RecordId, int | None, str, RecordId | None, int]] = []
-        unparked: list[RecordId] = []
+        unparked: dict[RecordId, str] = {}
         for id, lanes, cause, because in changes.remove:
             if id not in found:
                 if id not in stays:
-                    unparked.append(id)
+                    unparked[id] = cause
                 continue
             row, document, town, expires = found[id]
             where = held[row]
             for key in lanes:
-                lane = self._tx.lane_number(key)
+                lane = tx.lane_number(key)
                 since = where.pop(lane, None)
                 if since is not None:
                     leaving.append((row, lane))
@@ -153,8 +154,11 @@ class Application:
         db.executemany("DELETE FROM held WHERE record = ? AND lane = ?", leaving)
         db.executemany("INSERT INTO removed (lane, change, added, id) VALUES (?, ?, ?, ?)", log)
         db.executemany("DELETE FROM records WHERE row = ?", erased)
-        self._tx.remember(remembered)
-        self._tx.unpark(unparked)
+        for id, expires in tx.select_in("SELECT id, expires FROM parked WHERE id IN", list(unparked)):
+            if unparked[id] in _REMEMBERED:
+                remembered.append((id, None, unparked[id], None, expires))
+        tx.remember(remembered)
+        tx.unpark(list(unparked))
 
     # Entering.
 

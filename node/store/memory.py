@@ -344,7 +344,10 @@ class MemoryTransaction(MemoryBoard):
         """Take a record out of held sets, and let go of it if it is in none and has no other place."""
         record = self._records.get(id)
         if record is None:
-            if not stays:
+            waiting = self._parked.get(id)
+            if waiting is not None and not stays:
+                if cause in (SUPERSEDED, EXPIRED):
+                    self._remember(Verdict(id, State.DROPPED, cause, because), waiting[0])
                 self._pop(self._parked, id)
                 self._pop(self._governing, id)
             return

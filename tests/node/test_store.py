@@ -1,0 +1,392 @@
+"""Both stores keep the promises of the contract: the same judged records leave the same state in each."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.store import Transaction
+from node.store import transaction as transaction_module
+from protocol.encoding import Value
+from protocol.ids import FederationId, Lane, LaneKey, Op, RecordId, home_id
+from protocol.limits import EVIDENCE_BYTES_MAX
+from protocol.record import Record
+from sync.admission import EXPIRED, SUPERSEDED, State
+from sync.held import HeldSet
+from tests.node.stores import BASIS, BEE, CHARTER, OWN, RIVER, SEA, Bench, guide, offer, open_bench, write
+from tests.sync.world import FAR_S, NOW_S, World, federation_of
+
+EVERYDAY: LaneKey = (RIVER, Lane.EVERYDAY)
+SMALL = BEE.charter("On the hill", [OWN, BEE], quotas=(2, 2, 1))
+HILL = federation_of(SMALL)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def bench(request: Any, tmp_path: Path) -> Iterator[Bench]:
+    """A store with three towns in one federation."""
+    made = open_bench(request.param, tmp_path)
+    made.hold(*BASIS)
+    yield made
+    made.close()
+
+
+def pool() -> list[Record]:
+    """Return records that interfere in every way: quotas, deletes, equal stamps, rights that come and go."""
+    found = [*BASIS, SMALL, OWN.join(HILL), OWN.join(HILL, op=Op.DELETE), BEE.admit(HILL, SEA)]
+    found += [BEE.certificate(2, op=Op.DELETE), SEA.write("town.profile", "p", stamp=1)]
+    for town in (OWN, BEE, SEA):
+        for number, audience in enumerate(([RIVER], [HILL], [RIVER, HILL], [])):
+            for age in (0, 5, 9):
+                name = f"{number} {age}"
+                for device, op, stamp in (
+                    (1, Op.PUT, 0),
+                    (2, Op.PUT, 7),
+                    (2, Op.DELETE, 3),
+                    (1, Op.ENTRY, 2),
+                ):
+                    found.append(
+                        town.write(
+                            "offer", name, federations=audience, lane=Lane.EVERYDAY, born=NOW_S - age,
+                            stamp=stamp, device=device, op=op, expires=FAR_S if age else NOW_S + 50,
+                        )
+                    )  # fmt: skip
+    return found
+
+
+POOL = pool()
+NUMBERS = count()
+
+
+@settings(max_examples=60, deadline=None)
+@given(chosen=st.lists(st.sampled_from(POOL), max_size=60), seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("which", ["sqlite", "memory"])
+def test_every_history_leaves_what_the_plainest_state_says(
+    which: str, tmp_path_factory: Any, chosen: list[Record], seed: int
+) -> None:
+    """The oracle is `tests/sync/world.py`, whose state the rules themselves are tested on."""
+    chance = random.Random(seed)
+    world, bench = World(OWN.id), open_bench(which, tmp_path_factory.mktemp("store"))
+    try:
+        seen = [*chosen, *BASIS, SMALL]
+        chance.shuffle(seen)
+        while seen:
+            batch = [seen.pop() for _ in range(min(len(seen), chance.choice([1, 1, 2, 5, 30])))]
+            expected = world.take(*batch)
+            taken = bench.take(*batch)
+            assert [(each.id, each.state) for each in taken.verdicts] == [(e.id, e.state) for e in expected]
+            if chance.random() < 0.2:
+                bench.write(lambda tx: tx.save_held_sets(tx.held_sets()))
+        compare(bench, world)
+        world.now_s += 60
+        world.end()
+        bench.end(world.now_s)
+        compare(bench, world)
+    finally:
+        bench.close()
+
+
+def compare(bench: Bench, world: World) -> None:
+    """Hold the whole view of a store against the plain world's."""
+    ids = [record.id for record in POOL]
+    docs = list({record.doc for record in POOL})
+    towns = [OWN.id, BEE.id, SEA.id]
+    lanes, parked = world.state()
+
+    def look(tx: Transaction) -> None:
+        assert tx.lanes(ids) == {id: world.held.get(id, frozenset()) for id in ids}
+        known = tx.known(ids)
+        assert {id: each.state for id, each in known.items()} == {
+            id: each.state for id, each in world.known(ids).items()
+        }
+        assert {id for id, each in known.items() if each.state is State.PARKED} == parked
+        mine, theirs = tx.facts(docs), world.facts(docs)
+        assert {doc: sorted(facts) for doc, facts in mine.items()} == {
+            d: sorted(f) for d, f in theirs.items()
+        }
+        for key in lanes:
+            for town in towns:
+                assert tx.document_count(key, town) == world.document_count(key, town)
+                assert tx.oldest_documents(key, town, 3) == world.oldest_documents(key, town, 3)
+        assert {each.id for each in tx.held_records(towns)} == {e.id for e in world.held_records(towns)}
+        assert {each.id for each in tx.parked(towns)} == parked
+        assert tx.authority() == world.authority
+        assert tx.lane_counts() == {key: len(held) for key, held in lanes.items()}
+        for key, held in tx.held_sets().items():
+            assert held.digest() == HeldSet.of(lanes.get(key, ())).digest()
+            assert held.count == len(lanes.get(key, ()))
+        assert {record.id for _, raw in tx.export(0, 10_000) for record in [_opened(raw)]} == set(world.held)
+
+    bench.write(look)
+
+
+def _opened(raw: bytes) -> Record:
+    from protocol.record import open_record
+
+    return open_record(raw)
+
+
+def test_lane_changes_say_exactly_what_entered_and_left(bench: Bench) -> None:
+    first = offer(BEE, "Bread", nonce="b")
+    second = offer(BEE, "More bread", nonce="b", later_ms=5)
+    taken = bench.hold(first)
+    assert [(each.key, each.added, each.removed) for each in taken.lanes] == [(EVERYDAY, (first.id,), ())]
+    after = bench.hold(second)
+    assert [(each.key, each.added, each.removed) for each in after.lanes] == [
+        (EVERYDAY, (second.id,), (first.id,))
+    ]
+    assert after.change == taken.change + 1
+    again = bench.take(second, first)
+    assert (again.lanes, again.change) == ((), after.change)
+    assert [each.cause for each in again.verdicts] == ["known", SUPERSEDED]
+
+
+def test_held_sets_are_brought_forward_from_any_saved_moment(bench: Bench) -> None:
+    chance = random.Random(3)
+    held: dict[int, Record] = {}
+    for step in range(120):
+        number = chance.randrange(30)
+        op = Op.DELETE if chance.random() < 0.2 else Op.PUT
+        record = write(BEE, "offer", str(number), {"title": f"Thing {number}"}, stamp=step, op=op)
+        bench.take(record)
+        held[number] = record
+        if chance.random() < 0.1:
+            bench.write(lambda tx: tx.save_held_sets(tx.held_sets()))
+    found = bench.read(lambda reader: reader.held_sets())[EVERYDAY]
+    ids = [id for _, id in bench.read(lambda reader: reader.newest_ids(EVERYDAY, 0, 1_000))]
+    assert found.digest() == HeldSet.of(ids).digest()
+    assert found.count == len(ids) == bench.read(lambda reader: reader.lane_counts())[EVERYDAY]
+
+
+def test_ids_come_by_prefix_and_bucket_the_newest_first(bench: Bench) -> None:
+    records = [offer(SEA, f"Thing {number}") for number in range(60)]
+    for record in records:
+        bench.hold(record)
+    newest = [record.id for record in reversed(records)]
+
+    def ids(prefixes: list[bytes], limit: int = 99) -> list[RecordId]:
+        return bench.read(lambda reader: reader.ids_by_prefix(EVERYDAY, prefixes, limit))
+
+    assert ids([id[:5] for id in newest]) == newest
+    assert ids([newest[3], newest[9][:7], newest[9][:5]]) == [newest[3], newest[9]]
+    assert ids([id[:5] for id in newest], 2) == newest[:2]
+    assert ids([b"\xff" * 5]) == []
+    assert bench.read(lambda reader: reader.ids_by_prefix((RIVER, Lane.LIBRARY), [newest[0][:5]], 9)) == []
+    buckets = list(range(128))
+    assert bench.read(lambda reader: reader.ids_in_buckets(EVERYDAY, buckets)) == [
+        id for id in newest if id[0] < 128
+    ]
+    assert bench.read(lambda reader: reader.newest_ids(EVERYDAY, 0, 3))[2][1] == newest[2]
+    row = bench.read(lambda reader: reader.newest_ids(EVERYDAY, 0, 3))[2][0]
+    assert bench.read(lambda reader: reader.newest_ids(EVERYDAY, row, 1))[0][1] == newest[3]
+
+
+def test_raw_records_come_within_the_bytes_allowed_and_at_least_one(bench: Bench) -> None:
+    records = [offer(SEA, f"Thing {number}") for number in range(5)]
+    bench.hold(*records)
+    prefixes = [record.id[:5] for record in records]
+    size = len(records[0].raw)
+
+    def load(bytes_max: int) -> tuple[tuple[bytes, ...], bool]:
+        return bench.read(lambda reader: reader.raws_by_prefix(EVERYDAY, prefixes, bytes_max))
+
+    raws, more = load(10 * size)
+    assert sorted(raws) == sorted(record.raw for record in records)
+    assert not more
+    assert [len(load(bytes_max)[0]) for bytes_max in (0, size, 2 * size + 1)] == [1, 1, 2]
+    assert load(0)[1]
+    assert bench.read(lambda reader: reader.raws([records[2].id])) == {records[2].id: records[2].raw}
+
+
+def test_the_backlog_counts_each_record_once_whatever_lanes_it_is_in(bench: Bench) -> None:
+    bench.take(SMALL)
+    bench.hold(OWN.join(HILL))
+    before = bench.read(lambda reader: reader.change())
+    bench.hold(offer(BEE, "Bread", federations=[RIVER, HILL]), offer(BEE, "Milk"))
+    assert bench.read(lambda reader: reader.backlog(before, [RIVER, HILL])) == 2
+    assert bench.read(lambda reader: reader.backlog(before, [HILL])) == 1
+    assert bench.read(lambda reader: reader.backlog(before, [])) == 0
+    assert bench.read(lambda reader: reader.backlog(before + 1, [RIVER])) == 0
+
+
+def test_evidence_begins_with_the_charter_and_shows_both_towns(bench: Bench) -> None:
+    bench.take(SMALL)
+    bench.hold(OWN.join(HILL), BEE.admit(HILL, SEA), SEA.join(HILL))
+    found = [_opened(raw) for raw in bench.read(lambda reader: reader.evidence(HILL, SEA.id))]
+    assert found[0].id == SMALL.id
+    kinds = [(each.header.kind, each.header.town) for each in found[1:]]
+    assert ("federation.admit", BEE.id) in kinds
+    assert ("federation.join", SEA.id) in kinds
+    assert ("federation.join", OWN.id) in kinds
+    assert {town for kind, town in kinds if kind == "town.device"} == {OWN.id, BEE.id, SEA.id}
+    assert sum(len(each.raw) for each in found) <= EVIDENCE_BYTES_MAX
+    assert bench.read(lambda reader: reader.evidence(FederationId(b"?" * 16), SEA.id)) != [each.raw for each in found]
+
+
+def test_work_that_raises_is_undone_alone(bench: Bench) -> None:
+    bread, milk = offer(BEE, "Bread"), offer(BEE, "Milk")
+
+    def spoiled(tx: Transaction) -> None:
+        from node.intake import settle
+
+        settle(tx, [bread], now_ms=NOW_S * 1_000, sure=True)
+        tx.set_meta("note", 7)
+        tx.run("INSERT INTO peers (town, approved_ms) VALUES (?, ?)", bytes(SEA.id), 5)
+        tx.next_seq()
+        raise LookupError("on purpose")
+
+    before = bench.write(lambda tx: tx.next_seq())
+    with pytest.raises(LookupError, match="on purpose"):
+        bench.write(spoiled)
+    assert bench.read(lambda reader: reader.records([bread.id])) == {}
+    assert bench.read(lambda reader: reader.meta("note")) is None
+    assert bench.read(lambda reader: reader.rows("SELECT * FROM peers")) == []
+    assert bench.write(lambda tx: tx.next_seq()) == (before[0], before[1] + 1)
+    bench.hold(milk, bread)
+    assert bench.read(lambda reader: reader.totals()).documents == 2
+
+
+async def test_a_caller_that_gave_up_loses_neither_its_write_nor_its_announcement(tmp_path: Path) -> None:
+    for which in ("sqlite", "memory"):
+        store = open_bench(which, tmp_path).store
+        told: list[int] = []
+
+        async def patient() -> int:
+            return await store.write(lambda tx: _count_up(tx), then=told.append)  # noqa: B023
+
+        tasks = [asyncio.ensure_future(patient()) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await store.write(lambda tx: None)
+        assert told == list(range(1, 21)), "in the order of the commits, each once"
+        assert [each for each in results if isinstance(each, int)] == sorted(set(told) & set(results))
+        assert await store.read(lambda reader: reader.meta("count")) == 20
+        await store.close()
+
+
+def _count_up(tx: Transaction) -> int:
+    now = tx.meta("count") or 0
+    assert isinstance(now, int)
+    tx.set_meta("count", now + 1)
+    return now + 1
+
+
+def test_own_documents_are_found_by_their_nonce(bench: Bench) -> None:
+    first = offer(OWN, "Bread", nonce="n")
+    second = offer(OWN, "Bread and butter", nonce="n", later_ms=9)
+    foreign = offer(BEE, "Bread", nonce="other")
+    bench.hold(first)
+    bench.hold(second, foreign)
+
+    def ask(tx: Transaction) -> list[RecordId | None]:
+        found = [tx.known_nonce(kind, each.header.nonce) for kind, each in asked]
+        return [each.id if each else None for each in found]
+
+    asked = [("offer", first), ("need", first), ("offer", foreign)]
+    assert bench.write(ask) == [second.id, None, None]
+
+
+def test_what_is_parked_is_bounded_and_the_oldest_goes_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(bench.store, "path"):
+        pytest.skip("the simulator's store forgets nothing")
+    monkeypatch.setattr(transaction_module, "PARKED_BYTES_TOTAL_MAX", 20_000)
+    strangers = [
+        write(BEE, "offer", str(number), {"title": f"T {number}"}, device=9) for number in range(100)
+    ]
+    taken = bench.take(*strangers)
+    assert {each.state for each in taken.verdicts} == {State.PARKED}
+    totals = bench.read(lambda reader: reader.totals())
+    assert 10_000 < totals.parked_bytes <= 20_000
+    waiting = bench.write(lambda tx: tx.known([record.id for record in strangers]))
+    assert [record.id in waiting for record in strangers] == sorted(
+        record.id in waiting for record in strangers
+    )
+    bench.hold(BEE.certificate(9))
+    assert bench.read(lambda reader: reader.totals()).parked == 0
+    assert bench.read(lambda reader: reader.totals()).documents == totals.parked
+
+
+def test_remembered_drops_are_bounded_and_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(bench.store, "path"):
+        pytest.skip("the simulator's store forgets nothing")
+    monkeypatch.setattr(transaction_module, "DROPPED_MAX", 40)
+    puts = [write(BEE, "offer", "n", {"title": f"Title {number}"}, later_ms=number) for number in range(100)]
+    for start in range(0, 100, 10):
+        bench.take(*puts[start : start + 10])
+    dropped = bench.read(lambda reader: reader.totals()).dropped
+    assert 30 < dropped <= 50
+    assert puts[98].id in bench.write(lambda tx: tx.known([puts[98].id])), "the newest are remembered"
+    bench.write(lambda tx: tx.tidy(NOW_S + 1_000_000))
+    assert bench.read(lambda reader: reader.totals()).dropped == dropped, "not before they would end"
+    bench.write(lambda tx: tx.tidy(NOW_S + 1_000_000 + transaction_module.DROPPED_KEPT_S))
+    assert bench.read(lambda reader: reader.totals()).dropped == 0
+
+
+def test_changed_documents_come_in_order_and_no_change_is_cut_apart(bench: Bench) -> None:
+    start = bench.read(lambda reader: reader.change())
+    batches = [[offer(BEE, f"Thing {batch} {each}") for each in range(4)] for batch in range(3)]
+    for batch in batches:
+        bench.hold(*batch)
+    again = offer(BEE, "Thing 0 0 once more", nonce="Thing 0 0", later_ms=9)
+    bench.hold(again)
+
+    def asked(after: int, limit: int) -> list[tuple[int, Any]]:
+        return bench.read(lambda reader: reader.changed_documents(after, limit))
+
+    whole = asked(start, 99)
+    assert [change - start for change, _ in whole] == [1] * 3 + [2] * 4 + [3] * 4 + [4]
+    assert whole[-1][1] == again.doc
+    some = asked(start, 5)
+    assert [change - start for change, _ in some] == [1] * 3 + [2] * 4
+    assert some + asked(some[-1][0], 99) == whole
+    assert asked(start + 4, 99) == []
+
+
+def test_a_document_leaves_with_its_last_record_and_its_drop_is_remembered(bench: Bench) -> None:
+    short = offer(BEE, "Soup", life_s=50)
+    bench.hold(short, offer(BEE, "Bread"))
+    bench.end(NOW_S + 49)
+    assert bench.read(lambda reader: reader.totals()).records == len(BASIS) + 2
+    bench.end(NOW_S + 50)
+    totals = bench.read(lambda reader: reader.totals())
+    assert (totals.records, totals.documents) == (len(BASIS) + 1, 1)
+    verdict = bench.write(lambda tx: tx.known([short.id]))[short.id]
+    assert (verdict.state, verdict.cause) == (State.DROPPED, EXPIRED)
+    assert bench.write(lambda tx: tx.facts([short.doc])) == {}
+
+
+def test_towns_have_the_name_and_place_of_their_newest_profile(bench: Bench) -> None:
+    where: dict[str, Value] = {"name": "Ambierle", "lat": 4_610_000, "lon": 390_000}
+    old = write(SEA, "town.profile", "p", {"name": "Old name"}, federations=())
+    new = write(
+        SEA, "town.profile", "p", {"name": "Ambierle", "where": where}, federations=(), later_ms=9
+    )
+    bench.hold(old)
+    assert bench.read(lambda reader: reader.towns())[SEA.id].name == "Old name"
+    bench.hold(new)
+    facts = bench.read(lambda reader: reader.towns())[SEA.id]
+    assert (facts.name, facts.lat, facts.lon) == ("Ambierle", 46.1, 3.9)
+    bench.hold(write(SEA, "town.profile", "p", None, federations=(), op=Op.DELETE, later_ms=10))
+    assert SEA.id not in bench.read(lambda reader: reader.towns())
+
+
+def test_records_of_the_home_set_and_of_guides_are_kept_as_they_were_signed(bench: Bench) -> None:
+    home = offer(OWN, "For ourselves", federations=())
+    first = guide(BEE, "g", "Cut it")
+    second = guide(BEE, "g", "Cut it well", cites=[first.id], later_ms=1)
+    bench.hold(home, first, second, CHARTER)
+    held = bench.read(lambda reader: reader.records([home.id, first.id, second.id]))
+    assert {record.raw for record in held.values()} == {home.raw, first.raw, second.raw}
+    assert bench.write(lambda tx: tx.lanes([home.id]))[home.id] == {(home_id(OWN.id), Lane.EVERYDAY)}
+    assert sorted(bench.write(lambda tx: tx.document_records(first.doc))) == sorted([first.id, second.id])
