@@ -61,7 +61,5 @@ MEMBERS_MAX: Final = 512
 """Towns that a charter may name: 512 keys take half of a body."""
 QUOTA_DOCUMENTS_MAX: Final = 1_000_000
 """The most that a charter may allow one town in one lane."""
-VOUCHES_MAX: Final = 64
-"""Members that may have to vouch for a newcomer."""
 PROFILE_LINES_MAX: Final = 20
 """Lines of a list in a town's profile."""

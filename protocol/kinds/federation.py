@@ -9,7 +9,6 @@ from protocol.kinds.bounds import (
     QUOTA_DOCUMENTS_MAX,
     STEWARDS_MAX,
     TITLE_CHARS_MAX,
-    VOUCHES_MAX,
     YEAR_S,
 )
 from protocol.kinds.common import NAME
@@ -44,21 +43,6 @@ CHARTER = Kind(
             required=True,
         ),
         Field("members", ListOf(_TOWN, MEMBERS_MAX), "Members", required=True, standard="schema:member"),
-        Field(
-            "rules",
-            Struct(
-                (
-                    Field(
-                        "vouches",
-                        Integer(0, VOUCHES_MAX),
-                        "Members that may admit a town together",
-                        "0: only stewards admit",
-                        standard="schema:Integer",
-                    ),
-                )
-            ),
-            "Rules",
-        ),
         Field(
             "quotas",
             Struct(
