@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from node.accounts import LINK_MS
 from node.board import head_ids
 from node.errors import InvalidRequest, NotFound
 from node.exchange import document_json
@@ -179,7 +180,8 @@ async def token(daemon: Daemon, arguments: Arguments) -> object:
     if arguments.get("revoke"):
         return {"revoked": await daemon.accounts.revoke_token(name)}
     if arguments.get("page"):
-        return {"url": f"{page_url(daemon)}/sign-in?token={await daemon.accounts.make_link()}", "valid_s": 300}
+        link = await daemon.accounts.make_link()
+        return {"url": f"{page_url(daemon)}/sign-in?token={link}", "valid_s": LINK_MS // 1_000}
     return {"token": await daemon.accounts.make_token(name)}
 
 
@@ -292,7 +294,8 @@ async def _find_town(daemon: Daemon, text: str) -> TownId:
 
 
 def _find_peer(daemon: Daemon, text: str) -> tuple[TownId, str]:
-    return _find(text, {peer.town: peer.name for peer in daemon.peers.all()})
+    name_of = daemon.federations.name_of
+    return _find(text, {peer.town: name_of(peer.town) or peer.name for peer in daemon.peers.all()})
 
 
 def _find(text: str, names: Mapping[TownId, str]) -> tuple[TownId, str]:

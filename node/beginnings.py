@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from protocol.record import Record
 
 KEYS_FOLDER: Final = "keys"
-DEVICE_NAME_CHARS_MAX: Final = 40
 DEGREES_DIGITS: Final = 5
 """Coordinates are kept to 1e-5 degrees, about a metre."""
 
@@ -106,7 +104,7 @@ async def begin(
         key_files.create,
         folder,
         passphrase=passphrase,
-        device_name=socket.gethostname()[:DEVICE_NAME_CHARS_MAX],
+        device_name="",  # the name of this machine is nobody else's business
         now_ms=now_ms,
         town_key=town_key,
     )

@@ -73,13 +73,14 @@ class Line:
             invitation = await founder.ask("invite", url=door.url)
             said.append(str((await guest.ask("join", code=invitation["code"]))["says"]))
         await until("every town knows every member", self._all_members)
+        ids = {town.name: begun["town"]["id"] for town, begun in zip(self.towns, self.begun, strict=True)}
         for home, guest in itertools.pairwise(self.towns[2:]):
             self.links.append([await relay_to(home), await relay_to(guest)])
             to_home, to_guest = self.links[-1]
             await guest.ask("peer_add", url=to_home.url, approve=True)
             await home.ask("peer_add", url=to_guest.url, approve=True)
-            await guest.ask("peer_remove", town=founder.name)
-            await founder.ask("peer_remove", town=guest.name)
+            await guest.ask("peer_remove", town=ids[founder.name])
+            await founder.ask("peer_remove", town=ids[guest.name])
         await meeting.close()
         return said
 

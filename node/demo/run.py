@@ -9,12 +9,15 @@ documents from their lists, bytes from the relays.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import signal
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +34,7 @@ SILENCE_S: Final = 25.0
 """How long the cut goes on after the work: long enough for both sides to notice by their own deadlines."""
 CUT_LINK: Final = 1
 """The link between the second and the third town."""
+PAGE_S_MAX: Final = 10.0
 INTERRUPTED: Final = 130
 RESIDENT: Final = ("demo", "246810")
 """An account for who looks at the open pages: they are on this machine only, and gone at the end."""
@@ -117,6 +121,7 @@ async def _show(plan: Plan, account: Account, folder: Path, leave: asyncio.Event
             account.say(f"{town.name:12} {says}")
         await _fill(line, plan, account)
         await _await_equal(line, account, "all towns hold the same")
+        await _post_and_look(line, account)
         await _cut_and_work(line, plan, account)
         if plan.heal:
             account.step("The cable is mended; nobody posts anything")
@@ -129,6 +134,31 @@ async def _show(plan: Plan, account: Account, folder: Path, leave: asyncio.Event
         if plan.stay:
             await _stay(line, account, leave)
         return equal
+
+
+async def _post_and_look(line: Line, account: Account) -> None:
+    """Post at one end of the line and read the page at the other, as a browser does."""
+    here, there = line.towns[0], line.towns[-1]
+    title = "Bread of the day, 24 loaves"
+    began_s = time.monotonic()
+    posted = await here.ask("post", kind="offer", fields={"title": title})
+
+    async def is_there() -> bool:
+        return title in await asyncio.to_thread(_read, f"{there.url}/d/{posted['address']}")
+
+    await until(f"{there.name}'s page shows a post of {here.name}", is_there)
+    took_s = time.monotonic() - began_s
+    account.say(f"a post at {here.name} is on the page at {there.name} after {took_s:.2f} s")
+
+
+def _read(url: str) -> str:
+    """A page by a plain GET; a page that is not there yet is empty."""
+    try:
+        with contextlib.closing(urllib.request.urlopen(url, timeout=PAGE_S_MAX)) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        error.close()
+        return ""
 
 
 async def _cut_and_work(line: Line, plan: Plan, account: Account) -> None:
