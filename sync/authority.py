@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from protocol.encoding import Value
@@ -30,7 +31,7 @@ from protocol.limits import (
     QUOTA_LIBRARY_DOCUMENTS,
     QUOTA_URGENT_DOCUMENTS,
 )
-from protocol.record import CHARTER, Header, Record, fields_of, is_town_kind
+from protocol.record import CHARTER, Header, Record, fields_of, fields_of_body, is_town_kind
 from sync.merge import Fact, prune
 
 DEVICE: Final = "town.device"
@@ -52,6 +53,11 @@ NOT_OURS: Final = "not_ours"
 """Cause: another town's own record, meant for that town's devices alone."""
 CHARTER_STANDS: Final = "charter_stands"
 """Cause: a put or a delete of a charter; charters are entries and are never replaced or taken back."""
+
+REMEMBERED_BODIES_MAX: Final = 4_096
+"""Bodies of certificates and admissions whose meaning is kept at hand: those of a few hundred towns."""
+REMEMBERED_BYTES_MAX: Final = 512
+"""Ours have about a hundred bytes; a longer one is read each time, so that all of them take 2 MiB at most."""
 
 _QUOTAS: Final = {
     "urgent": QUOTA_URGENT_DOCUMENTS,
@@ -257,7 +263,7 @@ def _certified(records: Iterable[Record]) -> dict[TownId, frozenset[DeviceId]]:
     """Return the devices of each town: those of its newest `DEVICES_MAX` certificates."""
     standing = defaultdict[TownId, list[tuple[int, DocId, DeviceId]]](list)
     for record in _heads(record for record in records if bytes(record.header.device) == record.header.town):
-        device = _bytes(fields_of(record) or {}, "device")
+        device = _named(record.body, "device")
         if device is not None:
             header = record.header
             standing[header.town].append((header.born, record.doc, DeviceId(device)))
@@ -281,6 +287,9 @@ def _heads(records: Iterable[Record]) -> list[Record]:
         documents[record.doc][record.id] = record
     heads = list[Record]()
     for found in documents.values():
+        if len(found) == 1:
+            heads += [record for record in found.values() if record.header.op is not Op.DELETE]
+            continue
         facts = [Fact(record.id, record.header.stamp, record.header.op) for record in found.values()]
         heads += [found[fact.id] for fact in prune(facts).held if fact.op is not Op.DELETE]
     return heads
@@ -301,7 +310,7 @@ def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
         TownId(town)
         for record in admits
         if record.header.federations == (identity,) and record.header.town in stewards
-        if (town := _bytes(fields_of(record) or {}, "town")) is not None
+        if (town := _named(record.body, "town")) is not None
     }
     return Federation(
         id=identity,
@@ -332,7 +341,19 @@ def _towns(value: Value) -> frozenset[TownId] | None:
     return frozenset(towns) if len(towns) == len(value) else None
 
 
-def _bytes(fields: Mapping[str, Value], name: str) -> bytes | None:
-    """Return a field of 32 bytes; None if it is anything else."""
-    value = fields.get(name)
+def _named(body: bytes | None, name: str) -> bytes | None:
+    """Return a field of 32 bytes of a body; None if it is anything else.
+
+    All authority is resolved anew whenever some of it arrives, so what the bodies say is remembered.
+    """
+    if body is None or len(body) > REMEMBERED_BYTES_MAX:
+        return _read(body, name)
+    return _remembered(body, name)
+
+
+def _read(body: bytes | None, name: str) -> bytes | None:
+    value = (fields_of_body(body) or {}).get(name) if body is not None else None
     return value if isinstance(value, bytes) and len(value) == 32 else None
+
+
+_remembered = lru_cache(maxsize=REMEMBERED_BODIES_MAX)(_read)

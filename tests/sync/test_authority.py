@@ -74,6 +74,13 @@ def test_an_unreadable_certificate_certifies_nothing(fields: dict[str, Value]) -
     )
 
 
+def test_a_long_certificate_certifies_like_a_short_one() -> None:
+    """Its body is read each time, not remembered."""
+    fields: dict[str, Value] = {"device": BEE.device().public, "name": "x" * 1_000}
+    authority = resolve(OWN.id, [BEE.write("town.device", fields=fields)])
+    assert authority.is_certified(BEE.id, device_of(BEE))
+
+
 def test_of_too_many_certificates_the_newest_count() -> None:
     """The sixteen newest documents, by (born, document)."""
     records = [

@@ -1,0 +1,50 @@
+"""Run seeds of the simulator: `python tests/simulation/run.py --seeds 0..199 --towns 50`.
+
+Prints one line for each seed and a sum; ends with status 1 at the first seed that does not come out right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.simulation.scenario import Outcome, run_seed
+
+
+def main(arguments: list[str]) -> int:
+    """Run what was asked for; 0 if every seed came out right."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seeds", default="0..9", help="first..last")
+    options.add_argument("--towns", type=int, default=20)
+    options.add_argument("--quiet", action="store_true", help="print the sum only")
+    given = options.parse_args(arguments)
+    first, _, last = given.seeds.partition("..")
+    started_s = time.process_time()
+    outcomes = list[Outcome]()
+    for seed in range(int(first), int(last or first) + 1):
+        try:
+            outcomes.append(run_seed(seed, given.towns))
+        except Exception:
+            traceback.print_exc()
+            print(f"seed={seed} towns={given.towns} FAILED")
+            return 1
+        if not given.quiet:
+            print(outcomes[-1].line(), flush=True)
+    counts = sum((Counter(outcome.counts) for outcome in outcomes), Counter[str]())
+    print(
+        f"towns in all: {sum(outcome.towns for outcome in outcomes)} · seeds: {len(outcomes)} ·"
+        f" slowest to be equal: {max(outcome.equal_ms for outcome in outcomes)} ms ·"
+        f" {' · '.join(f'{name}: {count}' for name, count in counts.items())} ·"
+        f" {time.process_time() - started_s:.1f} s of one core"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

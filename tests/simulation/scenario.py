@@ -1,0 +1,435 @@
+"""What happens in one seed: towns, federations, people at work, and everything that can go wrong.
+
+Two federations: one of all towns, some of which are admitted only while things go wrong, and a smaller one
+of neighbours, whose everyday lane has little room. Some towns have two devices, which edit and delete the
+same documents while they are apart. Faults last until `FAULTS_MS`; then everything heals and every node
+is up, and within `LIVENESS_MS` all nodes must hold the same bytes: those that follow from all that was ever
+acknowledged, worked out by `tests.sync.world.specified`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Final
+
+from node.errors import HedgerowError
+from node.intake import Draft
+from protocol.encoding import Value
+from protocol.ids import DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
+from protocol.limits import BEAT_MS, SILENCE_MS
+from protocol.record import Record, open_record
+from tests.simulation.village import REDIAL_MS, START_MS, Node, Signatures
+from tests.simulation.virtual import Network, Time
+from tests.sync.world import FAR_S, Town, federation_of, specified
+
+FAULTS_MS: Final = 90_000
+"""So long things go wrong."""
+SETTLED_MS: Final = 500
+"""So often it is asked whether all is equal."""
+LIVENESS_MS: Final = SILENCE_MS + 2 * REDIAL_MS[1] + 2 * BEAT_MS
+"""Then everything is equal: silence is found out, links are dialled anew, and digests are compared twice."""
+ROOM: Final = (9, 4, 9)
+"""Documents of one town in the lanes of the smaller federation."""
+POSTS, EDITS, DELETES = 16, 10, 4
+"""Acts of people anywhere, besides what towns with two devices do."""
+COUNTS: Final = (
+    "cuts",
+    "breaks",
+    "restarts",
+    "replays",
+    "forgeries",
+    "posts",
+    "edits",
+    "concurrent edits",
+    "deletes",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one seed came to.
+
+    Attributes:
+        equal_ms: How long after the end of the faults everything was equal.
+    """
+
+    seed: int
+    towns: int
+    nodes: int
+    trace_hash: str
+    equal_ms: int
+    records: int
+    frames: int
+    checked: int
+    counts: dict[str, int]
+
+    def line(self) -> str:
+        """Return all of it as one line."""
+        counts = " ".join(f"{name.replace(' ', '_')}={self.counts[name]}" for name in COUNTS)
+        return (
+            f"seed={self.seed} towns={self.towns} nodes={self.nodes} trace={self.trace_hash}"
+            f" equal_after_ms={self.equal_ms} records={self.records} frames={self.frames}"
+            f" checked={self.checked} {counts}"
+        )
+
+
+def run_seed(seed: int, towns: int) -> Outcome:
+    """Run one seed; an AssertionError says what did not come out right."""
+    scene = Scene(seed, towns)
+    scene.time.run_until(FAULTS_MS)
+    scene.heal()
+    equal_ms = scene.wait_until_equal()
+    scene.check_state()
+    missing = [name for name in COUNTS if not scene.counts[name]]
+    assert not missing, f"seed {seed}: there were no {', '.join(missing)}"
+    return Outcome(
+        seed=seed,
+        towns=towns,
+        nodes=len(scene.nodes),
+        trace_hash=scene.time.trace_hash(),
+        equal_ms=equal_ms,
+        records=len(scene.acknowledged),
+        frames=scene.network.frames_count,
+        checked=scene.signatures.checked_count,
+        counts={name: scene.counts[name] for name in COUNTS},
+    )
+
+
+class Scene:
+    """Towns, their nodes, and a plan of what befalls them; everything follows from the seed."""
+
+    def __init__(self, seed: int, towns: int) -> None:
+        self.seed = seed
+        self.rng = Random(seed)
+        self.time = Time()
+        self.network = Network(self.time, Random(self.rng.random()))
+        self.signatures = Signatures()
+        self.counts = Counter[str]()
+        self.acknowledged = dict[RecordId, Record]()
+        self.towns = [Town(f"{seed} {index}") for index in range(towns)]
+        self.nodes = list[Node]()
+        self.nodes_of = defaultdict[TownId, list[Node]](list)
+        self._edges = list[tuple[Node, Node]]()
+        self._latest = dict[DocId, tuple[Node, RecordId]]()
+        self._documents = defaultdict[TownId, list[DocId]](list)
+        self._ops = dict[DocId, Op]()
+        self._build()
+        self._found()
+        for node in self.nodes:
+            node.start()
+        self._plan()
+
+    # The land.
+
+    def _build(self) -> None:
+        pairs = max(1, len(self.towns) // 10)
+        for index, town in enumerate(self.towns):
+            for device in range(1, 3 if index < pairs else 2):
+                node = Node(
+                    index=len(self.nodes),
+                    town_id=town.id,
+                    key=town.device(device),
+                    time=self.time,
+                    network=self.network,
+                    rng=Random(self.rng.random()),
+                    signatures=self.signatures,
+                    skew_ms=self.rng.randint(-60_000, 60_000),
+                )
+                self.nodes.append(node)
+                self.nodes_of[town.id].append(node)
+        for index, town in enumerate(self.towns[1:], 1):
+            self._connect(
+                self.nodes_of[town.id][0], self.nodes_of[self.towns[self.rng.randrange(index)].id][0]
+            )
+        for town in self.towns:
+            if len(self.nodes_of[town.id]) > 1:
+                self._connect(*self.nodes_of[town.id])
+        for _ in range(len(self.towns) // 3):
+            self._connect(*self.rng.sample(self.nodes, 2))
+
+    def _connect(self, one: Node, other: Node) -> None:
+        if (one, other) not in self._edges and (other, one) not in self._edges:
+            self._edges.append((one, other))
+            one.peers.append(other)
+
+    def _found(self) -> None:
+        """Give every node its keys' certificates and consents, and the founders their charters."""
+        count = len(self.towns)
+        late = set(self.rng.sample(self.towns[3:], max(1, count // 6)))
+        neighbours = self._neighbours(max(3, count // 3))
+        charter = self.towns[0].charter(
+            "all", self.towns[:3], [town for town in self.towns if town not in late]
+        )
+        second = self.towns[0].charter("neighbours", neighbours[:2], neighbours, ROOM)
+        self.all, self.few = federation_of(charter), federation_of(second)
+        self.members = {
+            self.all: [town.id for town in self.towns],
+            self.few: [town.id for town in neighbours],
+        }
+        self._late = late
+        for town in self.towns:
+            records = [town.join(self.all)] + ([town.join(self.few)] if town in neighbours else [])
+            if town is self.towns[0]:
+                records += [charter, second]
+            for number, node in enumerate(self.nodes_of[town.id], 1):
+                own = [town.certificate(number), *records]
+                if number > 1:
+                    # The second device's joins are the first one's, and it has the certificate to judge them.
+                    own.append(town.certificate(1))
+                self._acknowledge(own)
+                node.take_in([record.raw for record in own])
+
+    def _neighbours(self, count: int) -> list[Town]:
+        """Return towns around the first that hang together."""
+        by_id = {town.id: town for town in self.towns}
+        found = [self.towns[0]]
+        for town in found:
+            for one, other in self._edges:
+                for here, there in ((one, other), (other, one)):
+                    near = by_id[there.town_id]
+                    if here.town_id == town.id and near not in found and len(found) < count:
+                        found.append(near)
+        return found
+
+    # The plan.
+
+    def _plan(self) -> None:
+        rng = self.rng
+        for _ in range(2 + len(self.towns) // 25):
+            self.time.at(rng.randint(2_000, FAULTS_MS - 10_000), self._partition)
+        for _ in range(2 + len(self.towns) // 10):
+            self.time.at(rng.randint(2_000, FAULTS_MS - 5_000), self._cut_one_way)
+            self.time.at(rng.randint(2_000, FAULTS_MS - 5_000), self._break)
+            self.time.at(rng.randint(2_000, FAULTS_MS - 5_000), self._crash)
+            self.time.at(rng.randint(15_000, FAULTS_MS), self._replay)
+            self.time.at(rng.randint(15_000, FAULTS_MS), self._forge)
+        for town in sorted(self._late, key=lambda town: town.name):
+            self.time.at(rng.randint(5_000, FAULTS_MS - 20_000), partial(self._admit, town))
+        for _ in range(POSTS):
+            self.time.at(rng.randint(1_000, FAULTS_MS), lambda: self._post(rng.choice(self.nodes)))
+        for _ in range(EDITS):
+            self.time.at(rng.randint(20_000, FAULTS_MS), self._edit)
+        for _ in range(DELETES):
+            self.time.at(rng.randint(30_000, FAULTS_MS), self._delete)
+        for town in self.towns:
+            if len(self.nodes_of[town.id]) > 1:
+                for at_ms in (1_000, 1_500):
+                    self.time.at(at_ms, partial(self._post, self.nodes_of[town.id][0]))
+                self.time.at(rng.randint(10_000, FAULTS_MS - 30_000), partial(self._quarrel, town))
+
+    # Faults.
+
+    def _partition(self) -> None:
+        """Cut the towns in two by silence, for a while: neither side is told."""
+        side = set(self.rng.sample(range(len(self.nodes)), self.rng.randint(1, len(self.nodes) - 1)))
+        pairs = [(a.index, b.index) for a, b in self._edges if (a.index in side) != (b.index in side)]
+        self._cut(pairs + [(b, a) for a, b in pairs], self.rng.choice([3_000, 20_000, 60_000]))
+
+    def _cut_one_way(self) -> None:
+        one, other = self.rng.choice(self._edges)
+        pair = (one.index, other.index) if self.rng.random() < 0.5 else (other.index, one.index)
+        self._cut([pair], self.rng.choice([1_000, 10_000, 60_000]))
+
+    def _cut(self, pairs: list[tuple[int, int]], lasting_ms: int) -> None:
+        self.counts["cuts"] += 1
+        for pair in pairs:
+            self.network.cut(*pair)
+            end_ms = min(self.time.now_ms + lasting_ms, FAULTS_MS)
+            self.time.at(end_ms, partial(self.network.heal, *pair))
+
+    def _break(self) -> None:
+        one, other = self.rng.choice(self._edges)
+        self.counts["breaks"] += self.network.break_links(one.index, other.index)
+
+    def _crash(self) -> None:
+        node = self.rng.choice(self.nodes)
+        if node.is_up:
+            node.crash()
+            self.time.after(self.rng.choice([100, 3_000, 20_000]), partial(self._restart, node))
+
+    def _restart(self, node: Node) -> None:
+        if not node.is_up:
+            self.counts["restarts"] += 1
+            node.start()
+
+    def _replay(self) -> None:
+        """Give a node a batch again that somebody had before, as a stick or a slow path does."""
+        batches = [batch for node in self.nodes for batch in node.received]
+        node = self.rng.choice(self.nodes)
+        if batches and node.is_up:
+            self.counts["replays"] += 1
+            node.take_in(self.rng.choice(batches))
+
+    def _forge(self) -> None:
+        """Give a node a record under an honest id, but with another signature."""
+        records = list(self.acknowledged.values())
+        victim, other = self.rng.sample(records, 2)
+        forged = victim.raw.replace(victim.signature, other.signature)
+        node = self.rng.choice(self.nodes)
+        if node.is_up and victim.signature != other.signature:
+            assert open_record(forged).id == victim.id
+            self.counts["forgeries"] += 1
+            node.take_in([forged])
+
+    # People.
+
+    def _acknowledge(self, records: list[Record]) -> None:
+        self.acknowledged.update((record.id, record) for record in records)
+
+    def _write(self, node: Node, draft: Draft) -> Record | None:
+        """Post one draft; None if this node cannot take it now, which it says."""
+        if not node.is_up:
+            return None
+        try:
+            records = node.post([draft])
+        except HedgerowError:
+            return None
+        self._acknowledge(records)
+        self._latest[records[0].doc] = (node, records[0].id)
+        return records[0]
+
+    def _admit(self, town: Town) -> None:
+        steward = self.rng.choice(self.towns[:3])
+        node = self.nodes_of[steward.id][0]
+        fields: dict[str, Value] = {"town": town.id, "name": town.name}
+        draft = Draft("federation.admit", fields=fields, federations=(self.all,), expires=FAR_S)
+        if self._write(node, draft) is None:
+            self.time.after(2_000, partial(self._admit, town))
+
+    def _audiences(self, node: Node) -> list[tuple[FederationId, ...]]:
+        assert node.hub is not None
+        joined = node.hub.authority.federations_of(node.town_id)
+        return [(), *((each,) for each in joined), joined]
+
+    def _post(self, node: Node) -> None:
+        if not node.is_up:
+            return
+        audience = self.rng.choice(self._audiences(node)[-3:])
+        title = f"{node.index} at {self.time.now_ms}"
+        if self.rng.random() < 0.5:
+            fields: dict[str, Value] = {"title": title, "text": "x" * self.rng.randint(1, 300)}
+            draft = Draft("offer", fields=fields, federations=audience)
+        else:
+            # A kind that this program does not know is carried like any other.
+            lane, op = self.rng.choice(list(Lane)), self.rng.choice([Op.PUT, Op.ENTRY])
+            draft = Draft("sim.note", op, {"title": title}, audience, lane, expires=FAR_S)
+        record = self._write(node, draft)
+        if record is not None:
+            self.counts["posts"] += 1
+            self._documents[node.town_id].append(record.doc)
+            self._ops[record.doc] = record.header.op
+
+    def _edit(self) -> None:
+        found = self._choose()
+        if found is not None:
+            self._edit_document(*found)
+
+    def _choose(self) -> tuple[Node, DocId] | None:
+        """Return a node that is up and a document of its town that it holds."""
+        node = self.rng.choice([node for node in self.nodes if node.is_up and self._documents[node.town_id]])
+        docs = [doc for doc in self._documents[node.town_id] if node.store.state.document_records(doc)]
+        return (node, self.rng.choice(docs)) if docs else None
+
+    def _edit_document(self, node: Node, doc: DocId) -> None:
+        author, latest = self._latest[doc]
+        unseen = author is not node and latest not in node.store.state.known([latest])
+        op = self._ops[doc]
+        fields: dict[str, Value] = {"title": f"edit by {node.index}", "text": f"at {self.time.now_ms}"}
+        if self._write(node, Draft("", op, fields, doc=doc)) is not None:
+            self.counts["edits"] += 1
+            self.counts["concurrent edits"] += unseen
+
+    def _delete(self) -> None:
+        found = self._choose()
+        if found is not None:
+            self._delete_document(*found)
+
+    def _delete_document(self, node: Node, doc: DocId) -> None:
+        if self._write(node, Draft("", Op.DELETE, doc=doc)) is not None:
+            self.counts["deletes"] += 1
+
+    def _quarrel(self, town: Town) -> None:
+        """Let two devices of a town write the same documents while nothing passes between any nodes."""
+        nodes = self.nodes_of[town.id]
+        docs = self._documents[town.id]
+        shared = [
+            doc
+            for doc in docs
+            if all(node.is_up and node.store.state.document_records(doc) for node in nodes)
+        ]
+        if not shared or not all(node.is_up for node in nodes):
+            if self.time.now_ms < FAULTS_MS - 5_000:
+                self.time.after(1_000, partial(self._quarrel, town))
+            return
+        pairs = [(a.index, b.index) for a, b in self._edges]
+        self._cut(pairs + [(b, a) for a, b in pairs], 3_000)
+        for doc in shared[:2]:
+            for node in self.rng.sample(nodes, 2):
+                self._edit_document(node, doc)
+        if len(shared) > 1:
+            self._delete_document(nodes[0], shared[1])
+            self._edit_document(nodes[1], shared[1])
+
+    # The end.
+
+    def heal(self) -> None:
+        """End all faults. Cuts end by themselves now; every node comes up."""
+        for node in self.nodes:
+            self._restart(node)
+
+    def wait_until_equal(self) -> int:
+        """Let time pass until all held sets are equal; return how long that took."""
+        end_ms = self.time.now_ms + LIVENESS_MS
+        start_ms = self.time.now_ms
+        while not self._are_digests_equal():
+            assert self.time.now_ms < end_ms, f"seed {self.seed}: not equal {LIVENESS_MS} ms after the faults"
+            self.time.run_until(self.time.now_ms + SETTLED_MS)
+        return self.time.now_ms - start_ms
+
+    def _are_digests_equal(self) -> bool:
+        for federation, towns in self.members.items():
+            nodes = [node for town in towns for node in self.nodes_of[town]]
+            if any(node.hub is None or federation not in node.hub.authority.federations for node in nodes):
+                return False
+            if not self._agree(nodes, federation):
+                return False
+        return all(
+            self._agree(self.nodes_of[town.id], home_id(town.id))
+            for town in self.towns
+            if len(self.nodes_of[town.id]) > 1
+        )
+
+    def _agree(self, nodes: list[Node], federation: FederationId) -> bool:
+        for lane in Lane:
+            key: LaneKey = (federation, lane)
+            digests = set[bytes]()
+            for node in nodes:
+                held = node.hub.held.get(key) if node.hub is not None else None
+                digests.add(held.digest() if held is not None and held.count else b"")
+            if len(digests) > 1:
+                return False
+        return True
+
+    def check_state(self) -> None:
+        """Compare the bytes of every held set with what follows from all that was acknowledged."""
+        now_s = (START_MS + self.time.now_ms) // 1_000
+        states = {node.index: node.state() for node in self.nodes}
+        for town in self.towns:
+            nodes = self.nodes_of[town.id]
+            if town is not self.towns[0] and len(nodes) == 1:
+                continue
+            expected = specified(town.id, self.acknowledged.values(), now_s)
+            for key, ids in expected.items():
+                held_by = nodes
+                if key[0] in self.members:
+                    held_by = [node for member in self.members[key[0]] for node in self.nodes_of[member]]
+                raws = {id: self.acknowledged[id].raw for id in ids}
+                for node in held_by:
+                    assert states[node.index].get(key) == raws, (
+                        f"seed {self.seed}: {node.index} differs in {key}"
+                    )
+        for node in self.nodes:
+            assert not node.incidents, f"seed {self.seed}: {node.index} showed {node.incidents[0]}"
