@@ -16,7 +16,7 @@ from tests.benchmarks.cable import Cable, Naming
 from tests.benchmarks.corpus import Neighbours
 from tests.benchmarks.figures import Bench, Figure
 
-TRIALS = {0: 1, 1: 21, 10: 21, 100: 15, 1_000: 9, 10_000: 3}
+TRIALS = {0: 1, 1: 21, 10: 21, 100: 31, 1_000: 21, 10_000: 5}
 
 
 def measure(bench: Bench) -> Iterator[Figure]:

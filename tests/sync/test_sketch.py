@@ -318,7 +318,7 @@ def test_the_estimate_is_never_beyond_what_two_sets_can_differ_by() -> None:
 
 
 def test_cells_are_planned_by_the_estimate_and_within_what_is_kept() -> None:
-    assert [cells_for(guess) for guess in (0, 10, 100, 1000, 10**9)] == [40, 40, 138, 1380, CELLS_KEPT]
+    assert [cells_for(guess) for guess in (0, 10, 100, 1000, 10**9)] == [40, 40, 140, 1400, CELLS_KEPT]
     assert [next_part(sent) for sent in (24, 1320, CELLS_KEPT - 5, CELLS_KEPT)] == [16, 66, 5, 0]
 
 
