@@ -115,6 +115,7 @@ class Daemon:
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._names_stale = asyncio.Event()
+        self._snapshots: dict[LaneKey, int] = {}
         self._settled = asyncio.Event()
 
     @property
@@ -232,8 +233,7 @@ class Daemon:
         await self._caller.open()
         self._closers.append(self._caller.close)
         self.engine.start()
-        self._closers.append(self._save)
-        self._closers.append(self.engine.stop)
+        self._closers += [self._save_held_sets, self._save, self.engine.stop]
         sync = SyncServer(
             static_key=static_key, badge=self._badge, town_of=self._town_of, carry=self.engine.carry
         )
@@ -397,19 +397,13 @@ class Daemon:
     async def _repeat(self, every_s: float, work: Callable[[], Awaitable[object]]) -> None:
         while True:
             await asyncio.sleep(every_s)
-            try:
-                await work()
-            except StorageUnavailable as error:
-                LOG.warning("%s (%s)", error.says, error.code)
+            await _carefully(work)
 
     async def _keep_names(self) -> None:
         while True:
             await self._names_stale.wait()
             self._names_stale.clear()
-            try:
-                await self.federations.read_names()
-            except StorageUnavailable as error:
-                LOG.warning("%s (%s)", error.says, error.code)
+            await _carefully(self.federations.read_names)
             await asyncio.sleep(NAMES_S)
 
     async def _save(self) -> None:
@@ -424,9 +418,13 @@ class Daemon:
     async def _save_held_sets(self) -> None:
         # Frozen on the loop, which is the only one to change them; written in the writer's turn.
         frozen: dict[LaneKey, HeldSet] = {
-            key: HeldSet.from_bytes(held.to_bytes()) for key, held in self.engine.hub.held.items()
+            key: HeldSet.from_bytes(held.to_bytes())
+            for key, held in self.engine.hub.held.items()
+            if held.change > self._snapshots.get(key, 0)
         }
-        await self.store.write(lambda tx: tx.save_held_sets(frozen))
+        if frozen:
+            await self.store.write(lambda tx: tx.save_held_sets(frozen))
+            self._snapshots.update((key, held.change) for key, held in frozen.items())
 
     async def _last_sure_ms(self) -> int:
         """Return the last sure time; at the first start, since a person has just run `init`, the wall
@@ -437,6 +435,16 @@ class Daemon:
             return kept
         born_ms = open_record(self.keys.certificate).header.born * 1_000
         return max(born_ms, wall_ms())
+
+
+async def _carefully(work: Callable[[], Awaitable[object]]) -> None:
+    """Do what will be done again later; if it fails now, say so and go on."""
+    try:
+        await work()
+    except StorageUnavailable as error:
+        LOG.warning("%s (%s)", error.says, error.code)
+    except Exception:
+        LOG.exception("a fault in the background")
 
 
 async def _health(_: web.Request) -> web.Response:

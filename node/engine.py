@@ -25,7 +25,7 @@ from node.transport.channel import Channel, LinkFailure
 from node.transport.dialer import Reach
 from node.transport.link import Link
 from protocol.ids import TownId
-from protocol.limits import HANDSHAKE_S_MAX, LINKS_MAX
+from protocol.limits import HALF_OPEN_MAX, HANDSHAKE_S_MAX, LINKS_MAX
 from sync import events
 from sync.events import (
     Committed,
@@ -71,6 +71,12 @@ LOG: Final = logging.getLogger("hedgerow.engine")
 INCIDENTS_KEPT: Final = 100
 TURN_INPUTS: Final = 64
 """Inputs handled before the loop gives everybody else a turn."""
+
+STRANGERS_MAX: Final = HALF_OPEN_MAX
+"""Links to towns that nobody has approved; each has half a minute to show an invitation."""
+
+LINKS_OF_TOWN_MAX: Final = 8
+"""Links to the devices of one town: half of the devices that it may have."""
 
 OWN_CALL_S: Final = 10.0
 """How long a town that invited us is not let call us, so that our call, with the invitation, comes
@@ -235,12 +241,11 @@ class Engine:
     # Links come and go.
 
     def _admit(self, channel: Channel, identity: Identity, ask: JoinAsk | None = None) -> Link:
-        if len(self.links) >= LINKS_MAX:
-            raise LinkFailure(f"{LINKS_MAX} links are all that this node keeps", code="links_many")
         town = identity.town
         if not channel.initiator and self._awaits_own_call(town):
             raise LinkFailure("this node is about to call with an invitation", code="joining")
         approved = self._is_approved(town)
+        self._make_room(town, approved=approved)
         listens = (approved or self._recovery.listens_to_all()) and not identity.joins
         self._count += 1
         now_ms = self.now_ms()
@@ -259,6 +264,19 @@ class Engine:
             asyncio.get_running_loop().call_later(HANDSHAKE_S_MAX, self._expect_approval, link)
         self._note_reach(town)
         return link
+
+    def _make_room(self, town: TownId, *, approved: bool) -> None:
+        """Strangers are few, give way to neighbours, and the oldest of them to the next; no town holds
+        all links.
+        """
+        strangers = [link for link in self.links.values() if not link.approved]
+        if len(strangers) >= STRANGERS_MAX or (strangers and len(self.links) >= LINKS_MAX):
+            self._drop(strangers[0], "crowded", "too many strangers call at once")
+        alike = [link for link in self.links.values() if link.approved and link.identity.town == town]
+        if approved and len(alike) >= LINKS_OF_TOWN_MAX:
+            self._drop(alike[0], "crowded", f"{LINKS_OF_TOWN_MAX} links are all that one town may have")
+        if len(self.links) >= LINKS_MAX:
+            raise LinkFailure(f"{LINKS_MAX} links are all that this node keeps", code="links_many")
 
     def _expect_approval(self, link: Link) -> None:
         if link.id in self.links and not link.approved:

@@ -14,6 +14,7 @@ import aiohttp
 
 from node.transport.auth import Badge, Identity, TownOf, identify
 from node.transport.channel import CLOSE_S_MAX, SOCKET_BYTES_MAX, Channel, LinkFailure, close, shake_hands
+from node.transport.names import Names
 from protocol.ids import TownId
 from protocol.limits import HANDSHAKE_S_MAX, LINKS_MAX
 
@@ -38,7 +39,9 @@ class Caller:
         tracing = aiohttp.TraceConfig()
         tracing.on_request_redirect.append(_refuse_redirect)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=2 * LINKS_MAX, ttl_dns_cache=NAMES_KEPT_S, force_close=True),
+            connector=aiohttp.TCPConnector(
+                limit=2 * LINKS_MAX, ttl_dns_cache=NAMES_KEPT_S, force_close=True, resolver=Names()
+            ),
             timeout=aiohttp.ClientTimeout(total=None),
             trace_configs=[tracing],
             # No proxy and no cookies: a peer is called where its operator said, and nowhere else.

@@ -2,8 +2,11 @@
 
 import asyncio
 import secrets
+import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import pytest
@@ -487,6 +490,43 @@ async def test_a_redirect_is_not_followed_to_where_no_operator_pointed(place: Pl
 
     assert (await failure_of(await place.serve(handle))).code == "not_a_node"
     assert not visited
+
+
+async def test_a_name_service_that_does_not_answer_holds_nobody_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    asked: list[str] = []
+    look_up = socket.getaddrinfo
+
+    def hang(host: str, *more: Any, **named: Any) -> Any:
+        if host == "roanne.example":
+            asked.append(host)
+            release.wait(WAIT_S)
+            raise OSError("no answer")
+        return look_up(host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    caller = Caller(static_key=new_static_key(), badge=new_badge, town_of=nobody)
+    await caller.open()
+    for _ in range(20):
+        with pytest.raises(LinkFailure) as told:
+            await caller.call("http://roanne.example:8460", deadline_s=0.01)
+        assert told.value.code == "unreachable"
+    assert len(asked) == 1
+    assert await asyncio.to_thread(lambda: "a thread is free") == "a thread is free"
+    release.set()
+    await caller.close()
+
+
+async def test_a_name_that_nobody_knows_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*more: Any, **named: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    failure = await failure_of("http://roanne.example:8460")
+    assert failure.code == "unreachable"
+    assert "roanne.example" in failure.says
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The engine: whatever fails on one link, the others go on, and what failed comes again."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,15 +10,19 @@ from typing import Any
 import pytest
 
 from node import beginnings, engine
+from node.clock import wall_ms
 from node.config import read_settings
 from node.daemon import Daemon
 from node.errors import StorageUnavailable
+from node.keys import CERTIFICATE, town_record
 from node.store import Query
+from node.transport.auth import Badge
 from node.transport.call import Caller
 from node.transport.channel import Channel, LinkFailure, new_static_key
 from node.transport.dialer import Reach
 from node.transport.link import Link
-from protocol.ids import FederationId
+from protocol.identity import DeviceKey, TownKey
+from protocol.ids import DeviceId, FederationId, TownId
 from protocol.limits import LINKS_MAX
 from sync.events import Effect, Heard, Input, LinkId, TakeIn
 from sync.verdict import Verdict
@@ -178,6 +183,41 @@ async def test_links_are_bounded_in_all(start: Start, monkeypatch: pytest.Monkey
     await ended(channel)
     assert [link.identity.town for link in roanne.engine.links.values()] == [charlieu.town]
     await caller.close()
+
+
+async def test_a_crowd_of_strangers_gives_way_to_a_neighbour(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "LINKS_MAX", 4)
+    monkeypatch.setattr(engine, "STRANGERS_MAX", 3)
+    roanne, charlieu = await start("Roanne"), await start("Charlieu")
+    await join(roanne, charlieu)
+    callers = [Caller(static_key=new_static_key(), badge=new_stranger(), town_of=no_town) for _ in range(6)]
+    channels: list[Channel] = []
+    for caller in callers:
+        await caller.open()
+        channels.append((await caller.call(url_of(roanne)))[0])
+    await until(lambda: len(roanne.engine.links) == 4)
+    await charlieu._connect(roanne.town, url_of(roanne))
+    await post(roanne, "neighbours come first")
+    await shows(charlieu, "neighbours come first")
+    assert roanne.engine.reach(charlieu.town) is Reach.UP
+    for channel, caller in zip(channels, callers, strict=True):
+        await channel.close()
+        await caller.close()
+
+
+def new_stranger() -> Callable[[], Badge]:
+    """The badge of a town that nobody knows."""
+    device = DeviceKey(secrets.token_bytes(32))
+    record = town_record(TownKey(secrets.token_bytes(32)), CERTIFICATE, {"device": device.public}, wall_ms())
+    badge = Badge(device, record.raw)
+    return lambda: badge
+
+
+def no_town(device: DeviceId) -> TownId | None:
+    """A node that knows no devices."""
+    return None
 
 
 async def test_more_batches_than_the_window_end_the_link(
