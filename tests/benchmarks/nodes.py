@@ -71,6 +71,12 @@ def resident_mb(pid: int) -> float:
     return own_kb * 1024 / 1e6 + sum(resident_mb(int(child)) for child in children)
 
 
+def cpu_s(pid: int) -> float:
+    """Give the seconds of CPU that a process has used, to the nanosecond where the kernel tells them so."""
+    runtimes = (int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(runtimes) / 1e9
+
+
 @cache
 def _root() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="hedgerow-bench-")

@@ -6,7 +6,6 @@ import asyncio
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from random import Random
 
 from aiohttp import ClientSession, TCPConnector
@@ -14,7 +13,7 @@ from aiohttp import ClientSession, TCPConnector
 from node.demo.corpus import corpus
 from node.demo.town import TownProcess
 from tests.benchmarks.figures import Bench, Figure
-from tests.benchmarks.nodes import COUNT, COUNT_QUICK, filled
+from tests.benchmarks.nodes import COUNT, COUNT_QUICK, cpu_s, filled
 
 CLIENTS = 4
 """Requests under way at a time."""
@@ -37,13 +36,13 @@ async def _measure(node: TownProcess, count: int, times: int) -> list[Figure]:
                 (f"20 of {count:,} by the API", "/api/v1/documents?kind=offer&limit=20", 1_000),
             ):
                 await _get(client, path)
-                cpu_s, _ = await _ask(node, client, [path] * times)
-                rate = times / cpu_s
+                used_s, _ = await _ask(node, client, [path] * times)
+                rate = times / used_s
                 figures.append(
                     Figure("listing", case, rate, "/ core-second", None, "", f">= {goal:,}", rate >= goal)
                 )
             words = _words(times)
-            cpu_s, _ = await _ask(
+            used_s, _ = await _ask(
                 node, client, [f"/api/v1/documents?q={word}&limit=20" for word in words[:50]]
             )
             single = []
@@ -76,9 +75,9 @@ async def _ask(node: TownProcess, client: ClientSession, paths: Sequence[str]) -
         for path in queue:
             await _get(client, path)
 
-    began_cpu_s, began_s = _cpu_s(node.pid), time.perf_counter()
+    began_cpu_s, began_s = cpu_s(node.pid), time.perf_counter()
     await asyncio.gather(*(work() for _ in range(CLIENTS)))
-    return _cpu_s(node.pid) - began_cpu_s, time.perf_counter() - began_s
+    return cpu_s(node.pid) - began_cpu_s, time.perf_counter() - began_s
 
 
 async def _get(client: ClientSession, path: str) -> None:
@@ -86,12 +85,6 @@ async def _get(client: ClientSession, path: str) -> None:
         await answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{path}: {answer.status}")
-
-
-def _cpu_s(pid: int) -> float:
-    """Give the seconds of CPU that a process has used, to the nanosecond where the kernel tells them so."""
-    runtimes = (int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-    return sum(runtimes) / 1e9
 
 
 def _words(count: int) -> list[str]:
