@@ -1,0 +1,88 @@
+"""How a node begins: what `init` makes, what it adopts, and that nothing is ever overwritten."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from node import beginnings
+from node.beginnings import SavedKey, Town, begin
+from node.config import read_settings
+from node.errors import HedgerowError
+from node.keys import WrongPassphrase, open_keys, open_town_key
+from node.store.sqlite import open_store
+from protocol.errors import InvalidField
+
+
+async def test_a_new_town_has_keys_settings_and_a_profile_in_its_store(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    begun = await begin(data, Town("Roanne", 46.03624, 4.06802, "fr"), listen="0.0.0.0:8460")
+    assert len(begun.passphrase.split()) == 6
+    assert open_town_key(data / "keys", begun.passphrase).public == begun.town
+    assert open_keys(data / "keys").town == begun.town
+    assert read_settings(data, {}).web.listen == "0.0.0.0:8460"
+    store = open_store(data, begun.town, chance=bytes)
+    towns = await store.read(lambda reader: reader.towns())
+    await store.close()
+    assert [(facts.name, facts.lat, facts.lon) for facts in towns.values()] == [("Roanne", 46.03624, 4.06802)]
+
+
+async def test_the_directory_and_the_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
+    await begin(tmp_path / "data", Town("Roanne"))
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    for file in (tmp_path / "data" / "keys").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_keys_that_lie_there_are_adopted_and_not_touched(tmp_path: Path) -> None:
+    made = await begin(tmp_path / "old", Town("Roanne"))
+    new = tmp_path / "new"
+    (new / "keys").mkdir(parents=True)
+    kept = {file.name: file.read_bytes() for file in (tmp_path / "old" / "keys").iterdir()}
+    for name, content in kept.items():
+        (new / "keys" / name).write_bytes(content)
+    assert beginnings.has_begun_keys(new)
+    adopted = await begin(new, Town(""))
+    assert adopted.adopted
+    assert adopted.town == made.town
+    assert not adopted.passphrase
+    assert {file.name: file.read_bytes() for file in (new / "keys").iterdir()} == kept
+
+
+async def test_a_directory_that_holds_a_node_is_refused(tmp_path: Path) -> None:
+    await begin(tmp_path, Town("Roanne"))
+    with pytest.raises(HedgerowError) as caught:
+        await begin(tmp_path, Town("Roanne"))
+    assert caught.value.code == "begun_already"
+
+
+async def test_a_saved_key_makes_a_second_device_of_the_same_town(tmp_path: Path) -> None:
+    first = await begin(tmp_path / "first", Town("Roanne"))
+    copy = tmp_path / "on-a-stick"
+    copy.write_bytes((tmp_path / "first" / "keys" / "town.key").read_bytes())
+    second = await begin(tmp_path / "second", Town("Roanne"), saved=SavedKey(copy, first.passphrase.upper()))
+    assert second.town == first.town
+    assert not second.passphrase, "its passphrase is known already"
+    devices = [open_keys(tmp_path / name / "keys").device.public for name in ("first", "second")]
+    assert devices[0] != devices[1]
+
+
+async def test_a_wrong_passphrase_leaves_nothing_behind(tmp_path: Path) -> None:
+    await begin(tmp_path / "first", Town("Roanne"))
+    saved = SavedKey(tmp_path / "first" / "keys" / "town.key", "not these words")
+    with pytest.raises(WrongPassphrase):
+        await begin(tmp_path / "second", Town("Roanne"), saved=saved)
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("town", [Town(""), Town("x" * 300), Town("Roanne", language="not a language")])
+async def test_a_town_that_cannot_be_told_leaves_nothing_behind(tmp_path: Path, town: Town) -> None:
+    with pytest.raises(InvalidField):
+        await begin(tmp_path / "data", town)
+    assert not (tmp_path / "data").exists()
+
+
+async def test_settings_that_lie_there_are_the_operators_own(tmp_path: Path) -> None:
+    (tmp_path / "hedgerow.toml").write_text('[web]\nlisten = "127.0.0.1:1"\n')
+    await begin(tmp_path, Town("Roanne"), listen="127.0.0.1:2")
+    assert read_settings(tmp_path, {}).web.listen == "127.0.0.1:1"
