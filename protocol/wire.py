@@ -44,7 +44,8 @@ EVIDENCE: Final = NAMES_MAX
 SAYS_CHARS_MAX: Final = 256
 """One line for a person."""
 _COUNT_MAX: Final = 2**40
-_ZLIB_LEVEL: Final = 6
+_ZLIB_LEVEL: Final = 3
+"""0.51 of the raw bytes at 18 us a record; level 6 gave 0.49 at 30 us, level 1 gave 0.53 at 14 us."""
 
 
 @dataclass(frozen=True, slots=True)

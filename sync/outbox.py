@@ -26,6 +26,7 @@ WANTED_MAX: Final = 131_072
 """Records that the other side may want at once: both halves of the greatest decodable difference."""
 GONE_MAX: Final = 1_800
 """Ids that one DONE can name."""
+_NO_ID: Final = RecordId(bytes(32))
 
 
 @dataclass(slots=True)
@@ -167,7 +168,8 @@ class Outbox:
         """Ask the store for what goes next, as far as the batches in flight allow."""
         while len(self._flights) + self._loading < BATCHES_IN_FLIGHT_MAX:
             if self._evidence:
-                self._send(None, EVIDENCE, list(self._evidence.popleft()))
+                records = self._evidence.popleft()
+                self._send(None, EVIDENCE, records, [id_of(raw) or _NO_ID for raw in records])
                 continue
             if not self._load_next():
                 return
@@ -233,19 +235,20 @@ class Outbox:
         if self._queues.get(key) is not queue:
             return
         place = self._place(key[0])
-        batch: list[bytes] = []
+        batch = records[:BATCH_RECORDS_MAX]
+        ids: list[RecordId] = []
         found: set[bytes] = set()
-        for raw in records[:BATCH_RECORDS_MAX]:
+        for raw in batch:
             record = id_of(raw)
             assert record is not None, "the store gives whole records"
-            batch.append(raw)
+            ids.append(record)
             found.update((record, record[:8], record[:5]))
         left = {prefix: job for prefix, job in asked.items() if prefix not in found}
         if (more or len(records) > BATCH_RECORDS_MAX) and batch:
             queue.again.update(left)
             left = {}
         if batch and place is not None:
-            self._send(key, place, batch)
+            self._send(key, place, batch, ids)
         for prefix, job in asked.items():
             if job is not None and prefix not in queue.again:
                 job.left -= 1
@@ -254,10 +257,9 @@ class Outbox:
                     job.gone += [gone] if gone is not None else []
         self._end_jobs(key, queue)
 
-    def _send(self, key: LaneKey | None, place: int, batch: list[bytes]) -> None:
+    def _send(self, key: LaneKey | None, place: int, batch: tuple[bytes, ...], ids: list[RecordId]) -> None:
         """Send one batch in parts."""
         self._batch += 1
-        ids = [record for raw in batch if (record := id_of(raw)) is not None]
         self._flights[self._batch] = _Flight(key, ids)
         parts = cut_parcel(pack_parcel(batch))
         lane = int(key[1]) if key is not None else 0

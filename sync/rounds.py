@@ -252,6 +252,9 @@ class Rounds:
         self._due_ms[place] = min(self._due_ms[place], self._line.now_ms + MEETING_AGAIN_MS)
 
     def _lanes(self, key: LaneKey | None) -> list[LaneMeeting]:
+        """Return the lane of a meeting under way, if there is one."""
+        if not self._meetings:
+            return []
         place = None if key is None else self._offers.place_of(key[0])
         meeting = None if place is None else self._meetings.get(place)
         return [] if meeting is None or key is None else [meeting.lanes[key[1]]]

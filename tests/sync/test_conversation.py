@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,6 +18,7 @@ from protocol.wire import Frame, decode_frame, encode_frame, federation_name, jo
 from sync.admission import State as Held
 from sync.admission import Verdict
 from sync.conversation import MOVES, Cause, State
+from sync.drawing import draw
 from sync.events import (
     Committed,
     Drop,
@@ -42,6 +45,7 @@ from sync.events import (
     Welcomed,
 )
 from sync.hub import Hub
+from sync.naming import LANE_MOVES, LaneState
 from tests.sync.cable import (
     FEDERATION,
     OTHER,
@@ -268,10 +272,12 @@ def test_evidence_that_does_not_help_is_shown_once() -> None:
     bench = Bench()
     a = bench.node("a", authority_of("a", "ab"))
     b = bench.node("b", authority_of("b", "", ()))
-    a.evidence[FEDERATION] = (raw_record(1_000, (FEDERATION, Lane.URGENT)),)
+    a.evidence[FEDERATION] = (raw_record(1_000, (FEDERATION, Lane.URGENT)), raw_record(1_001))
+    b.judge = lambda record, raw: (Held.NOT_NOW, "unknown_federation")
     bench.join(b, a)
     bench.run(600_000)
-    assert b.taken == 1
+    assert b.taken == 2
+    assert not a.of(Drop) and not b.of(Drop)
 
 
 def test_nothing_of_a_federation_goes_to_a_town_that_is_no_member() -> None:
@@ -756,3 +762,19 @@ def test_every_state_can_be_left_and_the_end_cannot() -> None:
     assert reached == set(State)
     assert {state for state, _ in MOVES} == set(State) - {State.CLOSED}
     assert {cause for _, cause in MOVES} == set(Cause)
+
+
+def test_the_drawings_in_the_documents_are_those_of_the_tables() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "conversation.md").read_text("utf-8")
+    assert draw(MOVES, (State.STRANGER, State.ASKING, State.GREETING)) in text
+    assert draw(LANE_MOVES, (LaneState.COMPARING,)) in text
+
+
+def test_every_code_of_a_drop_is_in_the_documents() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "conversation.md").read_text("utf-8")
+    sources = "".join(path.read_text("utf-8") for path in sorted((root / "sync").glob("*.py")))
+    codes = set(re.findall(r'(?:PeerFault|self\.drop|each\.drop)\(\s*"(\w+)"', sources))
+    codes |= set(re.findall(r'Drop\([\w.]+, "(\w+)"', sources))
+    assert len(codes) > 10
+    assert not {code for code in codes if f"`{code}`" not in text}
