@@ -49,6 +49,10 @@ class Town:
         )
         self._counter = itertools.count(1)
 
+    def renamed(self, fields: Mapping[str, Value], number: int) -> Record:
+        """Return another profile of this town, later with each number."""
+        return town_record(self.key, "town.profile", fields, START_MS + number * 1_000)
+
     def record(
         self,
         kind: str,

@@ -1,0 +1,84 @@
+"""A town as in tests/node/, served on a port, and Chromium to look at it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+from node.web.app import make_app
+from node.web.site import SITE, Site
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
+AXE = Path(__file__).parent / "axe.min.js"
+
+
+def _towns() -> Any:
+    """Return the fixtures of tests/node/: test directories are no packages, so it is found by its path."""
+    name = "hedgerow_test_towns"
+    if name not in sys.modules:
+        path = Path(__file__).parents[1] / "node" / "conftest.py"
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@dataclass
+class Served:
+    """A town whose pages are served."""
+
+    node: Any
+    base: str
+    site: Site
+    chromium: Browser
+
+    async def context(self, *, signed_in: bool = False, **options: Any) -> BrowserContext:
+        """Return a fresh browser profile, as an operator's if `signed_in`."""
+        context = await self.chromium.new_context(base_url=self.base, **options)
+        if signed_in:
+            page = await context.new_page()
+            await page.goto(f"/sign-in?token={await self.node.accounts.make_link()}")
+            await page.click("main button")
+            await page.close()
+        return context
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    """Roanne and its neighbour, on a port of the machine, with a browser."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip("Chromium is not installed")
+    node = _towns().TestNode(tmp_path)
+    await node.begin()
+    app = make_app(node)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    # Chromium's own sandbox needs a user that is not root.
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield Served(node, f"http://127.0.0.1:{port}", app[SITE], chromium)
+        await chromium.close()
+    await runner.cleanup()
+    await node.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core."""
+    return AXE.read_text("utf-8")
