@@ -100,7 +100,7 @@ async def test_a_document_is_posted_shown_changed_found_and_withdrawn(node: Daem
     assert after["fields"]["where"]["name"] == "Mill"
     assert after["fields"]["where"]["lat"] == shown["fields"]["where"]["lat"]
     assert after["fields"]["quantity"] == shown["fields"]["quantity"]
-    for query in ({"q": "LOAVE nine"}, {"kind": "offer"}, {"town": "roanne"}, {"near": "46.1,4.1,1"}):
+    for query in ({"q": "NINE loaves"}, {"kind": "offer"}, {"town": "roanne"}, {"near": "46.1,4.1,1"}):
         found = await ask(node, "list", **query)
         assert [document["address"] for document in found["documents"]] == [posted["address"]], query
     assert (await ask(node, "list", kind="need"))["documents"] == []
