@@ -20,7 +20,6 @@ from msgspec import Meta
 
 SETTINGS_FILE = "hedgerow.toml"
 ENVIRONMENT_PREFIX = "HEDGEROW_"
-DATA_VARIABLE = "HEDGEROW_DATA"
 LISTEN_DEFAULT = "127.0.0.1:8460"
 
 
@@ -163,16 +162,6 @@ def read_settings(data: Path, environment: Mapping[str, str] | None = None) -> S
         return msgspec.convert(tree, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path}: {_in_words(str(error))}.") from None
-
-
-def data_directory(chosen: str | None, environment: Mapping[str, str] | None = None) -> Path:
-    """Where a node's data lies: the option, else `HEDGEROW_DATA`, else the user's data directory."""
-    found = chosen or (os.environ if environment is None else environment).get(DATA_VARIABLE)
-    if found:
-        return Path(found).expanduser().absolute()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("hedgerow"))
 
 
 def _toml(value: object) -> str:

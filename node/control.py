@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from node import control_socket
 from node.acts import ACTS
 from node.errors import HedgerowError, InvalidRequest, StorageUnavailable
+from node.places import POINTER_FILE, fallback_socket, preferred_socket
 from protocol.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class ControlServer:
         self._runner = web.AppRunner(_app(self._daemon), access_log=None, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         data = self._daemon.data
-        pointer = data / control_socket.POINTER_FILE
-        inside = control_socket.preferred(data)
+        pointer = data / POINTER_FILE
+        inside = preferred_socket(data)
         if inside is not None and await self._listen(inside):
             pointer.unlink(missing_ok=True)
             return inside
         try:
-            outside = control_socket.fallback(data)
+            outside = fallback_socket(data)
         except OSError as error:
             raise HedgerowError(
                 f"no place for the control socket: {error.filename} {error.strerror}",

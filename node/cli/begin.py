@@ -1,6 +1,5 @@
 """`init`, `run` and `demo`: the commands that need no running node, because they begin one."""
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -42,6 +41,8 @@ def init(
     Where DATA/keys lies already, those keys are adopted: the town's copy comes back from its peers. The
     town key's passphrase is printed once; write it on paper.
     """
+    import asyncio
+
     from node import beginnings
 
     adopting = beginnings.has_begun_keys(terminal.data)
@@ -74,6 +75,8 @@ def run(terminal: Terminal, listen: str | None, public_url: str | None) -> None:
 
     Prints the page's address once pages can be had.
     """
+    import asyncio
+
     from node.beginnings import run_node
 
     asyncio.run(run_node(terminal.data, listen=listen, public_url=public_url, announce=_announcer(terminal)))
@@ -91,6 +94,8 @@ def demo(terminal: Terminal, towns: int, leave: bool, no_heal: bool, records: in
 
     With real data: posts on both sides of the cut, a heal, and equal copies at the end.
     """
+    import asyncio
+
     from node.demo.run import Plan, play
 
     plan = Plan(towns=towns, stay=not leave, heal=not no_heal, records=records, as_json=terminal.as_json)

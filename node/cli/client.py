@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from node import control_socket
+from node.places import find_socket
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
@@ -82,7 +82,7 @@ def lines(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[str]:
 @contextlib.contextmanager
 def _answering(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[http.client.HTTPResponse]:
     """The answer to one act, open for reading; a node that goes away in between is not running any more."""
-    with contextlib.closing(_Connection(control_socket.find(data))) as connection:
+    with contextlib.closing(_Connection(find_socket(data))) as connection:
         headers = {"Content-Type": "application/json", "Connection": "close"}
         try:
             connection.request("POST", f"/control/{name}", json.dumps(arguments), headers)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from node.cli import client
+from node.places import data_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,6 @@ def command(
     def declare(act: Callable[..., int | None]) -> click.Command:
         @functools.wraps(act)
         def called(data: str | None, **arguments: Any) -> int | None:
-            from node.config import data_directory
-
             as_json = False if own_json else bool(arguments.pop("as_json"))
             return act(Terminal(data_directory(data), as_json), **arguments)
 

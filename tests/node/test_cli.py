@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from node import control_socket
+from node import places
 from node.cli.app import app, run
 from node.cli.terminal import said, table
 
@@ -224,11 +224,11 @@ def test_the_socket_of_a_long_path_lies_in_the_runtime_directory(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     long = tmp_path / ("x" * 120)
     long.mkdir()
-    assert control_socket.preferred(long) is None
-    outside = control_socket.fallback(long)
-    assert len(str(outside)) <= control_socket.SOCKET_PATH_BYTES_MAX
+    assert places.preferred_socket(long) is None
+    outside = places.fallback_socket(long)
+    assert len(str(outside)) <= places.SOCKET_PATH_BYTES_MAX
     (long / "control").write_text(f"{outside}\n")
-    assert control_socket.find(long) == outside
+    assert places.find_socket(long) == outside
 
 
 def test_ages_and_tables_are_plain_words() -> None:

@@ -9,10 +9,10 @@ from node.config import (
     Settings,
     SettingsError,
     commented,
-    data_directory,
     declared,
     read_settings,
 )
+from node.places import data_directory
 
 
 def _write(folder: Path, text: str) -> Path:

@@ -1,29 +1,43 @@
-"""Where the operator's Unix socket lies: `DATA/control.sock`, or elsewhere where that cannot be.
+"""Where things lie: the data directory of a node, and the operator's Unix socket.
 
-A Unix socket's path has at most 107 bytes, and some file systems (FAT on a stick, some network shares)
-have no sockets at all. Then the socket lies in the user's runtime directory under a name made from the
-data directory's path, and the file `DATA/control` says where. Kept apart from `control.py` so that a
-command need not load a web server to find it.
+The socket is `DATA/control.sock`, or elsewhere where that cannot be. A Unix socket's path has at most 107
+bytes, and some file systems (FAT on a stick, some network shares) have no sockets at all. Then it lies in
+the user's runtime directory under a name made from the data directory's path, and the file `DATA/control`
+says where.
+
+Every command needs this and nothing more of the node to speak to it, so it loads next to nothing.
 """
 
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+DATA_VARIABLE = "HEDGEROW_DATA"
 SOCKET_FILE = "control.sock"
 POINTER_FILE = "control"
 SOCKET_PATH_BYTES_MAX = 107
 """`sun_path` of Linux has 108 bytes, the last of them zero."""
 
 
-def preferred(data: Path) -> Path | None:
+def data_directory(chosen: str | None, environment: Mapping[str, str] | None = None) -> Path:
+    """Where a node's data lies: the option, else `HEDGEROW_DATA`, else the user's data directory."""
+    found = chosen or (os.environ if environment is None else environment).get(DATA_VARIABLE)
+    if found:
+        return Path(found).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("hedgerow"))
+
+
+def preferred_socket(data: Path) -> Path | None:
     """The socket inside the data directory, or None where its path is too long for a socket."""
     path = data / SOCKET_FILE
     return path if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX else None
 
 
-def fallback(data: Path) -> Path:
+def fallback_socket(data: Path) -> Path:
     """The socket in the runtime directory, which is made for this user alone if it is not there."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = (
@@ -37,7 +51,7 @@ def fallback(data: Path) -> Path:
     return folder / f"{name}.sock"
 
 
-def find(data: Path) -> Path:
+def find_socket(data: Path) -> Path:
     """Where a command has to call the node of this data directory."""
     try:
         return Path((data / POINTER_FILE).read_text("utf-8").strip())
