@@ -118,6 +118,13 @@ class NodeClock:
         """Whether node time can be believed at this moment."""
         return self.read().sure
 
+    def steady(self) -> Callable[[], int]:
+        """Return a clock that shows node time now and never jumps, whatever becomes of node time: for
+        deadlines.
+        """
+        offset_ms = self.now_ms() - self._monotonic()
+        return lambda: self._monotonic() + offset_ms
+
     def confirm(self, now_ms: int) -> None:
         """Take the word of a person that it is `now_ms`; node time does not go back below what it
         already said.

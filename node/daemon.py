@@ -16,18 +16,21 @@ from aiohttp import web
 
 from node import keys as key_files
 from node.accounts import Accounts
+from node.background import Background, carefully
 from node.board import Board
 from node.clock import NodeClock, wall_ms
 from node.config import Settings
 from node.control import ControlServer
 from node.engine import Engine
-from node.errors import HedgerowError, StorageUnavailable
+from node.errors import HedgerowError
 from node.federations import Federations
 from node.intake import Intake
-from node.invitations import InvitationRefused, Invitations
-from node.joining import JOINED, REFUSED, WAITING, Join, Joinings
+from node.invitations import Invitations
+from node.joining import Joinings
 from node.keys import Keys
-from node.peers import Peers, checked_url
+from node.links import Links
+from node.neighbours import Neighbours
+from node.peers import Peers
 from node.recovery import Recovery
 from node.status import gather
 from node.store import Store
@@ -35,14 +38,13 @@ from node.store.sqlite import open_store
 from node.transport.auth import Badge, is_url
 from node.transport.call import SYNC_PATH, Caller
 from node.transport.channel import new_static_key
-from node.transport.dialer import Dialer, Reach
+from node.transport.dialer import Dialer
 from node.transport.listener import Listener
 from node.transport.server import SyncServer
 from node.web.app import make_app
-from protocol.identity import fingerprint
 from protocol.ids import DeviceId, LaneKey, TownId
 from protocol.limits import URLS_MAX
-from protocol.record import fields_of, open_record
+from protocol.record import open_record
 from sync.events import Committed
 from sync.held import HeldSet
 from sync.hub import Hub
@@ -57,12 +59,6 @@ LAST_SURE: Final = "last_sure_ms"
 
 KEYS_FOLDER: Final = "keys"
 ACCOUNTS_FILE: Final = "accounts.db"
-
-JOIN_S_MAX: Final = 10.0
-"""How long `join` waits for the inviter's answer before it says that it goes on trying."""
-
-CALL_S_MAX: Final = 15.0
-"""How long `peer add` and `sync` wait for somebody to answer."""
 
 JOIN_AGAIN_S: Final = 60.0
 """Between two looks for invitations that wait beside a link of the inviter's making."""
@@ -97,13 +93,16 @@ class Daemon:
     intake: Intake
     board: Board
     accounts: Accounts
+    links: Links
     engine: Engine
     peers: Peers
     invitations: Invitations
     joinings: Joinings
     federations: Federations
     recovery: Recovery
+    caller: Caller
     dialer: Dialer
+    neighbours: Neighbours
     address: tuple[str, int]
     control_path: Path
 
@@ -112,11 +111,11 @@ class Daemon:
         self.data = data
         self.settings = settings
         self._authority: Authority | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
+        self._static_key = new_static_key()
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._names_stale = asyncio.Event()
         self._snapshots: dict[LaneKey, int] = {}
-        self._settled = asyncio.Event()
 
     @property
     def town(self) -> TownId:
@@ -153,10 +152,7 @@ class Daemon:
         """Stop within 5 s: nothing new is let in, links end, what was accepted is committed, the store
         closes.
         """
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._background.stop()
         ends = asyncio.get_running_loop().time() + STOP_S_MAX
         while self._closers:
             try:
@@ -206,17 +202,36 @@ class Daemon:
         held = await self.store.read(lambda reader: reader.held_sets())
         device = DeviceId(self.keys.device.public)
         hub = Hub(self.town, device, self.authority(), held, Random(secrets.randbits(128)))
+        self.caller = Caller(static_key=self._static_key, badge=self._badge, town_of=self._town_of)
         self.dialer = Dialer(self._connect)
+        now_ms = self.clock.steady()
+        self.links = Links(
+            own_town=self.town,
+            peers=self.peers,
+            joinings=self.joinings,
+            recovery=self.recovery,
+            now_ms=now_ms,
+            reached=self.dialer.set_reach,
+        )
         self.engine = Engine(
             hub,
+            self.links,
             store=self.store,
             intake=self.intake,
             peers=self.peers,
             joinings=self.joinings,
-            recovery=self.recovery,
             clock=self.clock,
-            own_town=self.town,
-            reached=self.dialer.set_reach,
+            now_ms=now_ms,
+        )
+        self.neighbours = Neighbours(
+            caller=self.caller,
+            dialer=self.dialer,
+            links=self.links,
+            peers=self.peers,
+            joinings=self.joinings,
+            federations=self.federations,
+            recovery=self.recovery,
+            authority=self.authority,
         )
         self.intake.announce = self._announce
         # A board that came back with its keys alone certifies itself before it hears anybody.
@@ -228,14 +243,12 @@ class Daemon:
 
     async def _serve(self) -> None:
         """Open the doors, then go out and call."""
-        static_key = new_static_key()
-        self._caller = Caller(static_key=static_key, badge=self._badge, town_of=self._town_of)
-        await self._caller.open()
-        self._closers.append(self._caller.close)
+        await self.caller.open()
+        self._closers.append(self.caller.close)
         self.engine.start()
         self._closers += [self._save_held_sets, self._save, self.engine.stop]
         sync = SyncServer(
-            static_key=static_key, badge=self._badge, town_of=self._town_of, carry=self.engine.carry
+            static_key=self._static_key, badge=self._badge, town_of=self._town_of, carry=self.engine.carry
         )
         app = make_app(self)
         app.router.add_get(SYNC_PATH, sync.handle)
@@ -252,13 +265,11 @@ class Daemon:
             self.dialer.start()
             self._closers.append(self.dialer.stop)
         self._review_callees()
-        self._tasks += [
-            asyncio.create_task(self._keep_names()),
-            asyncio.create_task(self._repeat(JOIN_AGAIN_S, self._ask_again)),
-            asyncio.create_task(self._repeat(SAVE_S, self._save)),
-            asyncio.create_task(self._repeat(SAVE_S, self.intake.reconsider)),
-            asyncio.create_task(self._repeat(SNAPSHOT_S, self._save_held_sets)),
-        ]
+        self._background.spawn(self._keep_names())
+        self._background.repeat(JOIN_AGAIN_S, self._ask_again)
+        self._background.repeat(SAVE_S, self._save)
+        self._background.repeat(SAVE_S, self.intake.reconsider)
+        self._background.repeat(SNAPSHOT_S, self._save_held_sets)
 
     # What operators ask for.
 
@@ -267,97 +278,18 @@ class Daemon:
         return await gather(self)
 
     async def join(self, code: str) -> dict[str, Any]:
-        """Take an invitation: keep it, and call the inviter until it has answered (survives restarts).
-
-        Returns `{"federation", "name", "inviter", "state": "joined"|"waiting", "says"}` after at most 10
-        s.
-
-        Raises:
-            InvitationRefused: The code is mistyped or out of date, or the inviter refuses it.
-            StorageUnavailable: It was not kept.
-        """
-        join = await self.joinings.take(code)
-        await self.recovery.end()
-        self.engine.make_way_for_joins()
-        self.dialer.wake(join.invitation.inviter)
-        try:
-            async with asyncio.timeout(JOIN_S_MAX):
-                while not self._is_settled(join):
-                    self._settled.clear()
-                    await self._settled.wait()
-        except TimeoutError:
-            pass
-        if join.state == REFUSED:
-            raise InvitationRefused(join.says, code=join.code or None)
-        return self._join_answer(join)
+        """Take an invitation; see `Neighbours.join`."""
+        return await self.neighbours.join(code)
 
     async def add_peer(self, url: str, *, approve: bool) -> dict[str, Any]:
-        """Call a URL and return `{"town", "fingerprint", "name", "url", "approved"}` of who answers.
-
-        Args:
-            approve: Approve that town as a peer, with this URL.
-
-        Raises:
-            InvalidRequest: This is no URL of a node.
-            LinkFailure: Nobody answers there, or who answers is no node.
-        """
-        called = checked_url(url)
-        channel, identity = await self._caller.call(called, deadline_s=CALL_S_MAX)
-        await channel.close()
-        town = identity.town
-        name = self.federations.name_of(town) or _device_name(identity.certificate)
-        if approve:
-            await self.recovery.end()
-            await self.peers.approve(town, name=name, urls=[called])
-            self.dialer.wake(town)
-        return {
-            "town": town.hex(),
-            "fingerprint": fingerprint(town),
-            "name": name,
-            "url": called,
-            "approved": self.peers.get(town) is not None,
-        }
+        """Call a URL and say who answers; see `Neighbours.add`."""
+        return await self.neighbours.add(url, approve=approve)
 
     async def sync(self, town: TownId | None = None) -> dict[str, Any]:
-        """Call the peers that are not reached, and return `{"peers": [...]}` as in `status` when they
-        have been.
-
-        What is linked already compares by itself at once whenever something changes.
-        """
-        self.dialer.wake(town)
-        wanted = [peer.town for peer in self.peers.all() if town in (None, peer.town) and peer.urls]
-        try:
-            async with asyncio.timeout(CALL_S_MAX):
-                while any(self.engine.reach(each) is not Reach.UP for each in wanted):
-                    self._settled.clear()
-                    await self._settled.wait()
-        except TimeoutError:
-            pass
+        """Call the peers that are not reached, and return `{"peers": [...]}` as in `status` when they are."""
+        await self.neighbours.reach(town)
         rows = (await self.status())["peers"]
         return {"peers": [row for row in rows if town is None or row["town"] == town.hex()]}
-
-    def _is_settled(self, join: Join) -> bool:
-        """Tell whether an invitation was refused, or its federation is ours now."""
-        if join.state == WAITING:
-            return False
-        return join.state == REFUSED or join.invitation.federation in self.authority().federations
-
-    def _join_answer(self, join: Join) -> dict[str, Any]:
-        adopted = self.authority().federations.get(join.invitation.federation)
-        inviter = self.federations.name_of(join.invitation.inviter)
-        if join.state == JOINED:
-            says = f"this town is in {adopted.name if adopted else 'the federation'} now"
-        else:
-            failure = self.dialer.failure(join.invitation.inviter)
-            why = f": {failure.says}" if failure is not None else ""
-            says = f"{inviter or 'the inviting town'} has not answered yet{why}; this node goes on calling"
-        return {
-            "federation": join.invitation.federation.hex(),
-            "name": adopted.name if adopted else "",
-            "inviter": join.invitation.inviter.hex(),
-            "state": join.state,
-            "says": says,
-        }
 
     # How the parts hear of one another.
 
@@ -365,26 +297,27 @@ class Daemon:
         """Pass a commit on; called on the loop, in the order of the commits."""
         if committed.authority is not None:
             self._authority = committed.authority
+            self.links.authority_moved()
         self.engine.announce(committed)
         self._names_stale.set()
-        self._settled.set()
+        self.neighbours.stirred.set()
 
     def _review_callees(self) -> None:
         """Who is approved, or who invited us, has changed."""
-        self.engine.check_approvals()
+        self.links.check_approvals()
         callees = {peer.town: list(peer.urls) for peer in self.peers.all()}
         for join in self.joinings.waiting():
             callees.setdefault(join.invitation.inviter, []).extend(join.invitation.urls)
         self.dialer.set_callees((town, tuple(dict.fromkeys(urls))) for town, urls in callees.items())
         for town in callees:
-            self.dialer.set_reach(town, self.engine.reach(town))
-        self._settled.set()
+            self.dialer.set_reach(town, self.links.reach(town))
+        self.neighbours.stirred.set()
 
     async def _connect(self, town: TownId, url: str) -> None:
         ask = self.joinings.ask_of(town)
-        channel, identity = await self._caller.call(url, expected=town, joins=ask is not None)
+        channel, identity = await self.caller.call(url, expected=town, joins=ask is not None)
         self.engine.carry_on(channel, identity, ask)
-        self._settled.set()
+        self.neighbours.stirred.set()
 
     def _badge(self) -> Badge:
         return Badge(self.keys.device, self.keys.certificate, self.urls)
@@ -394,16 +327,11 @@ class Daemon:
 
     # What goes on in the background.
 
-    async def _repeat(self, every_s: float, work: Callable[[], Awaitable[object]]) -> None:
-        while True:
-            await asyncio.sleep(every_s)
-            await _carefully(work)
-
     async def _keep_names(self) -> None:
         while True:
             await self._names_stale.wait()
             self._names_stale.clear()
-            await _carefully(self.federations.read_names)
+            await carefully(self.federations.read_names)
             await asyncio.sleep(NAMES_S)
 
     async def _save(self) -> None:
@@ -413,7 +341,7 @@ class Daemon:
             await self.store.write(lambda tx: tx.set_meta(LAST_SURE, last_sure_ms))
 
     async def _ask_again(self) -> None:
-        self.engine.make_way_for_joins()
+        self.links.make_way_for_joins()
 
     async def _save_held_sets(self) -> None:
         # Frozen on the loop, which is the only one to change them; written in the writer's turn.
@@ -437,16 +365,6 @@ class Daemon:
         return max(born_ms, wall_ms())
 
 
-async def _carefully(work: Callable[[], Awaitable[object]]) -> None:
-    """Do what will be done again later; if it fails now, say so and go on."""
-    try:
-        await work()
-    except StorageUnavailable as error:
-        LOG.warning("%s (%s)", error.says, error.code)
-    except Exception:
-        LOG.exception("a fault in the background")
-
-
 async def _health(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
@@ -457,11 +375,3 @@ def _host_and_port(listen: str) -> tuple[str, int]:
     if not port.isdigit() or int(port) > 65_535:
         raise HedgerowError(f"web.listen is {listen}: write it as HOST:PORT", code="listen_failed")
     return host.strip("[]"), int(port)
-
-
-def _device_name(certificate: bytes | None) -> str:
-    """Return what a certificate calls its device, until the town's profile is known."""
-    if certificate is None:
-        return ""
-    name = (fields_of(open_record(certificate)) or {}).get("name")
-    return name if isinstance(name, str) else ""

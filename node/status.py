@@ -184,7 +184,7 @@ def _way_back(facts: PeerFacts, now_ms: int) -> str:
 
 
 def _facts(daemon: Daemon, peer: Peer, name: str, states: Sequence[PeerState], backlog: int) -> PeerFacts:
-    reach = daemon.engine.reach(peer.town)
+    reach = daemon.links.reach(peer.town)
     wait_ms = None if reach is Reach.UP else daemon.dialer.next_call_in_ms(peer.town)
     failure = daemon.dialer.failure(peer.town)
     up = reach is Reach.UP and states

@@ -164,7 +164,7 @@ async def test_what_happened_on_both_sides_of_a_silent_cut_is_known_on_both_afte
         relay.cut()
     await post(charlieu, "from beyond the river")
     await roanne.board.edit(address, {"title": "a light plough"})
-    await until(lambda: roanne.engine.reach(charlieu.town) is not Reach.UP)
+    await until(lambda: roanne.links.reach(charlieu.town) is not Reach.UP)
     row = await peer_row(roanne, charlieu.town)
     assert "calling it" in row["says"]
     for relay in valley.relays.values():
@@ -178,7 +178,7 @@ async def test_a_town_that_was_away_gets_what_waited_for_it(valley: Valley) -> N
     federation = await federate(roanne, charlieu)
     await says(roanne, charlieu.town, "up to date")
     await charlieu.stop()
-    await until(lambda: roanne.engine.reach(charlieu.town) is Reach.DOWN)
+    await until(lambda: roanne.links.reach(charlieu.town) is Reach.DOWN)
     await post(roanne, "one")
     await post(roanne, "two")
     row = await says(roanne, charlieu.town, "2 records wait for it")
@@ -285,8 +285,8 @@ async def test_a_stranger_gets_no_further_than_the_door(valley: Valley) -> None:
     await post(roanne, "for friends")
     await stranger.recovery.end()
     await stranger.peers.approve(roanne.town, urls=[valley.relays["Roanne"].url])
-    await until(lambda: bool(stranger.engine.links))
-    await until(lambda: not roanne.engine.links)
+    await until(lambda: stranger.links.count > 0)
+    await until(lambda: not roanne.links.live)
     assert digests(stranger, federation) == {}
     assert await titles(stranger) == set()
 
@@ -302,7 +302,7 @@ async def test_a_peer_is_added_by_its_address_after_its_fingerprint_was_shown(va
     await charlieu.add_peer(valley.relays["Roanne"].url, approve=True)
     await says(roanne, charlieu.town, "in no federation with us")
     await roanne.peers.remove(charlieu.town)
-    await until(lambda: roanne.engine.reach(charlieu.town) is Reach.DOWN)
+    await until(lambda: roanne.links.reach(charlieu.town) is Reach.DOWN)
     with pytest.raises(NotFound):
         await roanne.peers.remove(charlieu.town)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from node import beginnings, engine
+from node import beginnings, links
 from node.clock import wall_ms
 from node.config import read_settings
 from node.daemon import Daemon
@@ -137,7 +137,7 @@ async def test_an_approved_peer_that_babbles_is_dropped_and_nobody_else_is_slowe
         await ended(channel)
     await post(charlieu, "still quick")
     await shows(roanne, "still quick")
-    assert roanne.engine.reach(charlieu.town) is Reach.UP
+    assert roanne.links.reach(charlieu.town) is Reach.UP
     await caller.close()
 
 
@@ -162,34 +162,34 @@ async def ended(channel: Channel) -> None:
 async def test_a_stranger_that_says_nothing_after_its_name_is_let_go(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "HANDSHAKE_S_MAX", 0.1)
+    monkeypatch.setattr(links, "HANDSHAKE_S_MAX", 0.1)
     roanne, stranger = await start("Roanne"), await start("Nowhere")
     await roanne.federations.found("Valley")
     caller = await calling(stranger)
     channel, _ = await caller.call(url_of(roanne))
-    await until(lambda: bool(roanne.engine.links))
+    await until(lambda: bool(roanne.links.live))
     await ended(channel)
-    await until(lambda: not roanne.engine.links)
+    await until(lambda: not roanne.links.live)
     await caller.close()
 
 
 async def test_links_are_bounded_in_all(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LINKS_MAX", 1)
+    monkeypatch.setattr(links, "LINKS_MAX", 1)
     assert LINKS_MAX > 1
     roanne, charlieu, stranger = await start("Roanne"), await start("Charlieu"), await start("Nowhere")
     await join(roanne, charlieu)
     caller = await calling(stranger)
     channel, _ = await caller.call(url_of(roanne))
     await ended(channel)
-    assert [link.identity.town for link in roanne.engine.links.values()] == [charlieu.town]
+    assert [link.identity.town for link in roanne.links.live.values()] == [charlieu.town]
     await caller.close()
 
 
 async def test_a_crowd_of_strangers_gives_way_to_a_neighbour(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "LINKS_MAX", 4)
-    monkeypatch.setattr(engine, "STRANGERS_MAX", 3)
+    monkeypatch.setattr(links, "LINKS_MAX", 4)
+    monkeypatch.setattr(links, "STRANGERS_MAX", 3)
     roanne, charlieu = await start("Roanne"), await start("Charlieu")
     await join(roanne, charlieu)
     callers = [Caller(static_key=new_static_key(), badge=new_stranger(), town_of=no_town) for _ in range(6)]
@@ -197,11 +197,11 @@ async def test_a_crowd_of_strangers_gives_way_to_a_neighbour(
     for caller in callers:
         await caller.open()
         channels.append((await caller.call(url_of(roanne)))[0])
-    await until(lambda: len(roanne.engine.links) == 4)
+    await until(lambda: len(roanne.links.live) == 4)
     await charlieu._connect(roanne.town, url_of(roanne))
     await post(roanne, "neighbours come first")
     await shows(charlieu, "neighbours come first")
-    assert roanne.engine.reach(charlieu.town) is Reach.UP
+    assert roanne.links.reach(charlieu.town) is Reach.UP
     for channel, caller in zip(channels, callers, strict=True):
         await channel.close()
         await caller.close()
@@ -231,7 +231,7 @@ async def test_more_batches_than_the_window_end_the_link(
         await release.wait()
         return ()
 
-    link = next(iter(roanne.engine.links.values()))
+    link = next(iter(roanne.links.live.values()))
     monkeypatch.setattr(roanne.intake, "accept", wait)
     for batch in range(10):
         roanne.engine._perform(TakeIn(link.id, batch, ()))
@@ -242,7 +242,7 @@ async def test_more_batches_than_the_window_end_the_link(
 async def test_who_does_not_read_what_we_send_is_dropped(start: Start) -> None:
     roanne, charlieu = await start("Roanne"), await start("Charlieu")
     await join(roanne, charlieu)
-    link = next(iter(roanne.engine.links.values()))
+    link = next(iter(roanne.links.live.values()))
     frame = bytes(60_000)
     sent = 0
     while link.send(frame):
@@ -254,18 +254,18 @@ async def test_who_does_not_read_what_we_send_is_dropped(start: Start) -> None:
 async def test_a_second_call_of_a_device_takes_over_from_the_first(start: Start) -> None:
     roanne, charlieu = await start("Roanne"), await start("Charlieu")
     await join(roanne, charlieu)
-    first = next(iter(roanne.engine.links.values()))
+    first = next(iter(roanne.links.live.values()))
     await charlieu._connect(roanne.town, url_of(roanne))
-    await until(lambda: first.id not in roanne.engine.links and bool(roanne.engine.links))
+    await until(lambda: first.id not in roanne.links.live and bool(roanne.links.live))
     await post(roanne, "over the new link")
     await shows(charlieu, "over the new link")
-    assert len(roanne.engine.links) == 1
+    assert len(roanne.links.live) == 1
 
 
 async def test_a_town_that_is_no_peer_any_more_is_let_go_at_once(start: Start) -> None:
     roanne, charlieu = await start("Roanne"), await start("Charlieu")
     await join(roanne, charlieu)
-    link: Link = next(iter(roanne.engine.links.values()))
+    link: Link = next(iter(roanne.links.live.values()))
     await roanne.peers.remove(charlieu.town)
     assert link.end_code == "not_approved"
-    assert roanne.engine.reach(charlieu.town) is Reach.DOWN
+    assert roanne.links.reach(charlieu.town) is Reach.DOWN
