@@ -103,12 +103,18 @@ MOVES: Final[dict[tuple[State, Cause], State]] = {
     (State.ASKING, Cause.WELCOME_HEARD): State.GREETING,
     (State.ASKING, Cause.REFUSED_HEARD): State.CLOSED,
     (State.ASKING, Cause.DROPPED): State.CLOSED,
+    (State.GREETING, Cause.JOIN_HEARD): State.JUDGING,
     (State.GREETING, Cause.HELLO_HEARD): State.TALKING,
     (State.GREETING, Cause.DROPPED): State.CLOSED,
     (State.TALKING, Cause.HELLO_HEARD): State.TALKING,
     (State.TALKING, Cause.DROPPED): State.CLOSED,
 }
 """Every lawful move of a conversation; `docs/conversation.md` draws it."""
+
+HASTY: Final = frozenset({State.STRANGER, State.ASKING, State.GREETING})
+"""States in which the other side owes the next word."""
+GREETING_MS: Final = 60_000
+"""It says it within this: a stranger that only pings holds a place that others may need."""
 
 
 class Conversation:
@@ -131,6 +137,7 @@ class Conversation:
         self._ping_ms: int | None = None
         self._synced_change = -1
         self._welcome = Parcel()
+        self._since_ms = line.now_ms
         self.state = self._first_state()
 
     # What the hub tells.
@@ -163,7 +170,7 @@ class Conversation:
             for index, part in enumerate(parts):
                 self.line.send(Welcome(index == len(parts) - 1, part))
             self._move(Cause.JOINED)
-            self.offers.say()
+            self.offers.say(again=True)
 
     def join_refused(self, code: str, says: str) -> None:
         """Send a stranger away."""
@@ -228,6 +235,8 @@ class Conversation:
             due.append(self.heard_ms + PING_MS)
         elif not self.is_late:
             due.append(self._ping_ms + PING_LATE_MS)
+        if self.state in HASTY:
+            due.append(self._since_ms + GREETING_MS)
         if self.state is State.TALKING:
             due += self.rounds.wake_ms(is_drained=self._is_drained)
         return min(due)
@@ -250,6 +259,7 @@ class Conversation:
 
     def _move(self, cause: Cause) -> None:
         self.state = MOVES[self.state, cause]
+        self._since_ms = self.line.now_ms
 
     def _first_state(self) -> State:
         up = self.line.up
@@ -268,6 +278,9 @@ class Conversation:
         now_ms = self.line.now_ms
         if now_ms - self.heard_ms >= SILENCE_MS:
             self.drop("silent", f"nothing was heard for {SILENCE_MS // 1_000} s")
+        elif self.state in HASTY and now_ms - self._since_ms >= GREETING_MS:
+            code = "not_approved" if self.state is State.STRANGER else "stalled"
+            self.drop(code, f"nothing that was due was said for {GREETING_MS // 1_000} s")
         elif self._ping_ms is None:
             if now_ms - self.heard_ms >= PING_MS:
                 self._ping_ms = now_ms
@@ -290,9 +303,7 @@ class Conversation:
             case State.ASKING:
                 self._take_welcome(frame)
             case State.GREETING:
-                if not isinstance(frame, Hello):
-                    raise PeerFault("out_of_turn", "HELLO comes first")
-                self._take_hello(frame)
+                self._take_greeting(frame)
             case State.TALKING:
                 self._talk(frame)
             case State.JUDGING:
@@ -309,6 +320,15 @@ class Conversation:
         self._move(Cause.JOIN_HEARD)
         self.line.ask(events.Joining(self.line.link, frame.name, frame.proof, records))
 
+    def _take_greeting(self, frame: Frame) -> None:
+        """Take HELLO; or JOIN, from a town that is a peer already and was invited once more."""
+        if isinstance(frame, Join) and not self.line.up.initiator:
+            self._take_join(frame)
+        elif isinstance(frame, Hello):
+            self._take_hello(frame)
+        else:
+            raise PeerFault("out_of_turn", "HELLO comes first")
+
     def _take_welcome(self, frame: Frame) -> None:
         if isinstance(frame, Refused):
             self._move(Cause.REFUSED_HEARD)
@@ -320,7 +340,8 @@ class Conversation:
                 self._move(Cause.WELCOME_HEARD)
                 self.line.ask(events.Welcomed(self.line.link, records))
                 self.offers.say()
-        else:
+        elif not isinstance(frame, Hello):
+            # A peer that knew us greeted before it heard JOIN, and will greet again.
             raise PeerFault("out_of_turn", "WELCOME or REFUSED comes first")
 
     def _talk(self, frame: Frame) -> None:

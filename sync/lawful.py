@@ -93,7 +93,8 @@ class Lawful:
 
     def forget_not_now(self) -> None:
         """Forget all that was refused for a cause that may have changed."""
-        if self._not_now_ms is None and not self.delivered:
+        self.quiet_until_ms = self.fruitless_count = 0
+        if not self.has_not_now():
             return
         self._not_now_ms = None
         self.pair = None

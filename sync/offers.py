@@ -56,8 +56,12 @@ class Offers:
         """Return a federation's number while both sides serve each other in it."""
         return self._places.get(federation) if self._serves(federation) else None
 
-    def say(self) -> None:
-        """Name my federations, new ones behind the old, unless nothing has changed for the other side."""
+    def say(self, *, again: bool = False) -> None:
+        """Name my federations, new ones behind the old, unless nothing has changed for the other side.
+
+        Args:
+            again: Also if nothing has.
+        """
         up = self._line.up
         offered = sorted(self.authority.federations)
         if up.town == self.authority.own_town:
@@ -69,7 +73,7 @@ class Offers:
             for each in self._own
         )
         # What was refused for its rights may be welcome now: HELLO tells the other side to offer it again.
-        if names != self._said or self._line.acquaintance.has_not_now():
+        if again or names != self._said or self._line.acquaintance.has_not_now():
             self._said = names
             self._line.acquaintance.forget_not_now()
             self._line.send(Hello(WIRE_VERSION, names))

@@ -238,15 +238,17 @@ class Rounds:
                 answering.keyed_want(frame)
             case Settled():
                 del self._answers[frame.federation]
-                self._met.add(frame.federation)
-                self._show_plainly(answering.settled(frame))
+                failed = answering.settled(frame)
+                self._note_met(frame.federation, failed)
+                self._show_plainly(failed)
             case _:
                 assert_never(frame)
 
     @property
     def _patience_ms(self) -> int:
+        # On a slow link our question may stand behind batches of our own.
         waiting = any(meeting.waits_for_frame for meeting in self._meetings.values())
-        return STALLED_MS if waiting else STUCK_MS
+        return STALLED_MS if waiting and self._outbox.is_empty else STUCK_MS
 
     def _hasten(self, place: int) -> None:
         self._due_ms[place] = min(self._due_ms[place], self._line.now_ms + MEETING_AGAIN_MS)
@@ -262,12 +264,19 @@ class Rounds:
     def _meet(self, place: int) -> None:
         def end(moved: bool, failed: list[LaneKey]) -> None:
             del self._meetings[place]
-            self._met.add(place)
+            self._note_met(place, failed)
             self._due_ms[place] = self._line.now_ms + (MEETING_AGAIN_MS if moved else BEAT_MS)
             self._show_plainly(failed)
 
         federation = self._offers.open[place]
         self._meetings[place] = Meeting(self._line, place, federation, self._outbox, self.wants, end)
+
+    def _note_met(self, place: int, failed: list[LaneKey]) -> None:
+        """Note that the other side holds what we may tell it, unless nothing explained what it holds."""
+        if failed:
+            self._met.discard(place)
+        else:
+            self._met.add(place)
 
     def _show_plainly(self, failed: list[LaneKey]) -> None:
         """Tell the operator of lanes that nothing explained, and send the newest urgent records anyway."""

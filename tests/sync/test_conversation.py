@@ -140,7 +140,6 @@ def test_two_towns_without_a_common_federation_speak_of_nothing() -> None:
     ("frame", "code"),
     [
         (wire.Digest(0, 0, 0, 0, bytes(48)), "out_of_turn"),
-        (wire.Join(bytes(16), bytes(32), b""), "out_of_turn"),
         (wire.Records(1, 0, 0, True, b"x"), "out_of_turn"),
     ],
 )
@@ -220,7 +219,7 @@ def test_a_refused_invitation_is_told_and_ends_the_link_at_both_sides() -> None:
 
 def test_a_peer_that_answers_join_with_anything_else_is_dropped() -> None:
     joiner = Scripted(initiator=True, join=JoinAsk(FEDERATION, b"s" * 16, (b"join",)))
-    joiner.hello(FEDERATION)
+    joiner.say(wire.Same(0))
     assert joiner.dropped() == "out_of_turn"
 
 
@@ -251,6 +250,40 @@ def test_a_joined_town_reconciles_on_the_same_link() -> None:
     bench.run(5_000)
     assert a.ids() == b.ids()
     assert len(b.ids()) == 50
+
+
+def test_a_peer_that_is_invited_into_a_second_federation_joins_on_a_new_link() -> None:
+    bench = Bench()
+    a = bench.node(
+        "a", authority_of("a", "ab", (FEDERATION, OTHER)), [raw_record(number) for number in range(9)]
+    )
+    b = bench.node("b", authority_of("b", "ab", (OTHER,)))
+    bench.watch = lambda node, effect: (
+        bench.later(1, lambda: bench.tell(node, Joined(effect.link, (raw_record(1_000),))))
+        if isinstance(effect, Joining)
+        else bench.later(1, lambda: bench.move_authority(node, authority_of("b", "ab", (FEDERATION, OTHER))))
+        if isinstance(effect, Welcomed)
+        else None
+    )
+    bench.join(b, a)
+    bench.run(1_000)
+    bench.join(b, a, ask=JoinAsk(FEDERATION, b"s" * 16, (raw_record(2_000),)))
+    bench.run(3_000)
+    assert a.ids() == b.ids() and len(b.ids()) == 9
+
+
+@pytest.mark.parametrize(
+    ("approved", "initiator", "code"),
+    [(False, False, "not_approved"), (True, True, "stalled"), (True, False, "stalled")],
+)
+def test_a_peer_that_only_pings_is_sent_away(approved: bool, initiator: bool, code: str) -> None:
+    peer = Scripted(approved=approved, initiator=initiator)
+    codes = []
+    for _ in range(7):
+        peer.wait(10_000)
+        codes.append(peer.dropped())
+        peer.say(wire.Ping())
+    assert codes == [None] * 5 + [code, None]
 
 
 # Rights.
