@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from node.errors import NotFound, InvalidRequest
+from node.errors import InvalidRequest, NotFound
 from node.transport.auth import is_url
 from protocol.ids import TownId
 from protocol.limits import URL_CHARS_MAX, URLS_MAX
