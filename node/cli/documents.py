@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from node.cli.app import app
-from node.cli.terminal import Terminal, command, table
+from node.cli.terminal import Terminal, command, counted, table
 
 IMPORT_LINES = 200
 """Lines sent to the node at once: one writer's turn, well under the bound of a control request."""
@@ -187,7 +187,7 @@ def export(terminal: Terminal, file: Path) -> None:
     finally:
         beside.unlink(missing_ok=True)
     terminal.progress("")
-    terminal.answer({"records": count, "file": str(file)}, f"{count} records in {file}")
+    terminal.answer({"records": count, "file": str(file)}, f"{counted(count, 'record')} in {file}")
 
 
 for _filter in filters:

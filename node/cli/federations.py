@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from node.cli.app import Commands, app
-from node.cli.terminal import Terminal, command, said, table
+from node.cli.terminal import Terminal, command, counted, said, table
 
 
 @app.group(cls=Commands)
@@ -54,7 +54,7 @@ def join(terminal: Terminal, code: str) -> None:
 def list_(terminal: Terminal) -> None:
     """List the federations of this town."""
     found = terminal.ask("federations")
-    rows = [{**row, "id": row["id"][:8], "members": f"{row['members']} towns"} for row in found]
+    rows = [{**row, "id": row["id"][:8], "members": counted(row["members"], "town")} for row in found]
     terminal.answer(found, table(rows, ("name", "members", "id")) or "this town is in no federation yet")
 
 

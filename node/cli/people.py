@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from node.cli.app import Commands, app
-from node.cli.terminal import Terminal, command
+from node.cli.terminal import Terminal, command, counted
 
 PIN_DIGITS = 6
 
@@ -49,11 +49,12 @@ def _sentences(state: Mapping[str, Any]) -> str:
     lines = [
         f"{state['town']['name']}, Hedgerow {state['version']}"
         + ("" if clock["sure"] else ", whose clock is not sure"),
-        f"{state['documents']} documents in {state['records']} records, {state['disk_bytes'] / 1e6:.1f} MB",
+        f"{counted(state['documents'], 'document')} in {counted(state['records'], 'record')}, "
+        f"{state['disk_bytes'] / 1e6:.1f} MB",
     ]
     for federation in state["federations"]:
-        lines.append(f"{federation['name']}: {federation['members']} towns")
+        lines.append(f"{federation['name']}: {counted(federation['members'], 'town')}")
         for name, lane in federation["lanes"].items():
-            lines.append(f"  {name}: {lane['records']} records, digest {lane['digest'][:16]}")
+            lines.append(f"  {name}: {counted(lane['records'], 'record')}, digest {lane['digest'][:16]}")
     lines += [peer["says"] for peer in state["peers"]] or ["no peers yet"]
     return "\n".join(lines)

@@ -84,6 +84,11 @@ def said(when_ms: int | None, now_ms: int) -> str:
     return f"{age_s} s ago"
 
 
+def counted(count: int, word: str) -> str:
+    """A number with its word: `1 town`, `3 towns`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def table(rows: Sequence[Mapping[str, object]], columns: tuple[str, ...]) -> str:
     """Rows as aligned text; no lines and no heading, so that it can be cut by programs."""
     cells = [[str(row.get(column, "")) for column in columns] for row in rows]
