@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, place_of
+from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
 from node.store.records import OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
 from node.store.search import language_of, terms
 from protocol.ids import DocId, LaneKey, RecordId
@@ -22,10 +22,6 @@ from sync.events import LaneChange
 
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
-
-PLACE_LINEAR_MAX: Final = 1 << 62
-"""Stamps below this (until the year 4,200) are places as they are; later ones are pressed together above
-it."""
 
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
 
@@ -119,9 +115,7 @@ class Application:
         }
         held: dict[int, dict[int, int]] = defaultdict(dict)
         rows = [row for row, _, _, _ in found.values()]
-        for row, lane, since in tx.select_in(
-            "SELECT record, lane, change FROM held WHERE record IN", rows
-        ):
+        for row, lane, since in tx.select_in("SELECT record, lane, change FROM held WHERE record IN", rows):
             held[row][lane] = since
         stays = {record.id for record, _ in changes.park} | {record.id for record, _ in changes.hold}
         held_again = {record.id for record, _ in changes.hold}
@@ -351,7 +345,7 @@ class Application:
 
     def _places(self, stamps: Iterable[int], *, own: int | None = None) -> list[int]:
         """Return a place of its own for each stamp: the stamp, or the next place that is free."""
-        wanted = [stamp if stamp < PLACE_LINEAR_MAX else PLACE_LINEAR_MAX + (stamp >> 3) for stamp in stamps]
+        wanted = [order_of(stamp) for stamp in stamps]
         taken = {
             place for (place,) in self._tx.select_in("SELECT place FROM documents WHERE place IN", wanted)
         } - {own}

@@ -190,7 +190,7 @@ class DocumentReads(RecordReads):
         if query.federation is None:
             return [number for number, joined in rows if joined]
         if query.federation == home_id(self.own_town):
-            return [number for number, joined in rows if not joined]
+            return [number for number, joined in rows if not joined and query.home]
         return [number for number, joined in rows if query.federation in _split(joined)]
 
     def _within(self, near: Near) -> tuple[str, list[Any]]:

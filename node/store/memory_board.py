@@ -19,6 +19,7 @@ from node.store.documents import (
     ends_of,
     fold,
     is_shown,
+    order_of,
     place_of,
 )
 from node.store.listing import ADDRESS_CHOICES_MAX, parse_cursor
@@ -118,7 +119,7 @@ class MemoryBoard:
         places: list[tuple[int, DocId, Document]] = []
         last = -1
         for stamp, doc, document in sorted(found, key=lambda each: each[:2]):
-            last = max(stamp, last + 1)
+            last = max(order_of(stamp), last + 1)
             places.append((last, doc, document))
         return places[::-1]
 
