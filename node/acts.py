@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PAGE_DOCUMENTS_MAX: Final = 1_000
 """Documents in one answer; commands ask again from the cursor."""
+KM_MAX: Final = 20_040
+"""Half way around the earth: nothing is further."""
 TOWN_PREFIX_CHARS_MIN: Final = 4
 """So many characters of a town's id stand for it where they fit one town only."""
 
@@ -283,6 +285,8 @@ def _near(text: str) -> Near:
         lat, lon, km = (float(part) for part in text.split(","))
     except ValueError:
         raise InvalidRequest(f"near: “{text[:40]}” is not LAT,LON,KM, such as 46.03,4.07,20") from None
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180 and 0 < km <= KM_MAX):
+        raise InvalidRequest(f"near: degrees to 90 and 180, kilometres above 0 and to {KM_MAX}")
     return Near(lat, lon, km)
 
 
