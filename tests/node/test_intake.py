@@ -253,7 +253,7 @@ async def test_a_full_disk_keeps_nothing_and_announces_nothing(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if isinstance(door.store, MemoryStore):
-        pytest.skip("memory has no disk")
+        pytest.skip("not meant: memory has no disk")
     pages = int(str((await door.store.write(lambda tx: tx.rows("PRAGMA page_count")))[0][0]))
     await door.store.write(lambda tx: tx.rows(f"PRAGMA max_page_count = {pages}"))
     records = [offer(BEE, f"Thing {number}") for number in range(400)]

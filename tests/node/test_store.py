@@ -300,7 +300,7 @@ def test_what_is_parked_is_bounded_and_the_oldest_goes_first(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not hasattr(bench.store, "path"):
-        pytest.skip("the simulator's store forgets nothing")
+        pytest.skip("not meant: the simulator's store forgets nothing")
     monkeypatch.setattr(transaction_module, "PARKED_BYTES_TOTAL_MAX", 20_000)
     strangers = [
         write(BEE, "offer", str(number), {"title": f"T {number}"}, device=9) for number in range(100)
@@ -320,7 +320,7 @@ def test_what_is_parked_is_bounded_and_the_oldest_goes_first(
 
 def test_remembered_drops_are_bounded_and_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(bench.store, "path"):
-        pytest.skip("the simulator's store forgets nothing")
+        pytest.skip("not meant: the simulator's store forgets nothing")
     monkeypatch.setattr(transaction_module, "DROPPED_MAX", 40)
     puts = [write(BEE, "offer", "n", {"title": f"Title {number}"}, later_ms=number) for number in range(100)]
     for start in range(0, 100, 10):
