@@ -157,7 +157,7 @@ class Node:
         """Post drafts of people here; they are committed when this returns."""
         assert self.hub is not None
         records = at_once(self.intake.post(drafts))
-        self.time.note(self.index, "post", *(record.id for record in records))
+        self.time.note(self.index, b"post", *(record.id for record in records))
         return records
 
     def take_in(self, raws: Sequence[bytes], source: LinkId | None = None) -> Taken:
@@ -253,7 +253,7 @@ class Node:
 
     def _take_in(self, effect: TakeIn) -> None:
         taken = self.take_in(effect.records, effect.link)
-        self.time.note(self.index, "took", len(taken.verdicts), taken.change)
+        self.time.note(self.index, b"took", len(taken.verdicts), taken.change)
         self._tell(TakenIn(effect.link, effect.batch, taken.verdicts))
 
     def _load(self, effect: Load) -> None:

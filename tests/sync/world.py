@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from protocol.encoding import Value
@@ -36,6 +37,7 @@ FAR_S = NOW_S + 10_000_000
 Held = dict[LaneKey, frozenset[RecordId]]
 
 
+@lru_cache(maxsize=1_024)
 def key_of(name: str) -> SigningKey:
     """Return a key that depends on the name only."""
     return SigningKey.from_seed(blake2b(name.encode(), digest_size=32).digest())
