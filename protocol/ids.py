@@ -98,10 +98,8 @@ def address_range(plain: str) -> tuple[DocId, DocId]:
 
 def _check_value(values: list[int]) -> int:
     total = 0
-    weight = 1
-    for value in values:
-        weight = _times(weight, 2)
-        total ^= _times(weight, value)
+    for products, value in zip(_PRODUCTS, values, strict=True):
+        total ^= products[value]
     return total
 
 
@@ -116,3 +114,16 @@ def _times(left: int, right: int) -> int:
             left ^= 0b100101
         right >>= 1
     return product
+
+
+def _weigh() -> tuple[tuple[int, ...], ...]:
+    """Return the product of each character with the weight of each place; pages show many addresses."""
+    products = []
+    weight = 1
+    for _ in range(ADDRESS_CHARS - 1):
+        weight = _times(weight, 2)
+        products.append(tuple(_times(weight, value) for value in range(32)))
+    return tuple(products)
+
+
+_PRODUCTS: Final = _weigh()
