@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from protocol.record import Record
     from protocol.schema import Kind
     from sync.authority import Authority
+    from sync.events import Committed
 
 Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 """Who may see a post: this town only, every federation of the town, or the named federations."""
@@ -108,7 +109,13 @@ class Board:
         self._intake = intake
         self._authority = authority
         self._now_ms = now_ms
+        self.told: int | None = None
+        """How many commits this board was told of; None as long as nobody tells it of any."""
         self._counts: dict[Query, tuple[tuple[int, int], Mapping[str, int]]] = {}
+
+    def note(self, _: Committed) -> None:
+        """Take note that something was committed: whoever remembers pages begins anew."""
+        self.told = (self.told or 0) + 1
 
     async def post(
         self,

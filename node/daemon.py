@@ -299,6 +299,7 @@ class Daemon:
             self._authority = committed.authority
             self.links.authority_moved()
         self.engine.announce(committed)
+        self.board.note(committed)
         self._names_stale.set()
         self.neighbours.stirred.set()
 

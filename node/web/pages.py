@@ -17,7 +17,7 @@ from node.exchange import record_json
 from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km
 from node.web import present
-from node.web.render import html, render
+from node.web.render import Pressed, card_html, html, render
 from node.web.site import SITE, Surroundings, session_of
 from protocol.identity import fingerprint
 from protocol.ids import Op, TownId, parse_address, show_address
@@ -37,12 +37,17 @@ async def board(request: web.Request) -> web.Response:
     site = request.app[SITE]
     must_read(request)
     around = await site.around()
+    now_s = site.node.clock.now_ms() // 1000
+    # What a board shows follows from the commits, the minute, the neighbours and who asks; its ETag says all.
+    told = site.node.board.told
+    etag = None if told is None else _etag(request, told, now_s // 60, around)
+    if etag and request.headers.get("If-None-Match") == etag:
+        return web.Response(status=304, headers={"ETag": etag})
+    if etag and etag in site.kept:
+        site.kept.move_to_end(etag)
+        return html(request, site.kept[etag], etag=etag)
     asked = _Asked.of(request, around)
     look = await site.node.board.look(asked.query)
-    now_s = site.node.clock.now_ms() // 1000
-    etag = _etag(request, look.change, now_s // 60, around)
-    if request.headers.get("If-None-Match") == etag:
-        return web.Response(status=304, headers={"ETag": etag})
     pressed = {kind.name: kind.name in asked.query.kinds for kind in SHOWN_KINDS}
     chips = [("Everything", asked.link(kind=None), sum(look.kinds.values()), not asked.query.kinds)]
     chips += [
@@ -52,7 +57,7 @@ async def board(request: web.Request) -> web.Response:
     values = shell(request, around, "guides" if asked.kind == "practice" else "board") | {
         "asked": asked,
         "chips": chips,
-        "cards": [present.card(each, now_s, _km(each, around)) for each in look.page.documents],
+        "cards": [card_html(present.card(each, now_s, _km(each, around))) for each in look.page.documents],
         "more": asked.link(cursor=look.page.cursor) if look.page.cursor else "",
         "found": look.kinds.get(asked.kind, 0) if asked.kind else sum(look.kinds.values()),
         "towns": sorted(
@@ -62,7 +67,10 @@ async def board(request: web.Request) -> web.Response:
         "news": around.news,
         "withdrawn": session_of(request) is not None and "withdrawn" in request.query,
     }
-    return html(request, render("board.html", values), etag=etag)
+    page = Pressed(render("board.html", values))
+    if etag:
+        site.keep(etag, page)
+    return html(request, page, etag=etag)
 
 
 async def document(request: web.Request) -> web.Response:
@@ -276,11 +284,11 @@ class _Asked:
         return "/?" + urlencode(said) if said else "/"
 
 
-def _etag(request: web.Request, change: int, minute: int, around: Surroundings) -> str:
+def _etag(request: web.Request, told: int, minute: int, around: Surroundings) -> str:
     session = session_of(request)
     parts = [
-        request.app[SITE].boot, str(change), str(minute), request.rel_url.raw_path_qs,
-        session.form_token if session else "", repr(around.news), around.town_name,
+        request.app[SITE].boot, str(told), str(minute), request.rel_url.raw_path_qs,
+        session.form_token if session else "", around.mark,
     ]  # fmt: skip
     return '"' + blake2b("\0".join(parts).encode(), digest_size=9).hexdigest() + '"'
 

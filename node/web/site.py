@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -16,6 +18,7 @@ from node.board import Board
 from node.clock import NodeClock
 from node.config import Settings
 from node.store import Store, TownFacts
+from node.web.render import Pressed
 from protocol.ids import TownId
 from sync.authority import Authority
 
@@ -43,6 +46,10 @@ class Node(Protocol):
         """Return what `status --json` prints."""
 
 
+BOARDS_KEPT: Final = 64
+"""About 12 kB each."""
+
+
 @dataclass(frozen=True, slots=True)
 class News:
     """One sentence on the neighbours above the board, and how much it should catch the eye."""
@@ -61,6 +68,8 @@ class Surroundings:
     own: TownFacts | None
     news: News | None
     status: Mapping[str, Any]
+    mark: str
+    """Differs when names, places or the news differ; stands in ETags."""
 
 
 class Site:
@@ -72,6 +81,8 @@ class Site:
         self.boot = secrets.token_hex(4)
         """Stands in every ETag: a node that starts again may have other templates."""
         self.direction = "ltr"
+        self.kept: OrderedDict[str, Pressed] = OrderedDict()
+        """Boards as they were last sent, by ETag, which names all that they show."""
         self._around: Surroundings | None = None
         self._asked_s = 0.0
         self._asking = asyncio.Lock()
@@ -85,6 +96,12 @@ class Site:
                     self._asked_s = time.monotonic()
         return self._around
 
+    def keep(self, etag: str, page: Pressed) -> None:
+        """Keep a board; the one that was asked for longest ago makes room."""
+        self.kept[etag] = page
+        while len(self.kept) > BOARDS_KEPT:
+            self.kept.popitem(last=False)
+
     @property
     def town_name(self) -> str:
         """The own town's name as far as it is known without asking."""
@@ -95,7 +112,9 @@ class Site:
         status = await self.node.status()
         own = towns.get(self.node.town)
         name = (own.name if own else "") or str(status.get("town", {}).get("name") or "") or "This town"
-        return Surroundings(name, towns, own, news_of(status.get("peers", [])), status)
+        news = news_of(status.get("peers", []))
+        mark = blake2b(repr((name, sorted(towns.items()), news)).encode(), digest_size=8).hexdigest()
+        return Surroundings(name, towns, own, news, status, mark)
 
 
 SITE: Final = web.AppKey("site", Site)

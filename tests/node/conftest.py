@@ -123,6 +123,7 @@ class TestNode:
             authority=self.authority,
             now_ms=self.clock.now_ms,
         )
+        self.intake.announce = self.board.note
         self.accounts = Accounts(directory / "accounts.sqlite", self.clock.now_ms)
         self.peers: list[dict[str, Any]] = []
         self.federation = FederationId(bytes(16))

@@ -87,6 +87,7 @@ async def test_a_board_that_has_not_changed_is_not_sent_again(node: Any, browser
     await node.hear_offer("Ladders")
     async with browser.client.get("/") as response:
         etag = response.headers["ETag"]
+    assert "Ladders" in (await browser.get("/"))[1]
     status, page = await browser.get("/", **{"If-None-Match": etag})
     assert (status, page) == (304, "")
     await node.hear_offer("Saws")
