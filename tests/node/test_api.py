@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from node.board import Post
 from node.config import Settings, Web
 from node.web import stream
+from node.web.openapi import description
 from protocol.ids import address
 
 DOCUMENTS = "/api/v1/documents"
@@ -448,3 +450,15 @@ async def test_reading_needs_a_token_where_the_operator_wants_that(
         status, problem, _ = await stranger.call("GET", path)
         assert (status, problem["code"]) == (401, "not_signed_in")
     assert (await program.call("GET", DOCUMENTS))[0] == 200
+
+
+def test_every_route_and_parameter_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    described: Any = description()
+    for path, methods in described["paths"].items():
+        assert f"/api/v1{path}".replace("{address}", "ADDRESS") in text
+        for method in methods:
+            if method != "parameters":
+                assert f"`{method.upper()} /api/v1{path}`".replace("{address}", "ADDRESS") in text
+    for parameter in described["paths"]["/documents"]["get"]["parameters"]:
+        assert f"`{parameter['name']}`" in text
