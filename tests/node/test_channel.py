@@ -424,6 +424,20 @@ async def test_a_half_open_connection_is_dropped_at_its_deadline(place: Place) -
     assert server.half_open_count == 0
 
 
+async def test_a_node_of_a_newer_version_is_told_why_it_is_sent_away(place: Place) -> None:
+    async def carry(channel: Channel, identity: Identity) -> None:
+        raise AssertionError("nobody knows who this is")
+
+    server = SyncServer(static_key=new_static_key(), badge=new_badge, town_of=nobody, carry=carry)
+    socket = await place.call(await place.serve(server.handle))
+    channel = await shake_hands(socket, initiator=True, static_key=new_static_key(), deadline_s=WAIT_S)
+    await channel.send(encode([2, "whatever comes next"]))
+    assert await channel.receive()
+    with pytest.raises(LinkFailure, match="newer_wire") as told:
+        await channel.receive()
+    assert told.value.code == "link_closed"
+
+
 async def test_a_browser_that_opens_the_sync_address_is_told_what_it_is(place: Place) -> None:
     async def carry(channel: Channel, identity: Identity) -> None:
         raise AssertionError("a browser is no node")

@@ -173,6 +173,22 @@ async def test_a_stranger_that_says_nothing_after_its_name_is_let_go(
     await caller.close()
 
 
+async def test_a_node_that_is_being_brought_back_approves_no_stranger(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "HANDSHAKE_S_MAX", 0.1)
+    lost, stranger = await start("Lost"), await start("Nowhere")
+    lost.recovery.is_active = True
+    await stranger.federations.found("Elsewhere")
+    await stranger.peers.approve(lost.town, urls=[url_of(lost)])
+    await until(lambda: lost.links.count > 0)
+    await until(lambda: not lost.links.live)
+    assert lost.peers.all() == []
+    assert lost.recovery.is_active
+    await lost.federations.found("Here")
+    assert not lost.recovery.is_active
+
+
 async def test_links_are_bounded_in_all(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(links, "LINKS_MAX", 1)
     assert LINKS_MAX > 1
