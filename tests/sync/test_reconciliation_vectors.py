@@ -1,4 +1,4 @@
-"""Digest, cells and bucket hashes are the bytes of `docs/sync.md`, made by code that imports none of ours."""
+"""Digest, cells and bucket hashes are those of `docs/protocol.md`, made by code that imports none of ours."""
 
 from __future__ import annotations
 

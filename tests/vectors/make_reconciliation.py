@@ -1,4 +1,4 @@
-"""Writes `reconciliation.json` from `docs/sync.md` alone: plain loops, nothing of the project is imported."""
+"""Writes `reconciliation.json` from section 10 of `docs/protocol.md` alone: loops, no import of ours."""
 
 from __future__ import annotations
 
