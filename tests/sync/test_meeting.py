@@ -97,7 +97,8 @@ class End:
             case Drop() | Incident():
                 self.codes.append(effect.code)
             case LoadIds() if self.answers:
-                found = tuple(record for record in self.raws if record[0] in effect.buckets)
+                shelf = self.raws if effect.key == EVERYDAY else {}
+                found = tuple(record for record in shelf if record[0] in effect.buckets)
                 self._do(IdsLoaded(LINK, effect.token, found))
             case Load() if self.answers:
                 wanted = set(effect.prefixes)
@@ -337,6 +338,69 @@ def test_keyed_cells_of_ids_that_nobody_holds_are_a_lie() -> None:
     count = len(bits_to_buckets(keyed.buckets))
     end.say(wire.KeyedHashes(0, LANE, bytes(16 * count)), wire.Cells(0, LANE, 0, cells_to_bytes(cells)))
     assert end.codes == ["unexplained_difference"]
+
+
+def test_noise_that_never_peels_is_looked_into_and_then_called_a_lie() -> None:
+    end = End(range(100), initiator=True)
+    chance = Random(1)
+    salt = _until_salt(end)
+    assert len(salt.salt) == 16
+    keyed = end.say(wire.Buckets(0, LANE, b"s" * 16, bytes(4_096)))[0]
+    assert isinstance(keyed, wire.Keyed)
+    count = len(bits_to_buckets(keyed.buckets))
+    end.say(wire.KeyedHashes(0, LANE, bytes(16 * count)))
+    first = 0
+    while not end.codes:
+        # A run that is not due is passed over.
+        assert end.say(wire.Cells(0, LANE, first + 13, bytes(13))) == []
+        end.say(wire.Cells(0, LANE, first, chance.randbytes(13 * 4_600)))
+        first += 4_600
+    assert end.codes == ["unexplained_difference"]
+    assert first < 65_536 + 4_600
+    # The meeting is over: what still comes is passed over.
+    assert end.say(wire.Cells(0, LANE, first, bytes(13))) == []
+    assert end.codes == ["unexplained_difference"]
+
+
+def test_records_named_from_outside_the_buckets_looked_into_are_a_lie() -> None:
+    end = End(range(100), initiator=True)
+    salt = _until_salt(end)
+    other = next(record for record in ids_of(*range(200, 300)) if record[0] != next(iter(end.raws))[0])
+    theirs = [*end.raws, other]
+    honest = _all_hashes(list(end.raws))
+    spoiled = bytes(16) + honest[16:] if other[0] else honest[:16] + bytes(16) + honest[32:]
+    keyed = end.say(wire.Buckets(0, LANE, b"s" * 16, spoiled))[0]
+    assert isinstance(keyed, wire.Keyed)
+    buckets = bits_to_buckets(keyed.buckets)
+    assert len(buckets) == 1
+    coding = Coding(salt.salt + b"s" * 16)
+    inside = [record for record in theirs if record[0] in buckets] + [other]
+    cells = cells_to_bytes(sketch_of([coding.short(record) for record in inside], coding, 128))
+    end.say(wire.KeyedHashes(0, LANE, bytes(16)), wire.Cells(0, LANE, 0, cells))
+    end.say(wire.Done(0, LANE, other))
+    assert end.codes == ["unexplained_difference"]
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_what_was_refused_is_known_to_the_second_look(later: bool) -> None:
+    end = End(range(100), initiator=True)
+    mine, theirs = ids_of(0)[0], ids_of(200)[0]
+    acquaintance = end.hub._conversations[LINK].line.acquaintance
+    lawful = acquaintance.lawful(EVERYDAY)
+    lawful.refuse_mine(mine, final=later, now_ms=0)
+    lawful.refuse_theirs(theirs, final=later, now_ms=0)
+    held = [record for record in end.raws if record != mine] + [theirs]
+    salt = _until_salt(end)
+    keyed = end.say(wire.Buckets(0, LANE, b"s" * 16, _all_hashes(held)))[0]
+    assert isinstance(keyed, wire.Keyed)
+    buckets = bits_to_buckets(keyed.buckets)
+    coding = Coding(salt.salt + b"s" * 16)
+    inside = tuple(record for record in held if record[0] in buckets)
+    cells = cells_to_bytes(sketch_of([coding.short(record) for record in inside], coding, 128))
+    hashes = b"".join(hash_buckets(inside, buckets))
+    frames = end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, cells))
+    assert kinds(frames) == ["Stop", "Settled"]
+    assert end.codes == []
 
 
 # The other side.
