@@ -128,7 +128,7 @@ def test_the_table_has_every_frame_with_its_number_and_its_fields_in_order() -> 
     assert len(made) == len(wire.Frame.__args__)
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row[1])
+@pytest.mark.parametrize("row", list(rows()), ids=lambda row: row[1])
 def test_each_field_is_bounded_as_the_table_says(row: tuple[int, str, dict[str, str]]) -> None:
     number, _, declared = row
     sizes = [sizes_of(kind) for kind in declared.values()]
