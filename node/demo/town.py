@@ -27,6 +27,8 @@ STOP_S: Final = 10.0
 LOG_FILE: Final = "node.log"
 PR_SET_PDEATHSIG: Final = 1
 PAGE_DOCUMENTS: Final = 500
+PACKAGES: Final = Path(__file__).resolve().parents[2]
+"""Where the packages lie that this process runs from; its children run from the same."""
 
 
 class TownFailed(HedgerowError):
@@ -152,6 +154,7 @@ class TownProcess:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HEDGEROW_")}
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # wherever somebody stands, these packages are meant
             "-m",
             "node.cli",
             *arguments,
@@ -160,7 +163,7 @@ class TownProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
-            env={**kept, **self.environment},
+            env={**kept, "PYTHONPATH": str(PACKAGES), **self.environment},
             preexec_fn=_end_with_parent,
         )
 

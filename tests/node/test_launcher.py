@@ -90,18 +90,24 @@ def launcher() -> ModuleType:
 
 
 def test_the_first_run_makes_the_environment_and_later_ones_do_not(project: Project) -> None:
-    assert project.run("status", "--json").stdout == "ran -m node.cli status --json\n"
+    assert project.run("status", "--json").stdout == "ran -P -m node.cli status --json\n"
     made = project.steps
     assert [step.split()[0] for step in made] == ["venv", "pip"]
     again = project.run("status")
-    assert (again.stdout, again.stderr) == ("ran -m node.cli status\n", "")
+    assert (again.stdout, again.stderr) == ("ran -P -m node.cli status\n", "")
     assert project.steps == made
+
+
+def test_a_folder_that_is_called_like_a_package_of_ours_changes_nothing(
+    project: Project, tmp_path: Path
+) -> None:
+    assert project.run("status", cwd=tmp_path).stdout.startswith("ran -P "), "python does not look around it"
 
 
 def test_it_works_from_any_directory_and_through_a_link(project: Project, tmp_path: Path) -> None:
     link = tmp_path / "hedgerow-here"
     link.symlink_to(project.root / "hedgerow")
-    assert project.run("status", script=link, cwd=tmp_path).stdout == "ran -m node.cli status\n"
+    assert project.run("status", script=link, cwd=tmp_path).stdout == "ran -P -m node.cli status\n"
     assert (project.root / ".venv").is_symlink()
 
 
@@ -110,7 +116,7 @@ def test_tests_are_run_with_the_extra_they_need_and_it_is_kept(project: Project)
     assert project.run("test", "tests/sync").stdout == f"ran {project.root}/tests/run.py tests/sync\n"
     assert project.steps[-1].endswith("[test]")
     count = len(project.steps)
-    assert project.run("status").stdout == "ran -m node.cli status\n"
+    assert project.run("status").stdout == "ran -P -m node.cli status\n"
     assert len(project.steps) == count
 
 
@@ -128,7 +134,7 @@ def test_without_internet_the_old_environment_runs_on_with_a_warning(project: Pr
     before = (project.root / ".venv").resolve()
     (project.root / "pyproject.toml").write_text("[project]\nname = 'hedgerow'\nversion = '2'\n")
     ran = project.run("status", fails=True)
-    assert (ran.returncode, ran.stdout) == (0, "ran -m node.cli status\n")
+    assert (ran.returncode, ran.stdout) == (0, "ran -P -m node.cli status\n")
     assert "so the one at hand is used: error: no route to the package index" in ran.stderr
     assert (project.root / ".venv").resolve() == before
 
@@ -158,7 +164,7 @@ def test_an_environment_that_was_a_directory_becomes_a_link(project: Project) ->
 
 def test_wheels_are_installed_from_their_directory_alone(project: Project, tmp_path: Path) -> None:
     ran = project.run("--wheels", str(tmp_path), "status")
-    assert ran.stdout == "ran -m node.cli status\n"
+    assert ran.stdout == "ran -P -m node.cli status\n"
     assert f"--no-index --find-links {tmp_path}" in project.steps[-1]
 
 
