@@ -91,43 +91,58 @@ def _same(value: Any, data: bytes) -> None:
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse what re-encoding alone lets pass: floats, extensions, disorder, depth, unnormalised text."""
+    """Refuse what re-encoding alone lets pass: floats, extensions, disorder, depth, unnormalised text.
+
+    Called once for each list and map, not for each value in it: this is on the way of every record shown.
+    """
     kind = type(value)
-    if kind is str:
-        if not value.isascii() and not unicodedata.is_normalized("NFC", value):
-            raise MalformedRecord("a string is not in NFC")
-    elif kind is dict:
-        if depth >= DEPTH_MAX:
-            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+    if kind is dict:
+        _check_depth(depth)
         before: str | None = None
-        for key, item in value.items():
+        for key in value:
             if type(key) is not str or (before is not None and key <= before):
                 raise MalformedRecord("the keys of a map are not strings in ascending order")
             before = key
-            _check(key, depth + 1)
-            _check(item, depth + 1)
+            if not key.isascii():
+                _check_text(key)
+        value = value.values()
     elif kind is list:
-        if depth >= DEPTH_MAX:
-            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
-        for item in value:
+        _check_depth(depth)
+    else:
+        value = (value,)
+        depth -= 1
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            if not item.isascii():
+                _check_text(item)
+        elif kind is dict or kind is list:
             _check(item, depth + 1)
-    elif kind is not int and kind is not bytes and kind is not bool and value is not None:
-        raise MalformedRecord(f"a value of the type {kind.__name__} is not allowed")
+        elif kind is not int and kind is not bytes and kind is not bool and item is not None:
+            raise MalformedRecord(f"a value of the type {kind.__name__} is not allowed")
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= DEPTH_MAX:
+        raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+
+
+def _check_text(text: str) -> None:
+    if not unicodedata.is_normalized("NFC", text):
+        raise MalformedRecord("a string is not in NFC")
 
 
 def _ordered(value: Value, depth: int) -> Value:
     if isinstance(value, dict):
-        if depth >= DEPTH_MAX:
-            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+        _check_depth(depth)
         for key in value:
             if type(key) is not str:
                 raise MalformedRecord("a key of a map is not a string")
-            _check(key, depth + 1)
+            _check_text(key)
         # Code points ascend exactly as UTF-8 bytes do.
         return {key: _ordered(value[key], depth + 1) for key in sorted(value)}
     if isinstance(value, list | tuple):
-        if depth >= DEPTH_MAX:
-            raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+        _check_depth(depth)
         return [_ordered(item, depth + 1) for item in value]
     _check(value, depth)
     return value
