@@ -9,7 +9,7 @@ from protocol.errors import MalformedFrame
 from protocol.ids import LaneKey, RecordId
 from protocol.limits import BAD_RECORDS_MAX, BAN_S, BATCHES_IN_FLIGHT_MAX
 from protocol.wire import PARCEL_WIRE_BYTES_MAX, Ack, Records, open_parcel
-from sync.admission import State, Verdict
+from sync.admission import SUPERSEDED, State, Verdict
 from sync.events import TakeIn
 from sync.line import Line, PeerFault, id_of
 
@@ -121,7 +121,7 @@ class Inbox:
         dropped: list[int] = []
         not_now: list[int] = []
         for place, (record, verdict) in enumerate(zip(batch.ids, verdicts, strict=True)):
-            if verdict.state is State.DROPPED:
+            if _is_final(verdict):
                 dropped.append(place)
             elif verdict.state is not State.HELD:
                 not_now.append(place)
@@ -132,14 +132,14 @@ class Inbox:
     def _note(self, key: LaneKey | None, record: RecordId | None, verdict: Verdict) -> None:
         acquaintance = self._line.acquaintance
         if verdict.cause in BAD_CAUSES:
-            acquaintance.bad_count += 1
+            acquaintance.note_bad(self._line.now_ms)
         if record is None or key is None:
             return
         lawful = acquaintance.lawful(key)
         if verdict.state is State.HELD:
             lawful.deliver(record)
         else:
-            lawful.refuse_theirs(record, final=verdict.state is State.DROPPED, now_ms=self._line.now_ms)
+            lawful.refuse_theirs(record, final=_is_final(verdict), now_ms=self._line.now_ms)
 
     def _check_bad(self) -> None:
         acquaintance = self._line.acquaintance
@@ -147,3 +147,8 @@ class Inbox:
             acquaintance.bad_count = 0
             acquaintance.banned_until_ms = self._line.now_ms + BAN_S * 1_000
             raise PeerFault("bad_records", f"more than {BAD_RECORDS_MAX} malformed or forged records")
+
+
+def _is_final(verdict: Verdict) -> bool:
+    """Tell whether nothing can change a refusal; what supersedes a record may still lose its right."""
+    return verdict.state is State.DROPPED and verdict.cause != SUPERSEDED

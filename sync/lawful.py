@@ -126,10 +126,10 @@ class Acquaintance:
     Attributes:
         known: Ids that it showed us lately.
         banned_until_ms: It sent too much that was forged or malformed; left alone until then.
-        bad_count: How many such records it sent.
+        bad_count: How many such records it sent lately.
     """
 
-    __slots__ = ("bad_count", "banned_until_ms", "device", "known", "lanes")
+    __slots__ = ("_bad_ms", "bad_count", "banned_until_ms", "device", "known", "lanes")
 
     def __init__(self, device: DeviceId) -> None:
         self.device = device
@@ -137,6 +137,14 @@ class Acquaintance:
         self.known: dict[RecordId, None] = {}
         self.banned_until_ms = 0
         self.bad_count = 0
+        self._bad_ms = 0
+
+    def note_bad(self, now_ms: int) -> None:
+        """Count a record that was forged or malformed; an hour without any wipes the slate."""
+        if now_ms - self._bad_ms > RETRY_MS:
+            self.bad_count = 0
+        self._bad_ms = now_ms
+        self.bad_count += 1
 
     def lawful(self, key: LaneKey) -> Lawful:
         """Return what differs lawfully in a lane."""

@@ -100,7 +100,8 @@ LANE_MOVES: Final[dict[tuple[LaneState, Turn], LaneState]] = {
     (LaneState.EXPLAINING, Turn.BARRED): LaneState.FAILED,
     (LaneState.WAITING, Turn.DUE): LaneState.LISTING,
     (LaneState.LISTING, Turn.LISTED): LaneState.MOVED,
-    (LaneState.SALTING, Turn.EXPLAINED): LaneState.MOVED,
+    (LaneState.SALTING, Turn.EXPLAINED): LaneState.LEVEL,
+    (LaneState.SALTING, Turn.DELIVERED): LaneState.MOVED,
     (LaneState.SALTING, Turn.RACED): LaneState.MOVED,
     (LaneState.SALTING, Turn.LIE): LaneState.FAILED,
 }
@@ -391,11 +392,12 @@ class LaneMeeting:
         if self.state is not LaneState.SALTING:
             return
         lawful = self._line.lawful(self.key)
-        self.has_moved = True
+        assert self._retry is not None
         match finding:
             case Finding.EXPLAINED:
                 lawful.race_count = 0
-                self.move(Turn.EXPLAINED)
+                is_level = self._retry.is_level and not self.has_moved
+                self.move(Turn.EXPLAINED if is_level else Turn.DELIVERED)
             case Finding.RACED:
                 self.move(Turn.RACED)
             case Finding.LIE:

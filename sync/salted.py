@@ -101,6 +101,9 @@ class Retry:
         their_count: How many ids the other side holds.
         want: Sends a KEYED WANT and calls back with the ids that are gone.
         on_end: Told what it came to.
+
+    Attributes:
+        is_level: All that differs, in all buckets, differs lawfully.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class Retry:
         self._mine: list[bytes] | None = None
         self._theirs: list[bytes] | None = None
         self._chosen: list[int] = []
+        self._is_whole = False
         self._ids: dict[bytes, RecordId] | None = None
         self._hashes: list[bytes] | None = None
         self._coding: Coding | None = None
@@ -132,7 +136,7 @@ class Retry:
         self._unnamed: set[bytes] = set()
         self._named: list[RecordId] = []
         self._wants_open = 0
-        self.has_moved = False
+        self.is_level = False
         line.send(Salt(federation, int(key[1]), self._salt))
         _BucketHasher(line, key, self._hashed)
 
@@ -215,6 +219,7 @@ class Retry:
             return
         count = max(1, self._their_count, self._line.snapshot(self._key).count)
         self._chosen = differing[: max(1, RETRY_IDS_MAX * BUCKETS // count)]
+        self._is_whole = self._chosen == differing
         self._line.send(Keyed(self._federation, int(self._key[1]), buckets_to_bits(self._chosen)))
         self._line.load_ids(self._key, tuple(self._chosen), self._loaded)
 
@@ -239,13 +244,14 @@ class Retry:
             if record not in lawful.mine:
                 lacking.append(record)
         self._outbox.push(self._key, lacking)
-        refused = {self._coding.short(record): record for record in lawful.theirs}
+        known = (*lawful.theirs, *lawful.delivered.values())
+        refused = {self._coding.short(record): record for record in known}
         self._unnamed = set(decoder.only_theirs)
         for short in decoder.only_theirs:
             if short in refused:
                 self.name(refused[short])
         wanted = sorted(self._unnamed)
-        self.has_moved = bool(lacking or wanted)
+        self.is_level = self._is_whole and not lacking and not wanted
         for start in range(0, len(wanted), WANT_SHORTS_MAX):
             self._wants_open += 1
             self._want(b"".join(wanted[start : start + WANT_SHORTS_MAX]))

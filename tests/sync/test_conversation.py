@@ -811,3 +811,75 @@ def test_every_code_of_a_drop_is_in_the_documents() -> None:
     codes |= set(re.findall(r'Drop\([\w.]+, "(\w+)"', sources))
     assert len(codes) > 10
     assert not {code for code in codes if f"`{code}`" not in text}
+
+
+def test_a_superseded_record_is_refused_only_until_rights_move() -> None:
+    peer = Scripted()
+    peer.hello(FEDERATION)
+    raws = [raw_record(number) for number in range(2)]
+    peer.say(wire.Records(1, 0, 1, True, wire.pack_parcel(raws)))
+    causes = ("superseded", "expired")
+    verdicts = tuple(
+        Verdict(id_and_key(raw)[0], Held.DROPPED, cause) for raw, cause in zip(raws, causes, strict=True)
+    )
+    peer.effects = peer.hub.handle(TakenIn(LINK, 1, verdicts), peer.now_ms)
+    assert peer.frames() == [wire.Ack(1, (1,), (0,))]
+    moved = authority_of("a", "abc")
+    peer.effects = peer.hub.handle(Committed((), 1, None, moved), peer.now_ms)
+    assert [type(frame) for frame in peer.frames()] == [wire.Hello]
+    assert peer.hub.handle(Committed((), 2, None, authority_of("a", "abc")), peer.now_ms) == []
+
+
+def test_bad_records_of_long_ago_are_forgiven() -> None:
+    peer = Scripted()
+    peer.hello(FEDERATION)
+    for number in range(1, 30):
+        peer.say(wire.Records(number, 0, 1, True, wire.pack_parcel([raw_record(number)])))
+        verdict = Verdict(RecordId(bytes(32)), Held.NOT_NOW, "bad_signature")
+        peer.now_ms += 3_700_000
+        peer.effects = peer.hub.handle(TakenIn(LINK, number, (verdict,)), peer.now_ms)
+        peer.hub.handle(LinkDown(LINK), peer.now_ms)
+        up = LinkUp(LINK, town_of("b"), device_of("b"), HASH, False)
+        assert not [effect for effect in peer.hub.handle(up, peer.now_ms) if isinstance(effect, Drop)]
+        peer.hello(FEDERATION)
+
+
+def test_a_hub_remembers_no_more_devices_than_it_may() -> None:
+    hub = Hub(town_of("a"), device_of("a"), authority_of("a", "ab"), {}, Random(1))
+    for number in range(400):
+        hub.handle(LinkUp(LinkId(number), town_of("b"), device_of(str(number)), HASH, True), 0)
+        if number:
+            hub.handle(LinkDown(LinkId(number)), 0)
+    assert len(hub._acquaintances) == 256
+    assert device_of("0") in hub._acquaintances
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x93", b"\x93\xc4", b"\x93\xc5\x00", b"\x93\xc4\x01a", b"noise!"])
+def test_a_record_that_is_none_goes_to_the_door_and_is_refused_there(raw: bytes) -> None:
+    peer = Scripted()
+    peer.hello(FEDERATION)
+    peer.say(wire.Records(1, 0, 1, True, wire.pack_parcel([raw])))
+    assert peer.effects[0] == TakeIn(LINK, 1, (raw,))
+    verdict = Verdict(RecordId(bytes(32)), Held.DROPPED, "malformed")
+    peer.effects = peer.hub.handle(TakenIn(LINK, 1, (verdict,)), peer.now_ms)
+    assert peer.frames() == [wire.Ack(1, (0,), ())]
+    assert peer.hub.handle(TakenIn(LINK, 1, (verdict,)), peer.now_ms) == []
+
+
+def test_too_many_greetings_are_flooding() -> None:
+    peer = Scripted()
+    for _ in range(1_100):
+        if peer.dropped() is None:
+            peer.hello(FEDERATION)
+    assert peer.dropped() == "flooding"
+
+
+def test_an_acknowledgement_of_a_place_that_was_not_sent_is_refused() -> None:
+    peer = Scripted()
+    peer.hello(FEDERATION)
+    record, key = id_and_key(raw_record(1))
+    effects = peer.hub.handle(Committed((LaneChange(key, (record,)),), 1), peer.now_ms)
+    load = next(effect for effect in effects if isinstance(effect, Load))
+    peer.hub.handle(Loaded(LINK, load.token, (raw_record(1),)), peer.now_ms)
+    peer.say(wire.Ack(1, (3,), ()))
+    assert peer.dropped() == "unknown_batch"

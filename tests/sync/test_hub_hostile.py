@@ -11,6 +11,7 @@ from protocol.encoding import encode_list
 from protocol.ids import LaneKey, RecordId
 from protocol.limits import RETRY_CELLS_MAX
 from protocol.wire import decode_frame, encode_frame
+from sync.admission import State
 from sync.events import Drop, Effect, Incident, Send, Synced
 from tests.sync import cable as cables
 from tests.sync.cable import EVERYDAY, Bench, Node, authority_of
@@ -157,3 +158,18 @@ def test_a_peer_whose_cells_or_digests_lie_is_shown_once_an_hour_and_costs_littl
     ]
     assert link.carried_bytes - before < 30 * 80_000
     assert all(len(peer.federations) == 1 for peer in a.hub.peers())
+
+
+@pytest.mark.parametrize("a_dials", [True, False])
+def test_collisions_among_refused_records_are_settled_and_not_looked_into_for_ever(a_dials: bool) -> None:
+    twin = twins(4, 2)
+    bench = Bench()
+    a, b = pair(bench, [*honest(1, 100), twin[0]], [*honest(1, 100), twin[1]])
+    a.judge = b.judge = lambda record, raw: (State.DROPPED, "expired")
+    link = bench.join(a, b) if a_dials else bench.join(b, a)
+    bench.run(20_000)
+    assert len(a.ids()) == len(b.ids()) == 101 and a.ids() != b.ids()
+    before = link.carried_bytes
+    bench.run(600_000)
+    assert link.carried_bytes - before < 20_000
+    assert not a.of(Incident) and not b.of(Incident)
