@@ -12,7 +12,6 @@ from typing import Final
 
 from aiohttp import web
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
 
 from node.web.present import Card
 
@@ -62,9 +61,9 @@ def render(template: str, values: Mapping[str, object]) -> str:
 
 
 @lru_cache(CARDS_KEPT)
-def card_html(card: Card) -> Markup:
+def card_html(card: Card) -> str:
     """Return a card as HTML, escaped by its template; the same few stand on most pages."""
-    return Markup(_environment.get_template("_card.html").render(card=card))
+    return _environment.get_template("_card.html").render(card=card)
 
 
 def preload() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,13 @@ class Browser:
             path, data=form, headers=self.origin | headers, allow_redirects=False
         ) as response:
             return response.status, await response.text(), response.headers.get("Location", "")
+
+    @staticmethod
+    def form(page: str) -> dict[str, str]:
+        """Return the hidden fields of the form of a page."""
+        return dict(
+            re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.split("<main", 1)[1])
+        )
 
     async def sign_in(self, node: TestNode) -> str:
         """Sign in by a link; return the token that forms carry."""

@@ -19,12 +19,6 @@ STEPS: list[Any] = [
 ]
 
 
-def form_of(page: str) -> dict[str, str]:
-    """Return the hidden fields of the form of a page."""
-    hidden = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.split("<main", 1)[1])
-    return dict(hidden)
-
-
 async def test_the_board_shows_what_every_town_has_with_its_address_and_distance(
     node: Any, browser: Any
 ) -> None:
@@ -226,7 +220,7 @@ async def test_two_heads_of_a_guide_stand_side_by_side_and_can_be_brought_togeth
     assert page.count('<section class="panel" aria-label="Revision') == 2
     _, edit = await browser.get(f"/d/{address}/edit?merge=1")
     assert "The other revision" in edit
-    form = form_of(edit) | {"title": "Stove, both ways", "steps": "Cut\nBurn"}
+    form = browser.form(edit) | {"title": "Stove, both ways", "steps": "Cut\nBurn"}
     status, _, _ = await browser.post(f"/d/{address}/edit", form)
     assert status == 303
     shown = await node.board.show(address)
@@ -263,7 +257,7 @@ async def test_a_post_by_the_form_is_signed_shared_and_bears_its_posters_name(
     await node.accounts.add("Alice", "123456")
     await browser.post("/sign-in", {"name": "alice", "pin": "123456"})
     _, page = await browser.get("/post?kind=offer")
-    form = form_of(page) | {
+    form = browser.form(page) | {
         "title": "Twenty loaves",
         "quantity": "20",
         "where.name": "Market hall",
@@ -292,7 +286,7 @@ async def test_the_form_of_a_need_asks_who_may_see_it_and_proposes_this_town(nod
     _, page = await browser.get("/post?kind=need")
     assert re.search(r'value="town" checked', page)
     status, _, _ = await browser.post(
-        "/post?kind=need", form_of(page) | {"title": "Company", "_audience": "town"}
+        "/post?kind=need", browser.form(page) | {"title": "Company", "_audience": "town"}
     )
     assert status == 303
     assert (await node.all())[0].federations == ()
@@ -303,7 +297,7 @@ async def test_every_slip_of_a_form_is_said_beside_its_field_and_nothing_is_lost
 ) -> None:
     await browser.sign_in(node)
     _, page = await browser.get("/post?kind=offer")
-    form = form_of(page) | {
+    form = browser.form(page) | {
         "title": "Br",
         "text": "A <b>long</b> & careful text",
         "quantity": "many",
@@ -320,7 +314,7 @@ async def test_every_slip_of_a_form_is_said_beside_its_field_and_nothing_is_lost
     for typed in ('value="Br"', 'value="many"', 'value="tomorrow"', 'value="here"', 'value="steal" selected'):
         assert typed in page, typed
     assert re.search(r'value="town" checked', page)
-    assert form_of(page)["_nonce"] == form["_nonce"]
+    assert browser.form(page)["_nonce"] == form["_nonce"]
     assert "<details open>" in page
     assert await node.all() == []
 
@@ -328,7 +322,7 @@ async def test_every_slip_of_a_form_is_said_beside_its_field_and_nothing_is_lost
 async def test_an_error_in_a_step_names_its_line(node: Any, browser: Any) -> None:
     await browser.sign_in(node)
     _, page = await browser.get("/post?kind=practice")
-    form = form_of(page) | {"title": "Stove", "steps": "Cut\n" + "x" * 1_001}
+    form = browser.form(page) | {"title": "Stove", "steps": "Cut\n" + "x" * 1_001}
     status, page, _ = await browser.post("/post?kind=practice", form)
     assert status == 400
     assert re.search(r'id="f-steps-error">Line 2: ', page)
@@ -341,7 +335,9 @@ async def test_an_edit_by_the_form_changes_the_document(node: Any, browser: Any)
     await browser.sign_in(node)
     _, page = await browser.get(f"/d/{posted.address}/edit")
     assert 'value="Bread"' in page
-    status, _, where = await browser.post(f"/d/{posted.address}/edit", form_of(page) | {"title": "Rye bread"})
+    status, _, where = await browser.post(
+        f"/d/{posted.address}/edit", browser.form(page) | {"title": "Rye bread"}
+    )
     assert (status, where) == (303, f"/d/{posted.address}?changed=1")
     shown = await node.board.show(posted.address)
     assert shown.fields == {"title": "Rye bread", "terms": "give", "by": "alice"}
@@ -355,14 +351,16 @@ async def test_an_edit_that_came_too_late_shows_both_and_lets_the_editor_choose(
     _, page = await browser.get(f"/d/{posted.address}/edit")
     await node.board.edit(posted.address, {"title": "Rye bread"})
     status, page, _ = await browser.post(
-        f"/d/{posted.address}/edit", form_of(page) | {"title": "White bread"}
+        f"/d/{posted.address}/edit", browser.form(page) | {"title": "White bread"}
     )
     assert status == 409
     assert "What stands now" in page
     assert "Rye bread" in page
     assert 'value="White bread"' in page
     assert (await node.board.show(posted.address)).fields["title"] == "Rye bread"
-    status, _, _ = await browser.post(f"/d/{posted.address}/edit", form_of(page) | {"title": "White bread"})
+    status, _, _ = await browser.post(
+        f"/d/{posted.address}/edit", browser.form(page) | {"title": "White bread"}
+    )
     assert status == 303
     assert (await node.board.show(posted.address)).fields["title"] == "White bread"
 
@@ -373,7 +371,7 @@ async def test_withdrawing_asks_first(node: Any, browser: Any) -> None:
     status, page = await browser.get(f"/d/{posted.address}/withdraw")
     assert status == 200
     assert (await node.board.show(posted.address)).fields["title"] == "Bread"
-    status, _, _ = await browser.post(f"/d/{posted.address}/withdraw", form_of(page))
+    status, _, _ = await browser.post(f"/d/{posted.address}/withdraw", browser.form(page))
     assert status == 303
     assert await node.all() == []
 
@@ -430,169 +428,6 @@ async def test_about_names_whose_data_came_along(browser: Any) -> None:
     assert "ESCO" in page
 
 
-async def test_the_operator_lets_people_in_and_takes_them_out(node: Any, browser: Any) -> None:
-    assert (await browser.get("/people"))[0] == 303
-    token = await browser.sign_in(node)
-    status, _, _ = await browser.post("/people", {"_token": token, "name": "Bob", "pin": "abcdef"})
-    assert status == 303
-    assert "Bob" in (await browser.get("/people"))[1]
-    status, _, _ = await browser.post("/people", {"_token": token, "name": "Eve", "pin": "1"})
-    assert status == 400
-    await browser.post("/sign-out", {"_token": token})
-    await browser.post("/sign-in", {"name": "Bob", "pin": "abcdef"})
-    status, _page = await browser.get("/people")
-    assert status == 403
-    token = await browser.sign_in(node)
-    await browser.post("/people", {"_token": token, "remove": "Bob"})
-    assert await node.accounts.names() == []
-
-
-async def test_a_sign_in_link_is_used_by_its_button_and_not_by_looking(node: Any, browser: Any) -> None:
-    link = await node.accounts.make_link()
-    for _ in range(2):
-        status, page = await browser.get(f"/sign-in?token={link}")
-        assert status == 200
-    status, _, where = await browser.post("/sign-in?next=/", form_of(page))
-    assert (status, where) == (303, "/")
-    assert (await browser.get(f"/sign-in?token={link}"))[0] == 410
-    status, page, _ = await browser.post("/sign-in", {"token": link})
-    assert status == 401
-
-
-@pytest.mark.parametrize(
-    "target", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\nb"]
-)
-async def test_a_sign_in_never_leads_to_another_site(node: Any, browser: Any, target: str) -> None:
-    from urllib.parse import quote
-
-    form = {"token": await node.accounts.make_link()}
-    status, _, where = await browser.post(f"/sign-in?next={quote(target)}", form)
-    assert (status, where) == (303, "/")
-
-
-async def test_wrong_pins_are_said_on_the_form_and_counted(node: Any, browser: Any) -> None:
-    await node.accounts.add("Alice", "123456")
-    statuses = [(await browser.post("/sign-in", {"name": "Alice", "pin": "0"}))[0] for _ in range(9)]
-    assert statuses == [401] * 8 + [429]
-
-
-async def test_signing_in_gives_a_new_session_whatever_cookie_came_along(node: Any, browser: Any) -> None:
-    browser.client.session.cookie_jar.update_cookies(
-        {"hedgerow_session": "planted"}, browser.client.make_url("/")
-    )
-    async with browser.client.post(
-        "/sign-in",
-        data={"token": await node.accounts.make_link()},
-        headers=browser.origin,
-        allow_redirects=False,
-    ) as response:
-        cookie = response.cookies["hedgerow_session"]
-    assert cookie.value != "planted"
-    assert cookie["httponly"]
-    assert cookie["samesite"] == "Lax"
-    assert node.accounts.session("planted") is None
-
-
-async def test_signing_out_ends_the_session_at_the_node(node: Any, browser: Any) -> None:
-    token = await browser.sign_in(node)
-    cookies = browser.client.session.cookie_jar.filter_cookies(browser.client.make_url("/"))
-    old = cookies["hedgerow_session"].value
-    assert (await browser.post("/sign-out", {}))[0] == 303
-    assert node.accounts.session(old) is not None, "a form without its token must do nothing"
-    await browser.post("/sign-out", {"_token": token})
-    assert node.accounts.session(old) is None
-
-
-FORMS = ["/post?kind=offer", "/d/{address}/edit", "/d/{address}/withdraw", "/people", "/sign-out", "/sign-in"]
-
-
-@pytest.mark.parametrize("path", FORMS)
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"},
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"Referer": "http://evil.example/page"},
-        {},
-    ],
-    ids=["both", "origin", "null", "cross", "same-site", "referer", "none"],
-)
-async def test_no_form_is_taken_from_elsewhere(
-    node: Any, browser: Any, path: str, headers: dict[str, str]
-) -> None:
-    posted = await node.board.post("offer", {"title": "Bread"})
-    token = await browser.sign_in(node)
-    form = {"_token": token, "title": "Planted", "name": "Eve", "pin": "123456", "_seen": posted.id.hex()}
-    browser.origin = {}
-    status, _, _ = await browser.post(path.format(address=posted.address), form, **headers)
-    assert status == 403
-    assert [document.fields["title"] for document in await node.all()] == ["Bread"]
-    assert await node.accounts.names() == []
-
-
-@pytest.mark.parametrize("path", [path for path in FORMS if path not in ("/sign-in", "/sign-out")])
-@pytest.mark.parametrize("token", ["", "0" * 32], ids=["no-token", "wrong-token"])
-async def test_no_form_is_taken_without_the_sessions_token(
-    node: Any, browser: Any, path: str, token: str
-) -> None:
-    posted = await node.board.post("offer", {"title": "Bread"})
-    await browser.sign_in(node)
-    form = {"_token": token, "title": "Planted", "name": "Eve", "pin": "123456", "_seen": posted.id.hex()}
-    status, _page, _ = await browser.post(path.format(address=posted.address), form)
-    assert status == 403
-    assert [document.fields["title"] for document in await node.all()] == ["Bread"]
-    assert await node.accounts.names() == []
-
-
-async def test_a_session_that_ended_while_somebody_wrote_loses_nothing(node: Any, browser: Any) -> None:
-    await browser.sign_in(node)
-    _, page = await browser.get("/post?kind=offer")
-    form = form_of(page) | {"title": "A long story"}
-    await browser.post("/sign-out", {"_token": form["_token"]})
-    status, page, _ = await browser.post("/post?kind=offer", form)
-    assert status == 403
-    assert 'value="A long story"' in page
-    await browser.sign_in(node)
-    status, page, _ = await browser.post("/post?kind=offer", form)
-    assert status == 403
-    status, _, _ = await browser.post("/post?kind=offer", form_of(page) | {"title": "A long story"})
-    assert status == 303
-
-
-@pytest.mark.parametrize("path", ["/", "/post", "/sign-in", "/api/v1/documents", "/about"])
-@pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8460", "", "localhost.evil.example", "8.8.8.8", "a@localhost"]
-)
-async def test_no_page_is_given_under_a_foreign_name(browser: Any, path: str, host: str) -> None:
-    status, _ = await browser.get(path, Host=host)
-    assert status == 403
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "localhost:8460", "127.0.0.1:8460", "[::1]:8460", "192.168.1.7", "10.0.0.3:80", "[fd00::1]",
-     "roanne.local", "hedgerow.example", "board.example:8460"],
-)  # fmt: skip
-async def test_a_page_is_given_under_every_name_of_the_node(node: Any, browser: Any, host: str) -> None:
-    node.settings = Settings(web=Web(public_url="https://hedgerow.example", hosts=["board.example"]))
-    await browser.get("/")
-    status, _ = await browser.get("/", Host=host)
-    assert status == 200
-
-
-async def test_every_answer_forbids_scripts_frames_and_guessing(node: Any, browser: Any) -> None:
-    for path in ("/", "/nothing", "/sign-in", "/api/v1/documents", "/api/v1/documents/0"):
-        async with browser.client.get(path) as response:
-            policy = response.headers["Content-Security-Policy"]
-            assert "default-src 'none'" in policy, path
-            assert "frame-ancestors 'none'" in policy
-            assert response.headers["X-Content-Type-Options"] == "nosniff"
-            assert response.headers["Referrer-Policy"] == "same-origin"
-
-
 async def test_a_form_that_is_too_large_is_refused_with_one_sentence(node: Any, browser: Any) -> None:
     await browser.sign_in(node)
     status, page, _ = await browser.post("/post?kind=offer", {"title": "x" * 200_000})
@@ -624,7 +459,7 @@ async def test_a_full_disk_is_said_and_nothing_typed_is_lost(
 
     await browser.sign_in(node)
     _, page = await browser.get("/post?kind=offer")
-    form = form_of(page) | {"title": "A long story"}
+    form = browser.form(page) | {"title": "A long story"}
     monkeypatch.setattr(node.intake, "post", full)
     status, page, _ = await browser.post("/post?kind=offer", form)
     assert status == 503
