@@ -290,35 +290,13 @@ class KeyedWant:
     shorts: bytes
 
 
+# fmt: off
 Frame: TypeAlias = (
-    Hello
-    | Ping
-    | Pong
-    | Join
-    | Welcome
-    | Refused
-    | Digest
-    | Same
-    | Sketch
-    | Counts
-    | Cells
-    | More
-    | Stop
-    | List
-    | Ids
-    | Next
-    | Want
-    | Done
-    | Settled
-    | Meet
-    | Records
-    | Ack
-    | Salt
-    | Buckets
-    | Keyed
-    | KeyedHashes
-    | KeyedWant
+    Hello | Ping | Pong | Join | Welcome | Refused | Digest | Same | Sketch | Counts | Cells | More
+    | Stop | List | Ids | Next | Want | Done | Settled | Meet | Records | Ack | Salt | Buckets
+    | Keyed | KeyedHashes | KeyedWant
 )
+# fmt: on
 
 Shape: TypeAlias = Callable[[Any], Any]
 """Checks one decoded field and returns it, or raises MalformedFrame."""
