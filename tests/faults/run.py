@@ -9,6 +9,7 @@ then nobody knows any more whether the fault would be caught.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ class Fault:
 
     Attributes:
         says: What is wrong with the program that has it.
-        test: The test that must catch it.
+        test: The name of the test that must catch it, in whatever file it stands.
     """
 
     name: str
@@ -76,7 +77,8 @@ def try_out(fault: Fault) -> float:
         planted = _run(["git", "apply", str(fault.patch)], copy)
         if planted.returncode:
             raise NotCaught(f"{fault.name}: the patch no longer applies\n{planted.stdout}")
-        tried = _run([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", fault.test], copy)
+        test = f"{_file_of(fault.test, copy)}::{fault.test}"
+        tried = _run([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test], copy)
     if tried.returncode != TEST_FAILED or "AssertionError" not in tried.stdout:
         shown = tried.stdout[-4_000:]
         raise NotCaught(f"{fault.name}: {fault.test} did not fail by an assertion\n{shown}")
@@ -102,6 +104,17 @@ def main(names: Iterable[str]) -> int:
                 print(f"NOT CAUGHT: {error}", flush=True)
     print(f"{len(chosen) - failed} of {len(chosen)} planted faults were caught")
     return 1 if failed else 0
+
+
+def _file_of(test: str, copy: Path) -> Path:
+    """Return the one file in which a test stands, so that it may move without its fault."""
+    line = re.compile(rf"^(async )?def {re.escape(test)}\(", re.MULTILINE)
+    found = [
+        path for path in copy.glob("tests/**/test_*.py") if line.search(path.read_text(encoding="utf-8"))
+    ]
+    if len(found) != 1:
+        raise NotCaught(f"{test}: stands in {len(found)} files, not in one")
+    return found[0].relative_to(copy)
 
 
 def _copy_tree(copy: Path) -> None:
