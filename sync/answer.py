@@ -89,8 +89,8 @@ class Answer:
         lane.is_counted = True
         difference = estimate(lane.mine.counts, lane.mine.count, frame.counts, lane.their_count)
         surplus = abs(lane.mine.count - lane.their_count)
-        if difference * 10 < surplus * 11:
-            # Within the error of the estimate one side simply holds more, and that number is exact.
+        if difference * 5 < surplus * 6:
+            # Within twice the error of the estimate one side simply holds more, and that is exact.
             difference = surplus
         if difference > DIFFERENCE_MAX:
             self._line.send(List(self._place, frame.lane))
