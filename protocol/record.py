@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, NoReturn
 
 from protocol.encoding import Value, decode, decode_list, encode, encode_list
 from protocol.errors import (
@@ -49,10 +49,13 @@ CHARTER: Final = "charter"
 _KIND: Final = re.compile(rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z")
 _LANES: Final = tuple(Lane)
 _OPS: Final = tuple(Op)
+_HEADER_TYPES: Final = (
+    int, bytes, bytes, list, int, str, int, list, int, int, bytes, int, list, bytes, int,
+)  # fmt: skip
+_SEQ_TYPES: Final = (bytes, int)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What is signed. Times in seconds since 1970; `federations` ascending and without repeats."""
 
     town: TownId
@@ -204,33 +207,14 @@ def open_header(header_bytes: bytes) -> Header:
         raise NewerVersion(f"record format {version} is newer than this program ({RECORD_VERSION}): upgrade")
     if len(fields) != 15:
         raise MalformedRecord(f"a header has 15 fields, not {len(fields)}")
-    _, town, device, seq, stamp, kind, lane, federations, born, expires = fields[:10]
-    nonce, op, cites, hashed, size = fields[10:]
-    if type(seq) is not list or len(seq) != 2:
-        raise MalformedRecord("seq is an epoch and a counter")
-    if type(kind) is not str or not _KIND.match(kind):
-        raise MalformedRecord("the name of a kind is 1 to 32 of a-z, 0-9, dot, hyphen and underscore")
-    if type(lane) is not int or not 0 <= lane < len(_LANES):
-        raise MalformedRecord("lane is 0, 1 or 2")
-    if type(op) is not int or not 0 <= op < len(_OPS):
-        raise MalformedRecord("op is 0, 1 or 2")
+    if not _is_sound(fields):
+        _refuse(fields)
+    _, town, device, (epoch, counter), stamp, kind, lane, federations, born, expires, *rest = fields
+    nonce, op, cites, hashed, size = rest
     header = Header(
-        town=TownId(_bytes(town, 32, "town")),
-        device=DeviceId(_bytes(device, 32, "device")),
-        epoch=_bytes(seq[0], 4, "epoch"),
-        counter=_integer(seq[1], COUNTER_MAX, "counter"),
-        stamp=_integer(stamp, STAMP_MAX, "stamp"),
-        kind=kind,
-        lane=_LANES[lane],
-        federations=tuple(_ascending(federations)),
-        born=_integer(born, SECONDS_MAX, "born"),
-        expires=_integer(expires, 2 * SECONDS_MAX, "expires"),
-        nonce=_bytes(nonce, NONCE_BYTES, "nonce"),
-        op=_OPS[op],
-        cites=tuple(_cites(cites)),
-        body_hash=_bytes(hashed, 32, "body hash"),
-        body_size=_integer(size, BODY_BYTES_MAX, "body size"),
-    )
+        town, device, epoch, counter, stamp, kind, _LANES[lane], tuple(_ascending(federations)),
+        born, expires, nonce, _OPS[op], tuple(_cites(cites)), hashed, size,
+    )  # fmt: skip
     _check_header(header)
     return header
 
@@ -264,6 +248,56 @@ def fields_of_body(body: bytes) -> dict[str, Value] | None:
     if type(salt) is not bytes or len(salt) != SALT_BYTES or type(fields) is not dict:
         return None
     return fields
+
+
+def _is_sound(fields: list[Any]) -> bool:
+    """Tell whether the fields of a header have the right types and ranges, all in one: every record passes
+    here."""
+    if tuple(map(type, fields)) != _HEADER_TYPES:
+        return False
+    _, town, device, seq, stamp, kind, lane, _, born, expires, nonce, op, _, hashed, size = fields
+    if tuple(map(type, seq)) != _SEQ_TYPES:
+        return False
+    return (
+        len(town) == len(device) == len(hashed) == 32
+        and len(nonce) == NONCE_BYTES
+        and len(seq[0]) == 4
+        and 0 <= seq[1] <= COUNTER_MAX
+        and 0 <= stamp <= STAMP_MAX
+        and _KIND.match(kind) is not None
+        and 0 <= lane < len(_LANES)
+        and 0 <= born <= SECONDS_MAX
+        and 0 <= expires <= 2 * SECONDS_MAX
+        and 0 <= op < len(_OPS)
+        and 0 <= size <= BODY_BYTES_MAX
+    )
+
+
+def _refuse(fields: list[Any]) -> NoReturn:
+    """Say which field of a header that is not sound is at fault."""
+    _, town, device, seq, stamp, kind, lane, federations, born, expires = fields[:10]
+    nonce, op, cites, hashed, size = fields[10:]
+    if type(seq) is not list or len(seq) != 2:
+        raise MalformedRecord("seq is an epoch and a counter")
+    if type(kind) is not str or not _KIND.match(kind):
+        raise MalformedRecord("the name of a kind is 1 to 32 of a-z, 0-9, dot, hyphen and underscore")
+    if type(lane) is not int or not 0 <= lane < len(_LANES):
+        raise MalformedRecord("lane is 0, 1 or 2")
+    if type(op) is not int or not 0 <= op < len(_OPS):
+        raise MalformedRecord("op is 0, 1 or 2")
+    _bytes(town, 32, "town")
+    _bytes(device, 32, "device")
+    _bytes(seq[0], 4, "epoch")
+    _integer(seq[1], COUNTER_MAX, "counter")
+    _integer(stamp, STAMP_MAX, "stamp")
+    _ascending(federations)
+    _integer(born, SECONDS_MAX, "born")
+    _integer(expires, 2 * SECONDS_MAX, "expires")
+    _bytes(nonce, NONCE_BYTES, "nonce")
+    _cites(cites)
+    _bytes(hashed, 32, "body hash")
+    _integer(size, BODY_BYTES_MAX, "body size")
+    raise AssertionError("a header that is not sound has a field at fault")
 
 
 def _check_header(header: Header) -> None:
