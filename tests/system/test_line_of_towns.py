@@ -169,7 +169,7 @@ async def _kill_again_and_again(town: TownProcess) -> set[str]:
 async def test_a_town_that_lost_its_disk_gets_all_but_its_home_set_back_with_its_keys_alone(
     line: Line,
 ) -> None:
-    left, middle, right = line.towns
+    left, middle, _ = line.towns
     for town in line.towns:
         for number in range(5):
             await _post(town, f"{town.name} {number}")
@@ -182,10 +182,7 @@ async def test_a_town_that_lost_its_disk_gets_all_but_its_home_set_back_with_its
     shutil.rmtree(middle.data)
     shutil.copytree(keys, middle.data / "keys")
     await middle.start()
-    for door in [await relay_to(left), await relay_to(right)]:
-        line.links.append([door])
-        await middle.ask("peer_add", url=door.url, approve=True)
-    await until("the copy is back", line.equal)
+    await until("the copy is back, and nobody did anything", line.equal)
     assert await middle.digests() == digests
     assert await middle.documents() == documents
     with pytest.raises(Refused):
