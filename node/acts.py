@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node.accounts import LINK_MS
 from node.board import head_ids
 from node.errors import InvalidRequest, NotFound
-from node.exchange import document_json
+from node.exchange import document_json, each_shown
 from node.store.documents import Document, Near, Query
 from protocol.errors import ProtocolError
 from protocol.ids import RecordId, TownId
@@ -101,7 +101,7 @@ async def show(daemon: Daemon, arguments: Arguments) -> object:
 async def list_(daemon: Daemon, arguments: Arguments) -> object:
     """One page of the documents that the arguments name."""
     page = await daemon.board.list(await _query(daemon, arguments))
-    return {"documents": [document_json(document) for document in page.documents], "cursor": page.cursor}
+    return {"documents": each_shown(page.documents, document_json), "cursor": page.cursor}
 
 
 @act

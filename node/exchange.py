@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from node.errors import HedgerowError
 from protocol.encoding import encode
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from node.store import Document, Reader, Store
     from protocol.encoding import Value
 
+S = TypeVar("S")
+
 EXPORT_RECORDS: Final = 500
 """Records that one look at the store gives; between two looks others may read."""
 IMPORT_BYTES: Final = 262_144
@@ -38,6 +41,8 @@ LINE_CHARS_MAX: Final = 3 * RECORD_BYTES_MAX
 """A record in base64 and its decoded form fit; a longer line is no record of ours."""
 REFUSED_SHOWN_MAX: Final = 1_000
 """Refused lines that are named one by one; beyond that they are only counted."""
+
+_log: Final = logging.getLogger("hedgerow.board")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,23 @@ class Imported:
             "refused": self.refused_count,
             "lines": [{"line": each.line, "code": each.code, "says": each.says} for each in self.refused],
         }
+
+
+def each_shown(documents: Iterable[Document], show: Callable[[Document], S]) -> list[S]:
+    """Return what `show` makes of each document; one at which it fails is left out, with a line in the log.
+
+    Documents come from anybody in the federation: one that we fail to show must not take a whole list along.
+    """
+    shown = []
+    for document in documents:
+        try:
+            shown.append(show(document))
+        except Exception as error:
+            _log.error(
+                "document %s of %s is left out, for it cannot be shown: %r",
+                document.doc.hex(), document.town_name or document.town.hex(), error,
+            )  # fmt: skip
+    return shown
 
 
 def document_json(document: Document) -> dict[str, object]:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from node.board import Audience, head_ids
 from node.errors import HedgerowError, InvalidRequest, NotSignedIn, StaleEdit, UnknownKind
-from node.exchange import document_json
+from node.exchange import document_json, each_shown
 from node.store import Document, Near, Query
 from node.web import pages
 from node.web.openapi import description
@@ -39,7 +39,7 @@ async def documents(request: web.Request) -> web.Response:
     pages.must_read(request)
     page = await site.node.board.list(_query(request))
     body: dict[str, object] = {
-        "documents": [document_json(each) for each in page.documents],
+        "documents": each_shown(page.documents, document_json),
         "cursor": page.cursor,
     }
     if page.total is not None:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from node.errors import NotFound, NotSignedIn
-from node.exchange import record_json
+from node.exchange import each_shown, record_json
 from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km
 from node.web import present
@@ -57,7 +57,9 @@ async def board(request: web.Request) -> web.Response:
     values = shell(request, around, "guides" if asked.kind == "practice" else "board") | {
         "asked": asked,
         "chips": chips,
-        "cards": [card_html(present.card(each, now_s, _km(each, around))) for each in look.page.documents],
+        "cards": each_shown(
+            look.page.documents, lambda each: card_html(present.card(each, now_s, _km(each, around)))
+        ),
         "more": asked.link(cursor=look.page.cursor) if look.page.cursor else "",
         "found": look.kinds.get(asked.kind, 0) if asked.kind else sum(look.kinds.values()),
         "towns": sorted(

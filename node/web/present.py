@@ -238,9 +238,17 @@ def date_text(seconds: int, *, whole_day: bool, clock: bool = True) -> str:
         return "a day beyond our calendar"
     moment = datetime.fromtimestamp(seconds, UTC)
     if not whole_day:
-        moment = moment.astimezone()
+        moment = _here(moment)
     day = f"{moment.day} {moment:%b %Y}"
     return day if whole_day or not clock else f"{day}, {moment:%H:%M}"
+
+
+def _here(moment: datetime) -> datetime:
+    """Return a moment in the node's own time zone; in UTC where that lies beyond the calendar."""
+    try:
+        return moment.astimezone()
+    except (OverflowError, ValueError, OSError):
+        return moment
 
 
 def minutes_text(minutes: Value) -> str:
