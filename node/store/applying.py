@@ -98,7 +98,8 @@ class Application:
             )
 
     def _town_if_superseded(self, header: Header, cause: str) -> int | None:
-        return (self._tx.town_number(header.town) or None) if cause == SUPERSEDED else None
+        # What superseded it may lose its right before anything else of the town is held.
+        return self._tx.number_town(header.town) if cause == SUPERSEDED else None
 
     # Leaving.
 
@@ -123,11 +124,11 @@ class Application:
         log: list[tuple[int, int, int, RecordId]] = []
         erased: list[tuple[int]] = []
         remembered: list[tuple[RecordId, int | None, str, RecordId | None, int]] = []
-        unparked: dict[RecordId, str] = {}
+        unparked: dict[RecordId, tuple[str, RecordId | None]] = {}
         for id, lanes, cause, because in changes.remove:
             if id not in found:
                 if id not in stays:
-                    unparked[id] = cause
+                    unparked[id] = cause, because
                 continue
             row, document, town, expires = found[id]
             where = held[row]
@@ -148,9 +149,12 @@ class Application:
         db.executemany("DELETE FROM held WHERE record = ? AND lane = ?", leaving)
         db.executemany("INSERT INTO removed (lane, change, added, id) VALUES (?, ?, ?, ?)", log)
         db.executemany("DELETE FROM records WHERE row = ?", erased)
-        for id, expires in tx.select_in("SELECT id, expires FROM parked WHERE id IN", list(unparked)):
-            if unparked[id] in _REMEMBERED:
-                remembered.append((id, None, unparked[id], None, expires))
+        sql = "SELECT id, town, expires FROM parked WHERE id IN"
+        for id, town_id, expires in list(tx.select_in(sql, list(unparked))):
+            cause, because = unparked[id]
+            if cause in _REMEMBERED:
+                town = tx.number_town(town_id) if cause == SUPERSEDED else None
+                remembered.append((id, town, cause, because, expires))
         tx.remember(remembered)
         tx.unpark(list(unparked))
 

@@ -22,7 +22,7 @@ from protocol.record import Record
 from sync.admission import EXPIRED, SUPERSEDED, State
 from sync.held import HeldSet
 from tests.node.stores import BASIS, BEE, CHARTER, OWN, RIVER, SEA, Bench, guide, offer, open_bench, write
-from tests.sync.world import FAR_S, NOW_S, World, federation_of
+from tests.sync.world import FAR_S, NOW_S, Town, World, federation_of
 
 EVERYDAY: LaneKey = (RIVER, Lane.EVERYDAY)
 SMALL = BEE.charter("On the hill", [OWN, BEE], quotas=(2, 2, 1))
@@ -131,6 +131,25 @@ def _opened(raw: bytes) -> Record:
     from protocol.record import open_record
 
     return open_record(raw)
+
+
+@pytest.mark.parametrize("story", ["parked, then certified", "all in one batch", "certified first"])
+def test_a_superseded_record_stands_again_when_its_rival_loses_its_right(bench: Bench, story: str) -> None:
+    """However it was superseded: its town must be known to the memory of it."""
+    newcomer = Town("newcomer")
+    first = offer(newcomer, "Bread", nonce="b")
+    second = offer(newcomer, "More bread", nonce="b", later_ms=5, device=2)
+    certificates = [newcomer.certificate(1), newcomer.certificate(2)]
+    bench.hold(OWN.admit(RIVER, newcomer))
+    for batch in {
+        "parked, then certified": [[first], [second], certificates],
+        "all in one batch": [[*certificates, first, second]],
+        "certified first": [certificates, [first], [second]],
+    }[story]:
+        bench.take(*batch)
+    assert bench.write(lambda tx: tx.known([first.id]))[first.id].because == second.id
+    bench.hold(newcomer.certificate(2, op=Op.DELETE, stamp=9))
+    bench.hold(first)
 
 
 def test_lane_changes_say_exactly_what_entered_and_left(bench: Bench) -> None:

@@ -542,5 +542,4 @@ def copied(world: World) -> World:
     twin.authority = world.authority
     twin.records, twin.held = dict(world.records), dict(world.held)
     twin.waiting, twin.dropped = dict(world.waiting), dict(world.dropped)
-    twin.author = dict(world.author)
     return twin

@@ -172,16 +172,14 @@ class World:
         self.records = dict[RecordId, Record]()
         self.held = dict[RecordId, frozenset[LaneKey]]()
         self.waiting = dict[RecordId, str]()
-        self.dropped = dict[RecordId, Verdict]()
-        self.author = dict[RecordId, TownId]()
+        self.dropped = dict[RecordId, tuple[Verdict, TownId]]()
 
     # The door.
 
     def take(self, *records: Record) -> list[Verdict]:
         """Judge one batch and make its changes; return the verdicts."""
-        self.author.update((record.id, record.header.town) for record in records)
         changes = judge(records, self, self.authority, self.now_s * 1_000, self.sure)
-        self.apply(changes)
+        self.apply(changes, records)
         assert [verdict.id for verdict in changes.verdicts] == [record.id for record in records]
         for verdict in changes.verdicts:
             assert (verdict.state is State.HELD) == (verdict.id in self.held), verdict
@@ -205,11 +203,14 @@ class World:
                 return
         raise AssertionError("offering the same records again never comes to rest")
 
-    def apply(self, changes: Changes) -> None:
-        """Make changes, each of which must be possible."""
+    def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> None:
+        """Make changes, each of which must be possible; `batch` are the records of the verdicts.
+
+        It knows of a record only what it has of it at this moment, as a store does.
+        """
         left = set[RecordId]()
-        for id, verdict in list(self.dropped.items()):
-            if verdict.cause == SUPERSEDED and self.author[id] in changes.reconsider:
+        for id, (verdict, town) in list(self.dropped.items()):
+            if verdict.cause == SUPERSEDED and town in changes.reconsider:
                 del self.dropped[id]
         parked = {record.id for record, _ in changes.park}
         for id, lanes, cause, because in changes.remove:
@@ -223,7 +224,8 @@ class World:
             left.add(id)
             if cause in (SUPERSEDED, EXPIRED):
                 assert id not in parked
-                self.dropped[id] = Verdict(id, State.DROPPED, cause, because)
+                verdict = Verdict(id, State.DROPPED, cause, because)
+                self.dropped[id] = (verdict, self.records[id].header.town)
         for record, cause in changes.park:
             assert record.id not in self.held, "what is held does not wait"
             self.records[record.id] = record
@@ -236,9 +238,9 @@ class World:
             self.waiting.pop(record.id, None)
             self.dropped.pop(record.id, None)
             self.held[record.id] = self.held.get(record.id, frozenset()) | lanes
-        for verdict in changes.verdicts:
+        for verdict, record in zip(changes.verdicts, batch, strict=False):
             if verdict.state is State.DROPPED:
-                self.dropped[verdict.id] = verdict
+                self.dropped[verdict.id] = (verdict, record.header.town)
         for id in left - self.held.keys() - self.waiting.keys():
             del self.records[id]
         if changes.authority is not None:
@@ -268,7 +270,7 @@ class World:
             elif id in self.waiting:
                 found[id] = Verdict(id, State.PARKED, self.waiting[id])
             elif id in self.dropped:
-                found[id] = self.dropped[id]
+                found[id] = self.dropped[id][0]
         return found
 
     def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:

@@ -123,7 +123,7 @@ CREATE TABLE quota_counts (
 CREATE TABLE dropped (
     number INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,            -- 32 bytes
-    town INTEGER,                       -- NULL: a town of which nothing is held
+    town INTEGER,                       -- NULL: nothing that happens to its town can lift the cause
     cause TEXT NOT NULL,                -- stable code
     because BLOB,                       -- 32 bytes: the record that superseded it
     expires INTEGER NOT NULL            -- seconds: from then on its own header says enough
