@@ -120,8 +120,11 @@ class Reader(Protocol):
     def towns(self) -> Mapping[TownId, TownFacts]:
         """Return what is known of the towns that have a profile here."""
 
-    def changed_documents(self, after: int, limit: int) -> list[tuple[int, DocId]]:
-        """Return (change, document) of the documents last touched after a change, in order of change."""
+    def changed_documents(self, after: int, limit: int, *, home: bool = True) -> list[tuple[int, DocId]]:
+        """Return (change, document) of the documents last touched after a change, in order of change.
+
+        Only of kinds that have a page, withdrawn ones among them; those of the home set only with `home`.
+        """
 
     def export(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Return (row, raw record) of held records in the order of their taking in, from above row

@@ -95,29 +95,28 @@ class DocumentReads(RecordReads):
         rows = self._db.execute("SELECT town, name, lat, lon FROM towns WHERE name IS NOT NULL")
         return {TownId(town): TownFacts(name, _degrees(lat), _degrees(lon)) for town, name, lat, lon in rows}
 
-    def changed_documents(self, after: int, limit: int) -> list[tuple[int, DocId]]:
+    def changed_documents(self, after: int, limit: int, *, home: bool = True) -> list[tuple[int, DocId]]:
         """Return (change, document) of what was written after a change, each once, by its last change, in
         order.
 
         About `limit` of them, and never a part of a change: so the last number is where the next asking
-        begins.
+        begins. Only of kinds that have a page; those of the home set only with `home`.
         """
+        shown, kinds = _in("d.kind", _SHOWN_KINDS)
+        shared = "" if home else " AND a.federations <> x''"
         some = (
             "SELECT h.change, d.doc FROM held h JOIN records r ON r.row = h.record"
-            " JOIN documents d ON d.number = r.document"
-            " WHERE h.lane = ? AND h.change BETWEEN ? AND ? ORDER BY h.change LIMIT ?"
+            " JOIN documents d ON d.number = r.document JOIN audiences a ON a.number = d.audience"
+            f" WHERE h.lane = ? AND h.change BETWEEN ? AND ? AND {shown}{shared} ORDER BY h.change LIMIT ?"
         )
-        lanes = list(self._lane_keys())
-        found = [
-            row for lane in lanes for row in self._db.execute(some, (lane, after + 1, ALL, limit)).fetchall()
-        ]
+
+        def walk(to: int, most: int) -> list[tuple[int, DocId]]:
+            asked = [(lane, after + 1, to, *kinds, most) for lane in self._lane_keys()]
+            return [row for each in asked for row in self._db.execute(some, each)]
+
+        found = walk(ALL, limit)
         if len(found) >= limit:
-            last = sorted(found)[limit - 1][0]
-            found = [
-                row
-                for lane in lanes
-                for row in self._db.execute(some, (lane, after + 1, last, ALL)).fetchall()
-            ]
+            found = walk(sorted(found)[limit - 1][0], ALL)
         newest = {doc: change for change, doc in sorted(found)}
         return sorted((change, doc) for doc, change in newest.items())
 

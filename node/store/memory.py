@@ -13,6 +13,7 @@ from importlib.resources import files
 from typing import Any, Final, TypeVar
 
 from node.store.contract import Cell, Reader, Totals, Transaction
+from node.store.documents import is_shown
 from node.store.memory_board import MemoryBoard
 from node.store.records import evidence_of
 from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
@@ -162,13 +163,14 @@ class MemoryTransaction(MemoryBoard):
         size = sum(len(record.raw) for record, _ in self._parked.values())
         return Totals(len(self._records), shown, len(self._parked), size, len(self._dropped))
 
-    def changed_documents(self, after: int, limit: int) -> list[tuple[int, DocId]]:
+    def changed_documents(self, after: int, limit: int, *, home: bool = True) -> list[tuple[int, DocId]]:
         """Return (change, document) of what was written after a change, each once, by its last change, in
-        order."""
+        order: of kinds that have a page, and those of the home set only with `home`."""
         newest: dict[DocId, int] = {}
         for held in self._held.values():
             for id, since in held.items():
-                if since > after:
+                header = self._records[id].header
+                if since > after and is_shown(header.kind) and (home or header.federations):
                     doc = self._records[id].doc
                     newest[doc] = max(since, newest.get(doc, 0))
         found = sorted((change, doc) for doc, change in newest.items())

@@ -153,28 +153,28 @@ async def _start(request: web.Request) -> int:
 
 
 async def _after(request: web.Request, after: int) -> tuple[int, list[tuple[int, DocId, Document | None]]]:
-    """Return how far the answer reaches, and what changed; strangers do not see the town's own documents."""
+    """Return how far the answer reaches, and what changed; strangers are told nothing of what stays in town,
+    not even that it was there.
+    """
     node = request.app[SITE].node
     now_s = node.clock.now_ms() // 1000
     at_home = session_of(request) is not None
 
     def work(reader: Reader) -> tuple[int, list[tuple[int, DocId, Document | None]]]:
         latest = reader.change()
-        touched = _whole_changes(reader, after)
+        touched = _whole_changes(reader, after, home=at_home)
         # What `_whole_changes` left out is below the next number; all else is told.
         reached = touched[-1][0] if touched else latest
-        found = [(change, doc, reader.document(doc, now_s)) for change, doc in touched]
-        shown = [each for each in found if at_home or each[2] is None or each[2].federations]
-        return reached, shown
+        return reached, [(change, doc, reader.document(doc, now_s)) for change, doc in touched]
 
     return await node.store.read(work)
 
 
-def _whole_changes(reader: Reader, after: int) -> list[tuple[int, DocId]]:
+def _whole_changes(reader: Reader, after: int, *, home: bool) -> list[tuple[int, DocId]]:
     """Return the next documents, never a part of one change: its number says that all of it was told."""
     limit = DOCUMENTS_AT_ONCE
     while True:
-        touched = reader.changed_documents(after, limit + 1)
+        touched = reader.changed_documents(after, limit + 1, home=home)
         if len(touched) <= limit:
             return touched
         whole = [each for each in touched if each[0] != touched[-1][0]]

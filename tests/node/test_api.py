@@ -411,6 +411,20 @@ async def test_strangers_are_not_told_what_stays_in_town(
     await inside.aclose()
 
 
+async def test_strangers_are_not_told_that_something_in_town_was_withdrawn_nor_of_what_governs(
+    node: Any, program: Program, stranger: Program
+) -> None:
+    kept = await node.board.post("need", {"title": "Company"}, audience="town")
+    await node.board.withdraw(kept.address)
+    record = await node.hear_offer("Ladders")
+    for who, addresses in ((stranger, [address(record.doc)]), (program, [kept.address, address(record.doc)])):
+        events = listen(who, "/api/v1/changes?since=0")
+        await anext(events)
+        told = [json.loads((await anext(events))["data"]) for _ in addresses]
+        assert [each["address"] for each in told] == addresses
+        await events.aclose()
+
+
 async def test_a_store_made_anew_is_told_from_its_beginning(node: Any, stranger: Program) -> None:
     record = await node.hear_offer("Ladders")
     events = listen(stranger, "/api/v1/changes?since=999999999")

@@ -373,6 +373,26 @@ def test_changed_documents_come_in_order_and_no_change_is_cut_apart(bench: Bench
     assert asked(start + 4, 99) == []
 
 
+def test_changed_documents_are_those_of_the_board_and_for_strangers_none_of_the_home_set(
+    bench: Bench,
+) -> None:
+    start = bench.read(lambda reader: reader.change())
+    home, shared = offer(OWN, "For ourselves", federations=()), offer(OWN, "For all")
+    gone = offer(OWN, "Once for ourselves", federations=())
+    withdrawal = write(OWN, "offer", "Once for ourselves", None, federations=(), op=Op.DELETE, later_ms=9)
+    assert withdrawal.doc == gone.doc
+    bench.hold(home, shared, gone, write(SEA, "town.profile", "p", {"name": "Sea"}, federations=()))
+    bench.hold(withdrawal)
+
+    def told(home: bool) -> set[Any]:
+        found = bench.read(lambda reader: reader.changed_documents(start, 99, home=home))
+        return {doc for _, doc in found}
+
+    assert told(home=True) == {home.doc, shared.doc, gone.doc}
+    assert told(home=False) == {shared.doc}
+    assert bench.read(lambda reader: reader.changed_documents(0, 99, home=False))[0][1] == shared.doc
+
+
 def test_a_document_leaves_with_its_last_record_and_its_drop_is_remembered(bench: Bench) -> None:
     short = offer(BEE, "Soup", life_s=50)
     bench.hold(short, offer(BEE, "Bread"))
@@ -389,9 +409,7 @@ def test_a_document_leaves_with_its_last_record_and_its_drop_is_remembered(bench
 def test_towns_have_the_name_and_place_of_their_newest_profile(bench: Bench) -> None:
     where: dict[str, Value] = {"name": "Ambierle", "lat": 4_610_000, "lon": 390_000}
     old = write(SEA, "town.profile", "p", {"name": "Old name"}, federations=())
-    new = write(
-        SEA, "town.profile", "p", {"name": "Ambierle", "where": where}, federations=(), later_ms=9
-    )
+    new = write(SEA, "town.profile", "p", {"name": "Ambierle", "where": where}, federations=(), later_ms=9)
     bench.hold(old)
     assert bench.read(lambda reader: reader.towns())[SEA.id].name == "Old name"
     bench.hold(new)
