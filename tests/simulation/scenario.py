@@ -1,29 +1,25 @@
-"""What happens in one seed: towns, federations, people at work, and everything that can go wrong.
+"""What happens in one seed: people at work, and everything that can go wrong.
 
-Two federations: one of all towns, some of which are admitted only while things go wrong, and a smaller one
-of neighbours, whose everyday lane has little room. Some towns have two devices, which edit and delete the
-same documents while they are apart. Faults last until `FAULTS_MS`; then everything heals and every node
-is up, and within `LIVENESS_MS` all nodes must hold the same bytes: those that follow from all that was ever
-acknowledged, worked out by `tests.sync.world.specified`.
+Faults last until `FAULTS_MS`; then everything heals and every node is up, and within `LIVENESS_MS` all
+nodes must hold the same bytes, those that `land` says.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 from typing import Final
 
 from node.errors import HedgerowError
 from node.intake import Draft
 from protocol.encoding import Value
-from protocol.ids import DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
+from protocol.ids import DocId, FederationId, Lane, Op, RecordId, TownId
 from protocol.limits import BEAT_MS, SILENCE_MS
 from protocol.record import Record, open_record
-from tests.simulation.village import REDIAL_MS, START_MS, Node, Signatures
-from tests.simulation.virtual import Network, Time
-from tests.sync.world import FAR_S, Town, federation_of, specified
+from tests.simulation.land import Land
+from tests.simulation.village import REDIAL_MS, START_MS, Node
+from tests.sync.world import FAR_S, Town
 
 FAULTS_MS: Final = 75_000
 """So long things go wrong."""
@@ -33,8 +29,6 @@ SETTLED_MS: Final = 500
 """So often it is asked whether all is equal."""
 LIVENESS_MS: Final = SILENCE_MS + 2 * REDIAL_MS[1] + 2 * BEAT_MS
 """Then everything is equal: silence is found out, links are dialled anew, and digests are compared twice."""
-ROOM: Final = (9, 4, 9)
-"""Documents of one town in the lanes of the smaller federation."""
 POSTS, EDITS, DELETES = 8, 6, 3
 """Acts of people anywhere, besides what towns with two devices do."""
 COUNTS: Final = (
@@ -43,10 +37,12 @@ COUNTS: Final = (
     "restarts",
     "replays",
     "forgeries",
+    "strangers",
     "posts",
     "edits",
     "concurrent edits",
     "deletes",
+    "pushed out",
 )
 
 
@@ -100,101 +96,15 @@ def run_seed(seed: int, towns: int) -> Outcome:
     )
 
 
-class Scene:
-    """Towns, their nodes, and a plan of what befalls them; everything follows from the seed."""
+class Scene(Land):
+    """A land, and a plan of what befalls it."""
 
     def __init__(self, seed: int, towns: int) -> None:
-        self.seed = seed
-        self.rng = Random(seed)
-        self.time = Time()
-        self.network = Network(self.time, Random(self.rng.random()))
-        self.signatures = Signatures()
-        self.counts = Counter[str]()
-        self.acknowledged = dict[RecordId, Record]()
-        self.towns = [Town(f"{seed} {index}") for index in range(towns)]
-        self.nodes = list[Node]()
-        self.nodes_of = defaultdict[TownId, list[Node]](list)
-        self._edges = list[tuple[Node, Node]]()
+        super().__init__(seed, towns)
         self._latest = dict[DocId, tuple[Node, RecordId]]()
         self._documents = defaultdict[TownId, list[DocId]](list)
         self._ops = dict[DocId, Op]()
-        self._build()
-        self._found()
-        for node in self.nodes:
-            node.start()
         self._plan()
-
-    # The land.
-
-    def _build(self) -> None:
-        pairs = max(1, len(self.towns) // 10)
-        for index, town in enumerate(self.towns):
-            for device in range(1, 3 if index < pairs else 2):
-                node = Node(
-                    index=len(self.nodes),
-                    town_id=town.id,
-                    key=town.device(device),
-                    time=self.time,
-                    network=self.network,
-                    rng=Random(self.rng.random()),
-                    signatures=self.signatures,
-                    skew_ms=self.rng.randint(-60_000, 60_000),
-                )
-                self.nodes.append(node)
-                self.nodes_of[town.id].append(node)
-        for index, town in enumerate(self.towns[1:], 1):
-            self._connect(
-                self.nodes_of[town.id][0], self.nodes_of[self.towns[self.rng.randrange(index)].id][0]
-            )
-        for town in self.towns:
-            if len(self.nodes_of[town.id]) > 1:
-                self._connect(*self.nodes_of[town.id])
-        for _ in range(len(self.towns) // 3):
-            self._connect(*self.rng.sample(self.nodes, 2))
-
-    def _connect(self, one: Node, other: Node) -> None:
-        if (one, other) not in self._edges and (other, one) not in self._edges:
-            self._edges.append((one, other))
-            one.peers.append(other)
-
-    def _found(self) -> None:
-        """Give every node its keys' certificates and consents, and the founders their charters."""
-        count = len(self.towns)
-        late = set(self.rng.sample(self.towns[3:], max(1, count // 6)))
-        neighbours = self._neighbours(max(3, count // 3))
-        charter = self.towns[0].charter(
-            "all", self.towns[:3], [town for town in self.towns if town not in late]
-        )
-        second = self.towns[0].charter("neighbours", neighbours[:2], neighbours, ROOM)
-        self.all, self.few = federation_of(charter), federation_of(second)
-        self.members = {
-            self.all: [town.id for town in self.towns],
-            self.few: [town.id for town in neighbours],
-        }
-        self._late = late
-        for town in self.towns:
-            records = [town.join(self.all)] + ([town.join(self.few)] if town in neighbours else [])
-            if town is self.towns[0]:
-                records += [charter, second]
-            for number, node in enumerate(self.nodes_of[town.id], 1):
-                own = [town.certificate(number), *records]
-                if number > 1:
-                    # The second device's joins are the first one's, and it has the certificate to judge them.
-                    own.append(town.certificate(1))
-                self._acknowledge(own)
-                node.take_in([record.raw for record in own])
-
-    def _neighbours(self, count: int) -> list[Town]:
-        """Return towns around the first that hang together."""
-        by_id = {town.id: town for town in self.towns}
-        found = [self.towns[0]]
-        for town in found:
-            for one, other in self._edges:
-                for here, there in ((one, other), (other, one)):
-                    near = by_id[there.town_id]
-                    if here.town_id == town.id and near not in found and len(found) < count:
-                        found.append(near)
-        return found
 
     # The plan.
 
@@ -203,9 +113,16 @@ class Scene:
         for _ in range(2 + len(self.towns) // 25):
             self.time.at(rng.randint(QUIET_MS, FAULTS_MS - 10_000), self._partition)
         for _ in range(2 + len(self.towns) // 10):
-            for fault in (self._cut_one_way, self._break, self._crash, self._replay, self._forge):
+            for fault in (
+                self._cut_one_way,
+                self._break,
+                self._crash,
+                self._replay,
+                self._forge,
+                self._intrude,
+            ):
                 self.time.at(rng.randint(QUIET_MS, FAULTS_MS - 5_000), fault)
-        for town in sorted(self._late, key=lambda town: town.name):
+        for town in sorted(self.late, key=lambda town: town.name):
             self.time.at(rng.randint(5_000, FAULTS_MS - 20_000), partial(self._admit, town))
         for _ in range(POSTS):
             self.time.at(rng.randint(1_000, FAULTS_MS), lambda: self._post(rng.choice(self.nodes)))
@@ -213,23 +130,22 @@ class Scene:
             self.time.at(rng.randint(20_000, FAULTS_MS), self._edit)
         for _ in range(DELETES):
             self.time.at(rng.randint(20_000, FAULTS_MS), self._delete)
-        for town in self.towns:
-            if len(self.nodes_of[town.id]) > 1:
-                for at_ms in (1_000, 1_500):
-                    self.time.at(at_ms, partial(self._post, self.nodes_of[town.id][0]))
-                self.time.at(QUIET_MS - rng.randint(100, 4_000), partial(self._quarrel, town))
-                self.time.at(rng.randint(QUIET_MS, FAULTS_MS), partial(self._quarrel, town))
+        for town in self.pairs():
+            for at_ms in (1_000, 1_500):
+                self.time.at(at_ms, partial(self._post, self.nodes_of[town.id][0]))
+            self.time.at(QUIET_MS - rng.randint(100, 4_000), partial(self._quarrel, town))
+            self.time.at(rng.randint(QUIET_MS, FAULTS_MS), partial(self._quarrel, town))
 
     # Faults.
 
     def _partition(self) -> None:
         """Cut the towns in two by silence, for a while: neither side is told."""
         side = set(self.rng.sample(range(len(self.nodes)), self.rng.randint(1, len(self.nodes) - 1)))
-        pairs = [(a.index, b.index) for a, b in self._edges if (a.index in side) != (b.index in side)]
+        pairs = [(a.index, b.index) for a, b in self.edges if (a.index in side) != (b.index in side)]
         self._cut(pairs + [(b, a) for a, b in pairs], self.rng.choice([3_000, 20_000, 60_000]))
 
     def _cut_one_way(self) -> None:
-        one, other = self.rng.choice(self._edges)
+        one, other = self.rng.choice(self.edges)
         pair = (one.index, other.index) if self.rng.random() < 0.5 else (other.index, one.index)
         self._cut([pair], self.rng.choice([1_000, 10_000, 60_000]))
 
@@ -241,15 +157,15 @@ class Scene:
             self.time.at(end_ms, partial(self.network.heal, *pair))
 
     def _break(self) -> None:
-        for one, other in self.rng.sample(self._edges, len(self._edges)):
+        for one, other in self.rng.sample(self.edges, len(self.edges)):
             broken = self.network.break_links(one.index, other.index)
             if broken:
                 self.counts["breaks"] += broken
                 return
 
     def _crash(self) -> None:
-        node = self.rng.choice(self.nodes)
-        if node.is_up:
+        if sum(node.is_up for node in self.nodes) > 1:
+            node = self._any_up()
             node.crash()
             self.time.after(self.rng.choice([100, 3_000, 20_000]), partial(self._restart, node))
 
@@ -261,26 +177,30 @@ class Scene:
     def _replay(self) -> None:
         """Give a node a batch again that somebody had before, as a stick or a slow path does."""
         batches = [batch for node in self.nodes for batch in node.received]
-        node = self.rng.choice(self.nodes)
-        if batches and node.is_up:
+        if batches:
             self.counts["replays"] += 1
-            node.take_in(self.rng.choice(batches))
+            self._any_up().take_in(self.rng.choice(batches))
 
     def _forge(self) -> None:
         """Give a node a record under an honest id, but with another signature."""
         records = list(self.acknowledged.values())
         victim, other = self.rng.sample(records, 2)
         forged = victim.raw.replace(victim.signature, other.signature)
-        node = self.rng.choice(self.nodes)
-        if node.is_up and victim.signature != other.signature:
-            assert open_record(forged).id == victim.id
-            self.counts["forgeries"] += 1
-            node.take_in([forged])
+        assert open_record(forged).id == victim.id and forged != victim.raw
+        self.counts["forgeries"] += 1
+        self._any_up().take_in([forged])
+
+    def _intrude(self) -> None:
+        """Give a node what a town wrote that nobody admitted, with the town's certificate."""
+        stranger = Town(f"stranger {self.seed}")
+        post = stranger.write("offer", str(self.time.now_ms), federations=[self.all], born=START_MS // 1_000)
+        self.counts["strangers"] += 1
+        self._any_up().take_in([stranger.certificate().raw, stranger.join(self.all).raw, post.raw])
+
+    def _any_up(self) -> Node:
+        return self.rng.choice([node for node in self.nodes if node.is_up])
 
     # People.
-
-    def _acknowledge(self, records: list[Record]) -> None:
-        self.acknowledged.update((record.id, record) for record in records)
 
     def _write(self, node: Node, draft: Draft) -> Record | None:
         """Post one draft; None if this node cannot take it now, which it says."""
@@ -290,7 +210,7 @@ class Scene:
             records = node.post([draft])
         except HedgerowError:
             return None
-        self._acknowledge(records)
+        self.acknowledge(records)
         self._latest[records[0].doc] = (node, records[0].id)
         return records[0]
 
@@ -362,7 +282,7 @@ class Scene:
         """Let two devices of a town write the same documents while nothing passes between any nodes."""
         nodes = self.nodes_of[town.id]
         shared = [doc for doc in self._documents[town.id] if all(self._is_alive(node, doc) for node in nodes)]
-        pairs = [(a.index, b.index) for a, b in self._edges]
+        pairs = [(a.index, b.index) for a, b in self.edges]
         if shared:
             self._cut(pairs + [(b, a) for a, b in pairs], 3_000)
         for doc in shared[:2]:
@@ -371,6 +291,11 @@ class Scene:
         if len(shared) > 1:
             self._delete_document(nodes[0], shared[1])
             self._edit_document(nodes[1], shared[1])
+        for node in nodes:
+            # Together they post more than the everyday lane of the smaller federation has room for.
+            for number in range(3):
+                fields: dict[str, Value] = {"title": f"{number} of {node.index} at {self.time.now_ms}"}
+                self._write(node, Draft("offer", fields=fields, federations=(self.few,)))
 
     # The end.
 
@@ -381,54 +306,9 @@ class Scene:
 
     def wait_until_equal(self) -> int:
         """Let time pass until all held sets are equal; return how long that took."""
-        end_ms = self.time.now_ms + LIVENESS_MS
         start_ms = self.time.now_ms
-        while not self._are_digests_equal():
-            assert self.time.now_ms < end_ms, f"seed {self.seed}: not equal {LIVENESS_MS} ms after the faults"
+        while not self.are_digests_equal():
+            waited_ms = self.time.now_ms - start_ms
+            assert waited_ms < LIVENESS_MS, f"seed {self.seed}: not equal {waited_ms} ms after the faults"
             self.time.run_until(self.time.now_ms + SETTLED_MS)
         return self.time.now_ms - start_ms
-
-    def _are_digests_equal(self) -> bool:
-        for federation, towns in self.members.items():
-            nodes = [node for town in towns for node in self.nodes_of[town]]
-            if any(node.hub is None or federation not in node.hub.authority.federations for node in nodes):
-                return False
-            if not self._agree(nodes, federation):
-                return False
-        return all(
-            self._agree(self.nodes_of[town.id], home_id(town.id))
-            for town in self.towns
-            if len(self.nodes_of[town.id]) > 1
-        )
-
-    def _agree(self, nodes: list[Node], federation: FederationId) -> bool:
-        for lane in Lane:
-            key: LaneKey = (federation, lane)
-            digests = set[bytes]()
-            for node in nodes:
-                held = node.hub.held.get(key) if node.hub is not None else None
-                digests.add(held.digest() if held is not None and held.count else b"")
-            if len(digests) > 1:
-                return False
-        return True
-
-    def check_state(self) -> None:
-        """Compare the bytes of every held set with what follows from all that was acknowledged."""
-        now_s = (START_MS + self.time.now_ms) // 1_000
-        states = {node.index: node.state() for node in self.nodes}
-        for town in self.towns:
-            nodes = self.nodes_of[town.id]
-            if town is not self.towns[0] and len(nodes) == 1:
-                continue
-            expected = specified(town.id, self.acknowledged.values(), now_s)
-            for key, ids in expected.items():
-                held_by = nodes
-                if key[0] in self.members:
-                    held_by = [node for member in self.members[key[0]] for node in self.nodes_of[member]]
-                raws = {id: self.acknowledged[id].raw for id in ids}
-                for node in held_by:
-                    assert states[node.index].get(key) == raws, (
-                        f"seed {self.seed}: {node.index} differs in {key}"
-                    )
-        for node in self.nodes:
-            assert not node.incidents, f"seed {self.seed}: {node.index} showed {node.incidents[0]}"

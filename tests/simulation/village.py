@@ -180,14 +180,10 @@ class Node:
         """Look at the committed state."""
         return self.store.turn(work)
 
-    def state(self) -> dict[LaneKey, dict[RecordId, bytes]]:
-        """Return every held set with the bytes of its records."""
-
-        def work(reader: Reader) -> dict[LaneKey, dict[RecordId, bytes]]:
-            ids = {key: reader.ids_in_buckets(key, range(256)) for key in reader.lane_counts()}
-            return {key: dict(reader.raws(found)) for key, found in ids.items()}
-
-        return self.read(work)
+    def lane(self, key: LaneKey) -> dict[RecordId, bytes]:
+        """Return the records of one held set with their bytes."""
+        state = self.store.state
+        return dict(state.raws(state.ids_in_buckets(key, range(256))))
 
     # What the network tells it.
 
