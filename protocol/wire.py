@@ -128,11 +128,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Cells of my sketch, from number `first` on."""
+    """Cells of my sketch, from number `first` on; `last` if a run of them ends with these."""
 
     federation: int
     lane: int
     first: int
+    last: bool
     cells: bytes
 
 
@@ -383,7 +384,7 @@ _SHAPES: Final[tuple[tuple[Callable[..., Frame], tuple[Shape, ...]], ...]] = (
     (Same, (_FEDERATION,)),
     (Sketch, (_FEDERATION, _many(_row(_LANE, _COUNT, _fixed(16), _CELLS), len(Lane)))),
     (Counts, (_FEDERATION, _LANE, _fixed(256))),
-    (Cells, (_FEDERATION, _LANE, _integer(2 * RETRY_CELLS_MAX), _CELLS)),
+    (Cells, (_FEDERATION, _LANE, _integer(2 * RETRY_CELLS_MAX), _flag, _CELLS)),
     (More, (_FEDERATION, _LANE)),
     (Stop, (_FEDERATION, _LANE)),
     (List, (_FEDERATION, _LANE)),

@@ -201,11 +201,12 @@ class Answer:
         ]
 
     def _send_cells(self, lane: _LaneAnswer, count: int) -> None:
+        """Send one run of cells, of which the last frame says that it ends."""
         end = min(CELLS_KEPT, lane.sent + count)
         while lane.sent < end:
             stop = min(end, lane.sent + FRAME_CELLS_MAX)
             blob = cells_to_bytes(lane.mine.cells[lane.sent : stop])
-            self._line.send(Cells(self._place, int(lane.key[1]), lane.sent, blob))
+            self._line.send(Cells(self._place, int(lane.key[1]), lane.sent, stop == end, blob))
             lane.sent = stop
 
 

@@ -37,7 +37,7 @@ from sync.lawful import RACES_MAX, RETRY_MS
 from sync.line import Line, PeerFault
 from sync.listing import Comparer, Lister
 from sync.outbox import Outbox
-from sync.salted import FRAME_CELLS_MAX, Finding, Retry
+from sync.salted import Finding, Retry
 from sync.sketch import DIFFERENCE_MAX, Decoder, Outcome, cells_from_bytes
 from sync.wants import Wants
 
@@ -190,15 +190,16 @@ class LaneMeeting:
         outcome = self._take(frame.cells)
         if outcome is not Outcome.MORE:
             self._line.send(Stop(self._place, int(self.key[1])))
-        elif size < FRAME_CELLS_MAX:
-            # A full frame is followed by more anyway, and so is the first run: one part goes ahead.
-            if self._first_run is None:
-                self._first_run = self._decoder.taken
-            elif self._decoder.taken >= self._cells_max(self._first_run):
-                self._line.send(Stop(self._place, int(self.key[1])))
-                self._look_again(Turn.STALLED)
-            else:
-                self._line.send(More(self._place, int(self.key[1])))
+        elif self._decoder.taken >= self._cells_max(self._first_run):
+            self._line.send(Stop(self._place, int(self.key[1])))
+            self._look_again(Turn.STALLED)
+        elif not frame.last:
+            pass
+        elif self._first_run is None:
+            # One part is on its way unasked.
+            self._first_run = self._decoder.taken
+        else:
+            self._line.send(More(self._place, int(self.key[1])))
 
     def far(self) -> None:
         """Note that the other side estimates too great a difference for cells.
@@ -275,7 +276,9 @@ class LaneMeeting:
             self._listing.pump()
 
     @staticmethod
-    def _cells_max(first_run: int) -> int:
+    def _cells_max(first_run: int | None) -> int:
+        if first_run is None:
+            return CELLS_KEPT
         return min(CELLS_KEPT, first_run + min(BEYOND_CELLS_MAX, first_run + BEYOND_CELLS))
 
     def _expect(self, state: LaneState) -> None:

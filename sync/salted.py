@@ -187,7 +187,7 @@ class Retry:
             self._explain(self._decoder)
         elif outcome is Outcome.LIE or self._decoder.taken >= RETRY_CELLS_MAX:
             self._on_end(Finding.LIE)
-        else:
+        elif frame.last:
             self._line.send(More(self._federation, int(self._key[1])))
 
     def name(self, record: RecordId) -> None:
@@ -333,5 +333,5 @@ class RetryAnswer:
     def _send(self, count: int) -> None:
         end = min(RETRY_CELLS_MAX, self._sent + min(count, FRAME_CELLS_MAX))
         blob = cells_to_bytes(self._cells[self._sent : end])
-        self._line.send(Cells(self._federation, int(self._key[1]), self._sent, blob))
+        self._line.send(Cells(self._federation, int(self._key[1]), self._sent, True, blob))
         self._sent = end

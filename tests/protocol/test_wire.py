@@ -30,7 +30,7 @@ LARGEST: list[Frame] = [
     wire.Same(63),
     wire.Sketch(63, tuple((lane, 2**40, bytes(16), bytes(13 * 1_500)) for lane in range(3))),
     wire.Counts(63, 2, bytes(256)),
-    wire.Cells(63, 2, 131_072, bytes(FULL // 13 * 13)),
+    wire.Cells(63, 2, 131_072, True, bytes(FULL // 13 * 13)),
     wire.More(63, 2),
     wire.Stop(63, 2),
     wire.List(63, 2),

@@ -50,6 +50,17 @@ def test_an_empty_node_gets_many_thousand_records(empty_dials: bool, size: int) 
     assert cable.lives == [True, True]
 
 
+@pytest.mark.parametrize("size", [6_587, 6_588, 9_874])
+def test_a_run_of_cells_that_fills_its_frames_ends_like_any(size: int) -> None:
+    bench = Bench()
+    a, b = pair(bench, 0, size, 0)
+    bench.join(b, a)
+    bench.run(20_000)
+    assert a.ids() == b.ids()
+    assert not a.of(Drop) and not b.of(Drop)
+    assert b.taken == size
+
+
 @pytest.mark.parametrize("less_dials", [True, False])
 def test_sets_too_far_apart_for_cells_are_listed(less_dials: bool) -> None:
     bench = Bench()

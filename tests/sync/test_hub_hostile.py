@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -130,7 +131,7 @@ class Liar(Bench):
 def _noise_in_cells(frame: wire.Frame) -> wire.Frame:
     chance = Random(9)
     if isinstance(frame, wire.Cells):
-        return wire.Cells(frame.federation, frame.lane, frame.first, chance.randbytes(len(frame.cells)))
+        return replace(frame, cells=chance.randbytes(len(frame.cells)))
     return frame
 
 

@@ -176,7 +176,7 @@ def test_a_want_that_is_never_fulfilled_is_looked_into_after_some_meetings() -> 
 @pytest.mark.parametrize(
     "frame",
     [
-        wire.Cells(0, LANE, 99, bytes(13)),
+        wire.Cells(0, LANE, 99, True, bytes(13)),
         wire.List(0, LANE),
         wire.Ids(0, LANE, 0, 256, True, b""),
         wire.Next(0, LANE, 256),
@@ -201,7 +201,7 @@ def test_answers_in_a_meeting_that_is_not_under_way_are_passed_over() -> None:
     end.say(wire.Same(0))
     for frame in (
         wire.Same(0),
-        wire.Cells(0, LANE, 24, bytes(13)),
+        wire.Cells(0, LANE, 24, True, bytes(13)),
         wire.Buckets(0, LANE, bytes(16), bytes(4_096)),
     ):
         assert end.say(frame) == []
@@ -214,7 +214,7 @@ def test_more_cells_than_are_kept_are_flooding() -> None:
     chance = Random(1)
     first = CELLS_FIRST
     while not end.codes and first < 20_000:
-        end.say(wire.Cells(0, LANE, first, chance.randbytes(13 * 4_600)))
+        end.say(wire.Cells(0, LANE, first, False, chance.randbytes(13 * 4_600)))
         first += 4_600
     assert end.codes == ["flooding"]
 
@@ -254,7 +254,7 @@ def test_a_second_look_that_shows_nothing_is_a_lie() -> None:
     buckets = bits_to_buckets(keyed.buckets)
     coding = Coding(salt.salt + b"s" * 16)
     cells = cells_to_bytes(sketch_of([coding.short(record) for record in end.raws], coding, 128))
-    frames = end.say(wire.KeyedHashes(0, LANE, bytes(16 * len(buckets))), wire.Cells(0, LANE, 0, cells))
+    frames = end.say(wire.KeyedHashes(0, LANE, bytes(16 * len(buckets))), wire.Cells(0, LANE, 0, True, cells))
     assert wire.Settled(0, 0, 1 << LANE) in frames
     assert end.codes == ["unexplained_difference"]
     # Within the hour there is no second look, and no second incident.
@@ -283,7 +283,7 @@ def test_a_second_look_waits_for_the_own_store_and_asks_by_keyed_ids() -> None:
     inside = tuple(record for record in theirs if record[0] in buckets)
     cells = cells_to_bytes(sketch_of([coding.short(record) for record in inside], coding, 128))
     hashes = b"".join(hash_buckets(inside, buckets))
-    assert end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, cells)) == []
+    assert end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, True, cells)) == []
     end.frames = []
     own = tuple(record for record in end.raws if record[0] in buckets)
     end._do(IdsLoaded(LINK, pending[0].token, own))
@@ -306,7 +306,7 @@ def test_a_keyed_want_that_is_not_fulfilled_ends_without_blame() -> None:
     inside = tuple(record for record in theirs if record[0] in buckets)
     cells = cells_to_bytes(sketch_of([coding.short(record) for record in inside], coding, 128))
     hashes = b"".join(hash_buckets(inside, buckets))
-    end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, cells))
+    end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, True, cells))
     assert end.say(wire.Done(0, LANE, b"")) == [wire.Settled(0, 0, 0)]
     assert end.codes == []
 
@@ -336,7 +336,7 @@ def test_keyed_cells_of_ids_that_nobody_holds_are_a_lie() -> None:
     cells = sketch_of([coding.short(record) for record in end.raws], coding, 128)
     coding.pour(cells, [b"nothing!"], -1)
     count = len(bits_to_buckets(keyed.buckets))
-    end.say(wire.KeyedHashes(0, LANE, bytes(16 * count)), wire.Cells(0, LANE, 0, cells_to_bytes(cells)))
+    end.say(wire.KeyedHashes(0, LANE, bytes(16 * count)), wire.Cells(0, LANE, 0, True, cells_to_bytes(cells)))
     assert end.codes == ["unexplained_difference"]
 
 
@@ -352,13 +352,13 @@ def test_noise_that_never_peels_is_looked_into_and_then_called_a_lie() -> None:
     first = 0
     while not end.codes:
         # A run that is not due is passed over.
-        assert end.say(wire.Cells(0, LANE, first + 13, bytes(13))) == []
-        end.say(wire.Cells(0, LANE, first, chance.randbytes(13 * 4_600)))
+        assert end.say(wire.Cells(0, LANE, first + 13, True, bytes(13))) == []
+        end.say(wire.Cells(0, LANE, first, False, chance.randbytes(13 * 4_600)))
         first += 4_600
     assert end.codes == ["unexplained_difference"]
     assert first < 65_536 + 4_600
     # The meeting is over: what still comes is passed over.
-    assert end.say(wire.Cells(0, LANE, first, bytes(13))) == []
+    assert end.say(wire.Cells(0, LANE, first, True, bytes(13))) == []
     assert end.codes == ["unexplained_difference"]
 
 
@@ -376,7 +376,7 @@ def test_records_named_from_outside_the_buckets_looked_into_are_a_lie() -> None:
     coding = Coding(salt.salt + b"s" * 16)
     inside = [record for record in theirs if record[0] in buckets] + [other]
     cells = cells_to_bytes(sketch_of([coding.short(record) for record in inside], coding, 128))
-    end.say(wire.KeyedHashes(0, LANE, bytes(16)), wire.Cells(0, LANE, 0, cells))
+    end.say(wire.KeyedHashes(0, LANE, bytes(16)), wire.Cells(0, LANE, 0, True, cells))
     end.say(wire.Done(0, LANE, other))
     assert end.codes == ["unexplained_difference"]
 
@@ -398,7 +398,7 @@ def test_what_was_refused_is_known_to_the_second_look(later: bool) -> None:
     inside = tuple(record for record in held if record[0] in buckets)
     cells = cells_to_bytes(sketch_of([coding.short(record) for record in inside], coding, 128))
     hashes = b"".join(hash_buckets(inside, buckets))
-    frames = end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, cells))
+    frames = end.say(wire.KeyedHashes(0, LANE, hashes), wire.Cells(0, LANE, 0, True, cells))
     assert kinds(frames) == ["Stop", "Settled"]
     assert end.codes == []
 
