@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -296,8 +297,9 @@ class Daemon:
     def _announce(self, committed: Committed) -> None:
         """Pass a commit on; called on the loop, in the order of the commits."""
         if committed.authority is not None:
-            self._authority = committed.authority
+            before, self._authority = self.authority(), committed.authority
             self.links.authority_moved()
+            self._background.spawn(carefully(partial(self.joinings.authority_moved, before, self._authority)))
         self.engine.announce(committed)
         self.board.note(committed)
         self._names_stale.set()

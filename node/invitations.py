@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
@@ -47,13 +47,14 @@ _PUT: Final = (
     "INSERT INTO invitations (secret_hash, secret, federation, made_ms, last_day) VALUES (?, ?, ?, ?, ?)"
 )
 _KNOWN: Final = (
-    "SELECT secret_hash, secret, federation, last_day, used_by FROM invitations "
+    "SELECT secret_hash, secret, federation, last_day, used_by, used_ms FROM invitations "
     "WHERE secret IS NOT NULL ORDER BY made_ms DESC LIMIT ?"
 )
-_USE: Final = """
-    UPDATE invitations SET used_by = ?, used_ms = ? WHERE secret_hash = ? AND (used_by IS NULL OR used_by
-    = ?)
+_RESERVE: Final = "UPDATE invitations SET used_by = ? WHERE secret_hash = ? AND used_by IS NULL"
+_SETTLE: Final = """
+    UPDATE invitations SET used_ms = ? WHERE federation = ? AND used_by = ? AND used_ms IS NULL
 """
+_LET_GO: Final = "UPDATE invitations SET secret = NULL WHERE federation = ? AND used_by = ?"
 _FORGET: Final = "DELETE FROM invitations WHERE last_day < ?"
 _COUNT: Final = "SELECT count(*) FROM invitations WHERE secret IS NOT NULL AND used_by IS NULL"
 
@@ -172,43 +173,72 @@ class Invitations:
         return Invitation(federation, inviter, tuple(urls), secret, last_day)
 
     async def use(
-        self, name: bytes, proof: bytes, handshake_hash: bytes, *, town: TownId, sure: bool
+        self,
+        name: bytes,
+        proof: bytes,
+        handshake_hash: bytes,
+        *,
+        town: TownId,
+        sure: bool,
+        is_in: Callable[[FederationId], bool],
     ) -> FederationId:
-        """Use up the invitation that a proof shows knowledge of; return its federation.
+        """Give the invitation that a proof shows knowledge of to a town; return its federation.
 
-        The same town may show it again: its WELCOME may have been lost.
+        The same town may show it again, because its WELCOME may have been lost: until `settle` was told
+        that it is in, and then for as long as it still is.
 
         Args:
             name: The federation as the link names it.
             sure: Whether node time is sure; an unsure node refuses nothing for its time.
+            is_in: Tells whether the town is a member of a federation and an approved peer.
 
         Raises:
             InvitationRefused: `invitation_unknown`, `invitation_used`, `invitation_expired`.
             StorageUnavailable: It could not be noted, and stays good.
         """
-        now_ms = self._now_ms()
         rows = await self._store.read(lambda reader: reader.rows(_KNOWN, 4 * OPEN_MAX))
         row = _proved(rows, proof, handshake_hash)
-        if (
-            row is None
-            or federation_name(FederationId(_blob(row[2])), handshake_hash, initiator=True) != name
-        ):
-            raise InvitationRefused("this node wrote no such invitation", code="invitation_unknown")
-        secret_hash, _, federation, last_day, used_by = row
-        if sure and now_ms // 1_000 >= int(str(last_day)):
+        if row is None or federation_name(_federation(row), handshake_hash, initiator=True) != name:
+            raise InvitationRefused("this node knows of no such invitation", code="invitation_unknown")
+        secret_hash, _, _, last_day, used_by, used_ms = row
+        if sure and self._now_ms() // 1_000 >= int(str(last_day)):
             raise InvitationRefused(
                 "that invitation is out of date: ask for a new one", code="invitation_expired"
             )
-        if used_by not in (None, bytes(town)):
+        if used_by is None:
+            kept = await self._store.write(lambda tx: tx.run(_RESERVE, bytes(town), secret_hash))
+        else:
+            # Who was removed since then must not come back by an old key.
+            kept = used_by == bytes(town) and (used_ms is None or is_in(_federation(row)))
+        if not kept:
             raise InvitationRefused(
                 "that invitation has been used: ask for a new one", code="invitation_used"
             )
-        used = await self._store.write(lambda tx: tx.run(_USE, bytes(town), now_ms, secret_hash, bytes(town)))
-        if not used:
-            raise InvitationRefused(
-                "that invitation has been used: ask for a new one", code="invitation_used"
-            )
-        return FederationId(_blob(federation))
+        return _federation(row)
+
+    async def settle(self, federation: FederationId, town: TownId) -> None:
+        """Note that the town is a member and a peer now: its invitation was used.
+
+        Raises:
+            StorageUnavailable: It was not noted.
+        """
+        now_ms = self._now_ms()
+        await self._store.write(lambda tx: tx.run(_SETTLE, now_ms, bytes(federation), bytes(town)))
+
+    async def let_go(self, left: Iterable[tuple[FederationId, TownId]]) -> None:
+        """Forget the secrets of the invitations by which towns came in that are members no more.
+
+        Raises:
+            StorageUnavailable: They are not forgotten; `use` refuses them for as long as it knows better.
+        """
+        cells = [(bytes(federation), bytes(town)) for federation, town in left]
+
+        def write(tx: Transaction) -> None:
+            for each in cells:
+                tx.run(_LET_GO, *each)
+
+        if cells:
+            await self._store.write(write)
 
 
 def _proved(rows: Sequence[tuple[Cell, ...]], proof: bytes, handshake_hash: bytes) -> tuple[Cell, ...] | None:
@@ -230,8 +260,14 @@ def _invitation(parts: Value) -> Invitation:
         raise ValueError("a town and URLs")
     if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES or not 0 < len(urls) <= URLS_MAX:
         raise ValueError("a secret")
-    known = tuple(checked_url(url) for url in urls if isinstance(url, str))
-    return Invitation(FederationId(federation), TownId(inviter), known, secret, last_day)
+    known = [checked_url(url) for url in urls if isinstance(url, str)]
+    if len(known) != len(urls):
+        raise ValueError("URLs are texts")
+    return Invitation(FederationId(federation), TownId(inviter), tuple(known), secret, last_day)
+
+
+def _federation(row: tuple[Cell, ...]) -> FederationId:
+    return FederationId(_blob(row[2]))
 
 
 def _hash(secret: bytes) -> bytes:

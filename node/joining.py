@@ -127,7 +127,11 @@ class Joinings:
                 "that invitation is out of date: ask for a new one", code="invitation_expired"
             )
         known = self._joins.get(invitation.secret)
-        if known is not None and known.state == JOINED and invitation.federation in self._authority().federations:
+        if (
+            known is not None
+            and known.state == JOINED
+            and invitation.federation in self._authority().federations
+        ):
             return known
         urls = json.dumps(invitation.urls)
         cells = (bytes(invitation.federation), bytes(invitation.inviter), urls, reading.now_ms)
@@ -178,6 +182,7 @@ class Joinings:
             handshake_hash,
             town=identity.town,
             sure=self._clock.sure,
+            is_in=lambda federation: self._is_in(federation, identity.town),
         )
         if consent.header.federations != (federation,):
             raise InvitationRefused("that consent is for another federation", code="invitation_malformed")
@@ -193,7 +198,25 @@ class Joinings:
             await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,))])
         await self._intake.accept(joining.records)
         await self._peers.approve(identity.town, name=name, urls=identity.urls)
+        await self._invitations.settle(federation, identity.town)
         return await self._evidence(federation, identity.town)
+
+    async def authority_moved(self, before: Authority, after: Authority) -> None:
+        """Forget the invitations by which towns came in that are members no more.
+
+        Raises:
+            StorageUnavailable: They are kept, and refused for as long as those towns are no members.
+        """
+        left = [
+            (federation, town)
+            for federation, was in before.federations.items()
+            if federation in after.federations
+            for town in was.members - after.federations[federation].members
+        ]
+        await self._invitations.let_go(left)
+
+    def _is_in(self, federation: FederationId, town: TownId) -> bool:
+        return self._peers.get(town) is not None and self._authority().is_member(federation, town)
 
     async def _evidence(self, federation: FederationId, town: TownId) -> tuple[bytes, ...]:
         found = await self._store.read(lambda reader: reader.evidence(federation, town))

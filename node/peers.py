@@ -21,6 +21,7 @@ _PUT: Final = """
 """
 _NOTE: Final = "UPDATE peers SET last_heard_ms = ?, synced_change = ? WHERE town = ?"
 _REMOVE: Final = "DELETE FROM peers WHERE town = ?"
+_LET_GO: Final = "UPDATE invitations SET secret = NULL WHERE used_by = ?"
 
 
 @dataclass(slots=True)
@@ -117,7 +118,7 @@ class Peers:
         return peer
 
     async def remove(self, town: TownId) -> Peer:
-        """Approve a town no longer; its links are dropped.
+        """Approve a town no longer; its links are dropped, and what invited it invites it no more.
 
         Raises:
             NotFound: It is no peer.
@@ -126,7 +127,12 @@ class Peers:
         peer = self._peers.get(town)
         if peer is None:
             raise NotFound("that town is no peer of this node")
-        await self._store.write(lambda tx: tx.run(_REMOVE, bytes(town)))
+
+        def write(tx: Transaction) -> None:
+            tx.run(_REMOVE, bytes(town))
+            tx.run(_LET_GO, bytes(town))
+
+        await self._store.write(write)
         del self._peers[town]
         self._unsaved.discard(town)
         self.changed()

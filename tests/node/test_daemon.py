@@ -16,13 +16,16 @@ from node.config import Settings, read_settings
 from node.daemon import Daemon
 from node.demo.relay import Relay
 from node.errors import DataInUse, HedgerowError, InvalidRequest, NotFound
+from node.intake import Draft
 from node.invitations import InvitationRefused
+from node.joining import WAITING
 from node.keys import KeysUnreadable
 from node.store import Query
 from node.transport.channel import LinkFailure
 from node.transport.dialer import Reach
 from node.transport.listener import ListenFailed
-from protocol.ids import FederationId, TownId
+from protocol.ids import FederationId, Op, TownId
+from sync.authority import ADMIT
 
 WAIT_S = 90.0
 """Far above what anything here takes; only a test that has failed waits so long."""
@@ -229,6 +232,36 @@ async def test_an_invitation_is_good_once_and_for_one_town(valley: Valley) -> No
     assert ambierle.authority().federations == {}
     assert roanne.peers.get(ambierle.town) is None
     assert len(roanne.federations.members(federation)) == 2
+
+
+@pytest.mark.parametrize("way", ["peer", "member", "both"])
+async def test_who_was_removed_does_not_let_itself_in_again_but_may_be_invited_anew(
+    valley: Valley, way: str
+) -> None:
+    roanne, charlieu = await valley.settle("Roanne"), await valley.settle("Charlieu")
+    federation = await roanne.federations.found("Valley")
+    code, _ = await roanne.invitations.invite(federation)
+    await charlieu.join(code)
+    await agree(federation, roanne, charlieu)
+    if way != "member":
+        await roanne.peers.remove(charlieu.town)
+    if way != "peer":
+        held = await roanne.store.write(lambda tx: tx.held_records([roanne.town]))
+        admit = next(record for record in held if record.header.kind == ADMIT)
+        await roanne.intake.post([Draft(ADMIT, Op.DELETE, doc=admit.doc)])
+    # Its own node is made to show the old invitation once more.
+    join = charlieu.joinings.all()[0]
+    join.state = WAITING
+    with pytest.raises(InvitationRefused) as told:
+        await charlieu.join(code)
+    assert told.value.code in ("invitation_unknown", "invitation_used")
+    is_member = charlieu.town in roanne.authority().federations[federation].members
+    is_peer = roanne.peers.get(charlieu.town) is not None
+    assert (is_peer, is_member) == (way == "member", way == "peer")
+    again, _ = await roanne.invitations.invite(federation)
+    assert (await charlieu.join(again))["state"] == "joined"
+    assert charlieu.town in roanne.authority().federations[federation].members
+    assert roanne.peers.get(charlieu.town) is not None
 
 
 async def test_towns_that_are_linked_already_join_a_second_federation(valley: Valley) -> None:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from node.invitations import (
 )
 from node.peers import Peers, checked_url
 from node.store.sqlite import SqliteStore, open_store
+from protocol.encoding import Value
 from protocol.ids import FederationId, TownId
 from protocol.record import record_id
 from protocol.wire import federation_name, join_proof
@@ -154,13 +156,19 @@ def test_what_is_no_code_is_refused(code: str) -> None:
 
 
 async def shown(
-    invitations: Invitations, code: str, town: TownId, *, sure: bool = True, hashed: bytes = HASH
+    invitations: Invitations,
+    code: str,
+    town: TownId,
+    *,
+    sure: bool = True,
+    hashed: bytes = HASH,
+    is_in: bool = True,
 ) -> FederationId:
     """Have a town show an invitation."""
     invitation = read_code(code)
     name = federation_name(invitation.federation, HASH, initiator=True)
     proof = join_proof(invitation.secret, HASH)
-    return await invitations.use(name, proof, hashed, town=town, sure=sure)
+    return await invitations.use(name, proof, hashed, town=town, sure=sure, is_in=lambda _: is_in)
 
 
 async def test_an_invitation_is_proved_without_its_secret_and_used_by_one_town(store: SqliteStore) -> None:
@@ -175,6 +183,48 @@ async def test_an_invitation_is_proved_without_its_secret_and_used_by_one_town(s
     assert told.value.code == "invitation_used"
 
 
+async def test_a_town_that_was_removed_does_not_come_back_by_its_old_invitation(store: SqliteStore) -> None:
+    invitations = giver(store, Time(), urls=("http://roanne.example",))
+    code, _ = await invitations.invite(VALLEY)
+    # What was interrupted before it was in may be done again.
+    assert await shown(invitations, code, OTHER, is_in=False) == VALLEY
+    assert await shown(invitations, code, OTHER, is_in=False) == VALLEY
+    await invitations.settle(VALLEY, OTHER)
+    assert await shown(invitations, code, OTHER) == VALLEY
+    with pytest.raises(InvitationRefused) as told:
+        await shown(invitations, code, OTHER, is_in=False)
+    assert told.value.code == "invitation_used"
+
+
+@pytest.mark.parametrize("way", ["peer removed", "member no more"])
+async def test_the_secret_of_an_invitation_is_forgotten_with_the_town_that_used_it(
+    store: SqliteStore, way: str
+) -> None:
+    invitations = giver(store, Time(), urls=("http://roanne.example",))
+    mine, _ = await invitations.invite(VALLEY)
+    others, _ = await invitations.invite(VALLEY)
+    await shown(invitations, mine, OTHER)
+    await shown(invitations, others, THIRD)
+    if way == "peer removed":
+        peers = Peers(store, now_ms=lambda: NOW_MS)
+        await peers.approve(OTHER)
+        await peers.remove(OTHER)
+    else:
+        await invitations.let_go([(VALLEY, OTHER), (FederationId(b"w" * 16), THIRD)])
+    with pytest.raises(InvitationRefused) as told:
+        await shown(invitations, mine, OTHER)
+    assert told.value.code == "invitation_unknown"
+    assert await shown(invitations, others, THIRD) == VALLEY
+
+
+@pytest.mark.parametrize("urls", [[7], ["http://a", None], [], ["http://a"] * 9, ["ftp://a"]])
+def test_a_code_whose_addresses_are_none_is_refused_and_not_read_in_part(urls: list[Value]) -> None:
+    code = Invitation(VALLEY, OTHER, cast("tuple[str, ...]", tuple(urls)), bytes(16), 1).code()
+    with pytest.raises(InvitationRefused) as told:
+        read_code(code)
+    assert told.value.code == "invitation_malformed"
+
+
 async def test_a_proof_from_another_link_or_for_another_federation_is_worth_nothing(
     store: SqliteStore,
 ) -> None:
@@ -185,7 +235,7 @@ async def test_a_proof_from_another_link_or_for_another_federation_is_worth_noth
     assert told.value.code == "invitation_unknown"
     with pytest.raises(InvitationRefused) as told:
         proof = join_proof(read_code(code).secret, HASH)
-        await invitations.use(bytes(16), proof, HASH, town=OTHER, sure=True)
+        await invitations.use(bytes(16), proof, HASH, town=OTHER, sure=True, is_in=lambda _: True)
     assert told.value.code == "invitation_unknown"
     assert await shown(invitations, code, OTHER) == VALLEY
 
