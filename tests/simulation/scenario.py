@@ -127,14 +127,16 @@ class Scene(Land):
         for _ in range(POSTS):
             self.time.at(rng.randint(1_000, FAULTS_MS), lambda: self._post(rng.choice(self.nodes)))
         for _ in range(EDITS):
-            self.time.at(rng.randint(20_000, FAULTS_MS), self._edit)
+            self.time.at(rng.randint(20_000, FAULTS_MS - 1), self._edit)
         for _ in range(DELETES):
-            self.time.at(rng.randint(20_000, FAULTS_MS), self._delete)
+            self.time.at(rng.randint(20_000, FAULTS_MS - 1), self._delete)
         for town in self.pairs():
             for at_ms in (1_000, 1_500):
                 self.time.at(at_ms, partial(self._post, self.nodes_of[town.id][0]))
             self.time.at(QUIET_MS - rng.randint(100, 4_000), partial(self._quarrel, town))
             self.time.at(rng.randint(QUIET_MS, FAULTS_MS), partial(self._quarrel, town))
+            # The last word comes from both at one moment, so that only the tie-break tells which it is.
+            self.time.at(FAULTS_MS, partial(self._quarrel, town))
 
     # Faults.
 
