@@ -41,7 +41,7 @@ TRIES_MAX: Final = 8
 TRY_REFILL_MS: Final = 120_000
 """One more try after so long: 720 a day against the million PINs of six digits."""
 BUCKETS_MAX: Final = 10_000
-"""Names (also wrong ones) whose tries are counted; the longest untouched is forgotten first."""
+"""Names without an account whose tries are counted; one is forgotten when all its tries have come back."""
 SESSION_MS: Final = 30 * 86_400_000
 """A month: people sign in rarely and on their own telephones."""
 SESSIONS_MAX: Final = 10_000
@@ -95,6 +95,10 @@ class _Bucket:
     left: float
     at_ms: int
 
+    def left_at(self, now_ms: int) -> float:
+        """Return the tries that are left at a later moment."""
+        return min(TRIES_MAX, self.left + max(0, now_ms - self.at_ms) / TRY_REFILL_MS)
+
 
 class Accounts:
     """The accounts of one node, in a small database of their own. Sessions and tokens are also kept in
@@ -110,7 +114,7 @@ class Accounts:
         self._hashes_waiting = 0
         self._sessions: dict[bytes, Session] = {}
         self._tokens: dict[bytes, Session] = {}
-        self._buckets: OrderedDict[tuple[str, bytes], _Bucket] = OrderedDict()
+        self._buckets: dict[tuple[str, bytes], _Bucket] = {}
         self._links: OrderedDict[bytes, int] = OrderedDict()
         self._nobody_hash = b""
         self._database: sqlite3.Connection | None = None
@@ -172,18 +176,23 @@ class Accounts:
             TooMany: Too many wrong tries; says how long to wait.
         """
         name = name.strip()
-        known = await self._run(lambda: self._is_known_browser(name, browser))
-        bucket = self._bucket(name, _digest(browser) if known else b"")
+        found, known = await self._run(
+            lambda: (self._find_account(name), self._is_known_browser(name, browser))
+        )
+        # A try that nobody has time to look at costs nothing, else a crowd could take away all tries.
+        self._refuse_crowd()
+        key = (name.casefold()[:NAME_CHARS_MAX], _digest(browser) if known else b"")
+        bucket = self._bucket(key, is_account=found is not None)
         if bucket.left < 1:
             minutes = max(1, round(TRY_REFILL_MS * (1 - bucket.left) / 60_000))
             raise TooMany(
                 f"that was wrong too often; try again in {minutes} min, or ask the operator for a link"
             )
         bucket.left -= 1
-        right = await self._is_right(name, secret)
+        right = await self._is_right(found, secret)
         if right is None:
             raise NotSignedIn("that name and that PIN do not belong together", code="wrong_pin")
-        bucket.left = TRIES_MAX
+        self._buckets.pop(key, None)
         fresh = None if known else secrets.token_urlsafe(24)
         return await self._begin(right, "resident", fresh)
 
@@ -262,29 +271,43 @@ class Accounts:
         for key in [key for key, each in self._sessions.items() if each.name.casefold() == name.casefold()]:
             del self._sessions[key]
 
-    async def _is_right(self, name: str, secret: str) -> str | None:
+    async def _is_right(self, found: tuple[str, str] | None, secret: str) -> str | None:
         """Return the account's own spelling if the PIN is right; an unknown name takes as long."""
-        found = await self._run(
-            lambda: self._db.execute("SELECT name, hash FROM account WHERE name = ?", (name,)).fetchone()
-        )
         hashed = found[1].encode("ascii") if found else self._nobody_hash
         right = await self._hash(lambda: _fits(hashed, secret[:SECRET_CHARS_MAX]))
-        return str(found[0]) if right and found else None
+        return found[0] if right and found else None
 
-    def _bucket(self, name: str, browser: bytes) -> _Bucket:
+    def _bucket(self, key: tuple[str, bytes], *, is_account: bool) -> _Bucket:
+        """Return the tries of a name, as of now. Those of an account are always counted: no flood of other
+        names takes their place.
+
+        Raises:
+            TooMany: Nobody has this name, and as many such names as are counted were tried just now.
+        """
         now_ms = self._now_ms()
-        key = (name.casefold()[:NAME_CHARS_MAX], browser)
-        bucket = self._buckets.setdefault(key, _Bucket(TRIES_MAX, now_ms))
-        self._buckets.move_to_end(key)
-        bucket.left = min(TRIES_MAX, bucket.left + max(0, now_ms - bucket.at_ms) / TRY_REFILL_MS)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            self._forget_full(now_ms)
+            if len(self._buckets) >= BUCKETS_MAX and not is_account:
+                raise _crowd()
+            bucket = self._buckets[key] = _Bucket(TRIES_MAX, now_ms)
+        bucket.left = bucket.left_at(now_ms)
         bucket.at_ms = now_ms
-        while len(self._buckets) > BUCKETS_MAX:
-            self._buckets.popitem(last=False)
         return bucket
 
-    async def _hash(self, work: Callable[[], T]) -> T:
+    def _forget_full(self, now_ms: int) -> None:
+        """Make room: a bucket whose tries have all come back says no more than none."""
+        if len(self._buckets) >= BUCKETS_MAX:
+            self._buckets = {
+                key: each for key, each in self._buckets.items() if each.left_at(now_ms) < TRIES_MAX
+            }
+
+    def _refuse_crowd(self) -> None:
         if self._hashes_waiting >= HASHES_WAITING_MAX:
-            raise TooMany("many people are signing in at this moment; try again in a few seconds")
+            raise _crowd()
+
+    async def _hash(self, work: Callable[[], T]) -> T:
+        self._refuse_crowd()
         self._hashes_waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._hashers, work)
@@ -346,9 +369,18 @@ class Accounts:
                 BROWSERS_MAX,
             )
 
+    def _find_account(self, name: str) -> tuple[str, str] | None:
+        """Return an account's own spelling and the hash of its PIN."""
+        found = self._db.execute("SELECT name, hash FROM account WHERE name = ?", (name,)).fetchone()
+        return (str(found[0]), str(found[1])) if found else None
+
     def _is_known_browser(self, name: str, browser: str) -> bool:
         query = "SELECT 1 FROM browser WHERE hash = ? AND name = ?"
         return bool(browser) and self._db.execute(query, (_digest(browser), name)).fetchone() is not None
+
+
+def _crowd() -> TooMany:
+    return TooMany("many people are signing in at this moment; try again in a few seconds")
 
 
 def same(left: str, right: str) -> bool:

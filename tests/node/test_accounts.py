@@ -207,11 +207,37 @@ async def test_a_file_that_is_no_database_is_named_in_one_line(tmp_path: Path, t
         await Accounts(tmp_path / "accounts.sqlite", times.now_ms).open()
 
 
-async def test_names_whose_tries_are_counted_are_bounded(
-    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+async def test_a_flood_of_other_names_frees_nobody_who_guesses_at_an_account(
+    accounts: Accounts, times: Times, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BUCKETS_MAX", 3)
-    for number in range(5):
+    for _ in range(TRIES_MAX):
+        with pytest.raises(NotSignedIn):
+            await accounts.sign_in("Alice", "000000")
+    for number in range(2):
+        with pytest.raises(NotSignedIn):
+            await accounts.sign_in(f"name {number}", "000000")
+    for number in range(2, 6):
+        with pytest.raises(TooMany):
+            await accounts.sign_in(f"name {number}", "000000")
+    with pytest.raises(TooMany, match="wrong too often"):
+        await accounts.sign_in("Alice", "123456")
+    await accounts.add("Bob", "abcdef")
+    await accounts.sign_in("Bob", "abcdef")
+    times.at_ms += TRY_REFILL_MS
+    for number in range(6, 8):
         with pytest.raises(NotSignedIn):
             await accounts.sign_in(f"name {number}", "000000")
     assert len(accounts._buckets) <= 3
+
+
+async def test_a_try_that_nobody_had_time_to_look_at_is_not_counted(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as busy:
+        busy.setattr(module, "HASHES_WAITING_MAX", 0)
+        for number in range(3 * TRIES_MAX):
+            with pytest.raises(TooMany, match="many people"):
+                await accounts.sign_in("Alice" if number % 2 else f"name {number}", "000000")
+    assert not accounts._buckets
+    await accounts.sign_in("Alice", "123456")
