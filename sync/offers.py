@@ -16,6 +16,7 @@ from protocol.ids import FederationId, home_id
 from protocol.limits import WIRE_VERSION
 from protocol.wire import NAMES_MAX, Hello, federation_name
 from sync.authority import Authority
+from sync.events import Incident
 from sync.line import Line, PeerFault
 
 PRESENTED_MAX: Final = 16
@@ -41,6 +42,7 @@ class Offers:
         self._line = line
         self._show = show
         self._own: list[FederationId] = []
+        self._unnamed = 0
         self._said: tuple[tuple[bytes, bool], ...] | None = None
         self._theirs: tuple[tuple[bytes, bool], ...] = ()
         self._hello_count = 0
@@ -63,11 +65,7 @@ class Offers:
             again: Also if nothing has.
         """
         up = self._line.up
-        offered = sorted(self.authority.federations)
-        if up.town == self.authority.own_town:
-            offered.append(home_id(up.town))
-        self._own += [each for each in offered if each not in self._own]
-        del self._own[NAMES_MAX:]
+        self._add_names()
         names = tuple(
             (federation_name(each, up.handshake_hash, initiator=up.initiator), self._serves(each))
             for each in self._own
@@ -77,6 +75,18 @@ class Offers:
             self._said = names
             self._line.acquaintance.forget_not_now()
             self._line.send(Hello(WIRE_VERSION, names))
+
+    def _add_names(self) -> None:
+        """Add what is new behind the old names: first what the other town may read, as far as names go."""
+        offered = sorted(self.authority.federations, key=lambda each: (not self._serves(each), each))
+        if self._line.up.town == self.authority.own_town:
+            offered.insert(0, home_id(self._line.up.town))
+        self._own += [each for each in offered if each not in self._own]
+        unnamed, self._own = len(self._own) - NAMES_MAX, self._own[:NAMES_MAX]
+        if unnamed > self._unnamed:
+            says = f"{unnamed} federations are not spoken of here: a link has room for {NAMES_MAX}"
+            self._line.ask(Incident(self._line.link, "federations_many", says))
+        self._unnamed = max(unnamed, self._unnamed)
 
     def hear(self, frame: Hello) -> None:
         """Take the names of the other side.

@@ -101,7 +101,8 @@ def test_a_field_more_or_less_or_of_another_type_is_refused(frame: Frame) -> Non
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\x90", b"\x00", b"\xc0", encode(["x"]), encode([-1]), encode([255]), encode([True]), encode({}),
+        b"", b"\x90", b"\x00", b"\xc0", encode(["x"]), encode([-1]), encode([255]), encode([True]),
+        encode({}),
         b"\x91\xcc\x01", b"\x91\x01\x00", bytes(FRAME_BYTES_MAX + 1), b"\x91\xcb" + bytes(8),
     ],
 )  # fmt: skip
@@ -179,7 +180,8 @@ def test_the_greatest_parcel_stays_within_its_bound_on_the_wire() -> None:
         zlib.compress(bytes(50_000_000)),
     ],
     ids=[
-        "empty", "noise", "number", "no records", "no bytes", "too many", "too long", "cut", "trailing", "bomb",
+        "empty", "noise", "number", "no records", "no bytes", "too many", "too long", "cut", "trailing",
+        "bomb",
     ],
 )  # fmt: skip
 def test_a_parcel_that_is_none_is_refused(parcel: bytes) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from protocol import wire
-from protocol.ids import Lane, LaneKey, home_id
+from protocol.ids import FederationId, Lane, LaneKey, home_id
 from protocol.wire import Frame, decode_frame, encode_frame, federation_name, join_proof
 from sync.admission import State as Held
 from sync.conversation import MOVES, Cause, State
@@ -18,16 +19,19 @@ from sync.events import (
     Committed,
     Drop,
     Effect,
+    Incident,
     JoinAsk,
     Joined,
     Joining,
     JoinRefused,
     LaneChange,
+    LinkUp,
     Load,
     Refused,
     Send,
     Welcomed,
 )
+from sync.hub import Hub
 from sync.naming import LANE_MOVES, LaneState
 from tests.sync.cable import (
     FEDERATION,
@@ -35,6 +39,7 @@ from tests.sync.cable import (
     Bench,
     Node,
     authority_of,
+    device_of,
     id_and_key,
     raw_record,
     town_of,
@@ -96,6 +101,29 @@ def test_a_later_hello_only_adds_names_behind_the_old_ones(second: tuple[tuple[b
     peer.say(wire.Hello(1, ((b"1" * 16, True),)))
     peer.say(wire.Hello(1, second))
     assert peer.dropped() == "malformed_frame"
+
+
+def test_federations_for_which_hello_has_no_room_are_told_to_the_operator() -> None:
+    many = [FederationId(bytes([number]) * 16) for number in range(wire.NAMES_MAX)]
+    authority = authority_of("a", "ab", [FEDERATION])
+    for each in many:
+        authority.federations[each] = replace(  # type: ignore[index]
+            authority.federations[FEDERATION], id=each, members=frozenset({town_of("a")})
+        )
+    hub = Hub(town_of("a"), device_of("a"), authority, {}, Random(1))
+    effects = hub.handle(LinkUp(LINK, town_of("b"), device_of("b"), HASH, True), 0)
+    names = [decode_frame(effect.frame) for effect in effects if isinstance(effect, Send)]
+    # What the other town may read goes first.
+    expected = [FEDERATION, *many][: wire.NAMES_MAX]
+    assert names == [
+        wire.Hello(
+            1, tuple((federation_name(each, HASH, initiator=True), each == FEDERATION) for each in expected)
+        )
+    ]
+    told = [effect for effect in effects if isinstance(effect, Incident)]
+    assert [effect.code for effect in told] == ["federations_many"]
+    moved = hub.handle(Committed((), 1, None, replace(authority)), 1)
+    assert not [effect for effect in moved if isinstance(effect, Incident)]
 
 
 # Joining.

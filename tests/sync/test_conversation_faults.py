@@ -228,7 +228,9 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
         LANES_SKETCHED,
     ),
     st.builds(wire.Counts, PLACES, LANE, st.binary(min_size=256, max_size=256)),
-    st.builds(wire.Cells, PLACES, LANE, st.sampled_from([0, 24, 40]), st.booleans(), _cells(st.integers(0, 40))),
+    st.builds(
+        wire.Cells, PLACES, LANE, st.sampled_from([0, 24, 40]), st.booleans(), _cells(st.integers(0, 40))
+    ),
     st.builds(wire.More, PLACES, LANE),
     st.builds(wire.Stop, PLACES, LANE),
     st.builds(wire.List, PLACES, LANE),
