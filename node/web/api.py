@@ -7,6 +7,7 @@ session. Every refusal is a problem document with a stable code.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Final
@@ -141,7 +142,7 @@ def _query(request: web.Request) -> Query:
         home=session_of(request) is not None,
         limit=_limit(given.get("limit", "")),
         cursor=given.get("cursor") or None,
-        count=given.get("total", "") in ("1", "true", "yes"),
+        count=_flag(given, "total"),
     )
 
 
@@ -160,9 +161,17 @@ def _near(text: str) -> Near | None:
 def _limit(text: str) -> int:
     if not text:
         return LIMIT_DEFAULT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= LIMIT_MAX):
+    found = re.fullmatch("[1-9][0-9]{0,2}", text)
+    if found is None or int(text) > LIMIT_MAX:
         raise InvalidRequest(f"limit is a whole number from 1 to {LIMIT_MAX}")
     return int(text)
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool:
+    text = given.get(name, "")
+    if text not in ("", "0", "1", "false", "true", "no", "yes"):
+        raise InvalidRequest(f"{name} is 1 or 0")
+    return text in ("1", "true", "yes")
 
 
 def _hex(given: Mapping[str, str], name: str, size: int) -> bytes | None:

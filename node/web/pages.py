@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from hashlib import blake2b
 from importlib.resources import files
@@ -250,7 +251,7 @@ class _Asked:
         km = given.get("km", "")
         own = around.own
         has_place = own is not None and own.lat is not None and own.lon is not None
-        self.km = int(km) if km.isascii() and km.isdigit() and 0 < int(km) < 20_000 and has_place else 0
+        self.km = int(km) if has_place and re.fullmatch("[1-9][0-9]{0,4}", km) and int(km) < 20_000 else 0
         self.cursor = given.get("cursor", "")[:WORDS_CHARS_MAX]
         near = None
         if self.km and own is not None and own.lat is not None and own.lon is not None:

@@ -229,6 +229,8 @@ async def test_a_body_that_is_not_json_is_one_clear_problem(
 @pytest.mark.parametrize(
     "query",
     ["near=here", "near=1,2", "near=91,0,5", "near=0,0,-1", "near=nan,0,5", "limit=0", "limit=501", "limit=x",
+     "limit=0000000019999999999", "limit=00000000199999999999999999999", "limit=%D9%A3",
+     "limit=-1", "limit=1e2", "limit=+5", "limit=0050", "total=x",
      "town=zz", "federation=00", "cursor=%F0%9F%98%80", "kinds=offer"],
 )  # fmt: skip
 async def test_a_question_that_makes_no_sense_is_one_clear_problem(stranger: Program, query: str) -> None:
