@@ -20,9 +20,8 @@ How one batch is judged:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from protocol.ids import TownId
 from protocol.record import Record
 from sync.authority import (
     AUTHORITY_KINDS,
@@ -66,7 +65,6 @@ __all__ = [
     "View",
     "expire",
     "judge",
-    "review",
 ]
 
 
@@ -100,15 +98,6 @@ def expire(view: View, authority: Authority, now_ms: int, sure: bool, limit: int
     sitting.call(ended)
     if any(record.header.kind in AUTHORITY_KINDS for record in ended):
         sitting.resolve()
-    sitting.decide()
-    return sitting.changes(())
-
-
-def review(towns: Iterable[TownId], view: View, authority: Authority, now_ms: int, sure: bool) -> Changes:
-    """Judge again all parked and held records of these towns."""
-    named = frozenset(towns)
-    sitting = Sitting(view, authority, now_ms, sure)
-    sitting.call([*view.parked(named), *view.held_records(named)])
     sitting.decide()
     return sitting.changes(())
 

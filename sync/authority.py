@@ -118,8 +118,9 @@ class Authority:
         return device in self.devices.get(town, ()) or bytes(device) == town
 
     def town_of(self, device: DeviceId) -> TownId | None:
-        """Return a town that certified this device, the least if several did; None if none did."""
-        return min((town for town, devices in self.devices.items() if device in devices), default=None)
+        """Return the one town that certified this device; None if none did, or several claim it."""
+        towns = [town for town, devices in self.devices.items() if device in devices]
+        return towns[0] if len(towns) == 1 else None
 
     def is_member(self, federation: FederationId, town: TownId) -> bool:
         """Tell whether the town is a member of a federation that this node has adopted."""
@@ -139,10 +140,6 @@ class Authority:
         if not header.federations:
             return self._place_at_home(header)
         return self._place_listed(header)
-
-    def lanes_of(self, header: Header, record: RecordId) -> frozenset[LaneKey]:
-        """Return the held sets in which a record belongs by authority."""
-        return self.place(header, record).lanes
 
     def quota(self, key: LaneKey) -> int | None:
         """Return how many documents of one town a held set takes; None for home, which has no quota."""

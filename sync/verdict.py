@@ -78,9 +78,6 @@ class View(Protocol):
     def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
         """Return the first `limit` of them, ascending by (born, doc)."""
 
-    def document_records(self, doc: DocId) -> Sequence[RecordId]:
-        """Return the held records of a document."""
-
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records that these towns wrote."""
 

@@ -29,7 +29,6 @@ from sync.admission import (
     State,
     expire,
     judge,
-    review,
 )
 from tests.sync.world import FAR_S, NOW_S, Town, World, federation_of, specified
 
@@ -519,15 +518,6 @@ def test_an_unsure_node_ends_nothing() -> None:
     world = founded(BEE.write("offer", federations=[RIVER], expires=NOW_S + 1))
     changes = expire(world, world.authority, (NOW_S + 5) * 1_000, sure=False)
     assert not changes.remove
-
-
-def test_a_review_changes_nothing_that_was_judged_rightly() -> None:
-    """And lets what was taken in for want of a sure clock stand."""
-    world = World(OWN.id, sure=False)
-    early = BEE.write("offer", "early", federations=[RIVER], born=NOW_S + 3 * DAY_S)
-    world.take(*FOUNDATION, early, SEA.write("need", federations=[RIVER]))
-    changes = review([BEE.id, SEA.id], world, world.authority, NOW_S * 1_000, sure=True)
-    assert not (changes.remove or changes.park or changes.hold or changes.authority)
 
 
 def test_an_empty_batch_changes_nothing() -> None:

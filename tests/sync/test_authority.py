@@ -51,6 +51,9 @@ def test_a_town_certifies_devices_by_its_town_key() -> None:
     assert resolve(OWN.id, []).place(OWN.write("note", device=0).header, CHARTER.id).lanes
     assert authority.town_of(device_of(BEE, 1)) == BEE.id
     assert authority.town_of(device_of(SEA, 1)) is None
+    claimed: dict[str, Value] = {"device": BEE.device(1).public}
+    both = resolve(OWN.id, [BEE.certificate(1), SEA.write("town.device", fields=claimed)])
+    assert both.town_of(device_of(BEE, 1)) is None, "another town's claim makes nobody that town's device"
 
 
 def test_a_certificate_ends_by_its_deletion_or_by_one_in_its_place() -> None:
@@ -232,8 +235,8 @@ def test_the_own_charter_and_consents_are_held_at_home_too() -> None:
     authority = with_basis(mine)
     home = (home_id(OWN.id), Lane.URGENT)
     for record in (OWN.join(RIVER), OWN.join(RIVER, op=Op.DELETE)):
-        assert authority.lanes_of(record.header, record.id) == {home}
-    assert authority.lanes_of(mine.header, mine.id) == {home, (federation_of(mine), Lane.URGENT)}
+        assert authority.place(record.header, record.id).lanes == {home}
+    assert authority.place(mine.header, mine.id).lanes == {home, (federation_of(mine), Lane.URGENT)}
 
 
 def test_what_says_who_may_act_is_outside_quotas() -> None:
@@ -287,7 +290,7 @@ def test_moved_names_every_town_whose_records_are_placed_otherwise(
                 town.write("town.profile"),
                 CHARTER,
             ):
-                was, now = (each.lanes_of(record.header, record.id) for each in (before, after))
+                was, now = (each.place(record.header, record.id).lanes for each in (before, after))
                 if was != now:
                     assert record.header.town in change.towns
                 if was - now or (was and now - was):
@@ -309,4 +312,7 @@ def test_the_own_charter_is_at_home_as_soon_as_it_is_held_anywhere() -> None:
     hill = federation_of(mine)
     authority = resolve(OWN.id, [mine, OWN.certificate(2), OWN.join(hill, device=2)])
     assert not authority.is_certified(OWN.id, device_of(OWN))
-    assert authority.lanes_of(mine.header, mine.id) == {(home_id(OWN.id), Lane.URGENT), (hill, Lane.URGENT)}
+    assert authority.place(mine.header, mine.id).lanes == {
+        (home_id(OWN.id), Lane.URGENT),
+        (hill, Lane.URGENT),
+    }

@@ -304,10 +304,6 @@ class World:
         """Return the oldest of them."""
         return self._documents(lane_key, town)[:limit]
 
-    def document_records(self, doc: DocId) -> Sequence[RecordId]:
-        """Return the held records of a document."""
-        return [id for id in self.held if self.records[id].doc == doc]
-
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records of towns."""
         named = set(towns)
