@@ -61,17 +61,18 @@ def take_in(
         sure: Whether that time is sure.
         check: Raises BadSignature; the simulator remembers answers.
     """
-    opened = [_open(raw) for raw in raws]
-    known = dict(tx.known([each.id for each in opened if isinstance(each, Record)]))
-    sound, forged = _verify(opened, known, check)
+    names = [_name(raw) for raw in raws]
+    known = dict(tx.known(names))
+    opened = _open_new(raws, names, known)
+    sound, forged = _verify(opened, check)
     taken = settle(tx, list(sound.values()), now_ms=now_ms, sure=sure)
     known.update((verdict.id, verdict) for verdict in taken.verdicts)
     if taken.authority is not None:
         # What was parked may be held by now, and what was held parked.
         known.update(tx.known([id for id in known if id not in sound]))
     verdicts = tuple(
-        each if isinstance(each, Verdict) else forged.get(index) or known[each.id]
-        for index, each in enumerate(opened)
+        each if isinstance(each, Verdict) else forged.get(index) or known[name]
+        for index, (name, each) in enumerate(zip(names, opened, strict=True))
     )
     return Taken(verdicts, taken.lanes, taken.change, taken.authority)
 
@@ -170,14 +171,30 @@ class Intake:
             self.announce(Committed(taken.lanes, taken.change, source, taken.authority))
 
 
-def _open(raw: bytes) -> Record | Verdict:
+def _open_new(
+    raws: Sequence[bytes], names: Sequence[RecordId], known: Mapping[RecordId, Verdict]
+) -> list[Record | Verdict | None]:
+    """Return the records of what is to be judged, a verdict on what cannot be, None for what is known.
+
+    An id is the hash of the header, which has been checked if the id is known; so nothing else of it is read.
+    """
+    opened = [None if name in known else _open(raw, name) for raw, name in zip(raws, names, strict=True)]
+    # New authority may turn what had been superseded; only then is a remembered drop heard again.
+    if any(isinstance(each, Record) and each.header.kind in AUTHORITY_KINDS for each in opened):
+        for index, name in enumerate(names):
+            if name in known and known[name].cause == SUPERSEDED:
+                opened[index] = _open(raws[index], name)
+    return opened
+
+
+def _open(raw: bytes, name: RecordId) -> Record | Verdict:
     """Return the record of these bytes, or why there is none."""
     try:
         return open_record(raw)
     except ProtocolError as error:
         # What only a newer program, or a whole copy, can tell is asked for again; the rest never.
         later = isinstance(error, NewerVersion | BodyMissing)
-        return Verdict(_name(raw), State.NOT_NOW if later else State.DROPPED, error.code)
+        return Verdict(name, State.NOT_NOW if later else State.DROPPED, error.code)
 
 
 def _name(raw: bytes) -> RecordId:
@@ -187,17 +204,13 @@ def _name(raw: bytes) -> RecordId:
 
 
 def _verify(
-    opened: Sequence[Record | Verdict], known: Mapping[RecordId, Verdict], check: Callable[[Record], None]
+    opened: Sequence[Record | Verdict | None], check: Callable[[Record], None]
 ) -> tuple[dict[RecordId, Record], dict[int, Verdict]]:
     """Return the records to judge, each once, and the verdicts on forged ones by their index."""
-    records = [(index, each) for index, each in enumerate(opened) if isinstance(each, Record)]
-    # New authority may turn what had been superseded; only then is a remembered drop heard again.
-    turns = any(each.header.kind in AUTHORITY_KINDS and each.id not in known for _, each in records)
     sound: dict[RecordId, Record] = {}
     forged: dict[int, Verdict] = {}
-    for index, record in records:
-        before = known.get(record.id)
-        if record.id in sound or (before is not None and not (turns and before.cause == SUPERSEDED)):
+    for index, record in enumerate(opened):
+        if not isinstance(record, Record) or record.id in sound:
             continue
         try:
             check(record)

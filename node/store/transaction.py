@@ -166,7 +166,8 @@ class SqliteTransaction(DocumentReads):
     # What `judge` finds absent is remembered until its changes are made: nobody else writes in between.
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
-        """Return what was decided before on these ids; tables that are empty are not asked."""
+        """Return what was decided before on these ids; tables that are empty are not asked, nor is twice."""
+        ids = [id for id in ids if id not in self._absent]
         found = self.find_known(ids, dropped=self._any_dropped(), parked=self._parked() > 0)
         self._absent.update(id for id in ids if id not in found)
         return found
