@@ -145,7 +145,7 @@ class Accounts:
             InvalidRequest: The name or the PIN is too short or too long.
         """
         name = name.strip()
-        if not 1 <= len(name) <= NAME_CHARS_MAX or not name.isprintable() or name.casefold() == OPERATOR:
+        if not _is_name(name) or name.casefold() == OPERATOR:
             raise InvalidRequest(f"a name has 1 to {NAME_CHARS_MAX} letters and is not “{OPERATOR}”")
         if not SECRET_CHARS_MIN <= len(secret) <= SECRET_CHARS_MAX:
             raise InvalidRequest(f"a PIN or password has {SECRET_CHARS_MIN} to {SECRET_CHARS_MAX} characters")
@@ -232,7 +232,13 @@ class Accounts:
         return session if session is not None and session.ends_ms > self._now_ms() else None
 
     async def make_token(self, name: str) -> str:
-        """Return a new bearer token; only its hash is kept."""
+        """Return a new bearer token; only its hash is kept.
+
+        Raises:
+            InvalidRequest: The name, which stands under what the token posts, is too long or none.
+        """
+        if not _is_name(name := name.strip()):
+            raise InvalidRequest(f"a token's name has 1 to {NAME_CHARS_MAX} letters")
         token = "hedge_" + secrets.token_urlsafe(32)
         digest = _digest(token)
         await self._run(
@@ -377,6 +383,10 @@ class Accounts:
     def _is_known_browser(self, name: str, browser: str) -> bool:
         query = "SELECT 1 FROM browser WHERE hash = ? AND name = ?"
         return bool(browser) and self._db.execute(query, (_digest(browser), name)).fetchone() is not None
+
+
+def _is_name(name: str) -> bool:
+    return 1 <= len(name) <= NAME_CHARS_MAX and name.isprintable()
 
 
 def _crowd() -> TooMany:

@@ -20,7 +20,7 @@ from node.exchange import document_json, each_shown
 from node.store import Document, Near, Query
 from node.web import pages
 from node.web.openapi import description
-from node.web.site import SITE, session_of
+from node.web.site import SITE, poster_of, reviser_of, session_of
 from protocol.errors import InvalidField
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.kinds import KINDS, kind_of
@@ -65,7 +65,11 @@ async def post(request: web.Request) -> web.Response:
     kind = _kind(given.get("kind"))
     fields = kind.from_json(given.get("fields"))
     posted = await request.app[SITE].node.board.post(
-        kind.name, fields, audience=_audience(given.get("audience")), nonce=_nonce(request, session)
+        kind.name,
+        fields,
+        by=poster_of(request),
+        audience=_audience(given.get("audience")),
+        nonce=_nonce(request, session),
     )
     headers = {"Location": f"/api/v1/documents/{posted.address}"}
     body: dict[str, object] = {"address": posted.address, "id": posted.id.hex()}
@@ -87,7 +91,7 @@ async def edit(request: web.Request) -> web.Response:
     fields = kind.from_json(whole)
     try:
         posted = await request.app[SITE].node.board.edit(
-            found.doc.hex(), fields, based_on=head_ids(found), replace=True
+            found.doc.hex(), fields, based_on=head_ids(found), replace=True, by=reviser_of(request, found)
         )
     except StaleEdit as error:
         raise _stale(request, error) from None

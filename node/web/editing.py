@@ -9,14 +9,13 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from node.accounts import OPERATOR, Session
 from node.board import Audience, head_ids
 from node.errors import HedgerowError, NotOurs, StaleEdit, StorageUnavailable
 from node.store import Document
 from node.web import forms, pages, present
 from node.web.guard import form_token_fits
 from node.web.render import html, render
-from node.web.site import SITE, session_of
+from node.web.site import SITE, poster_of, reviser_of, session_of
 from protocol.errors import InvalidField, LimitExceeded
 from protocol.ids import Op, RecordId, show_address
 from protocol.kinds import kind_of
@@ -55,7 +54,7 @@ async def post(request: web.Request) -> web.Response:
         return await _post_form(request, kind, typed, errors=errors, status=400)
     try:
         posted = await site.node.board.post(
-            kind.name, fields, by=_by(request), audience=_audience(typed), nonce=_nonce(typed)
+            kind.name, fields, by=poster_of(request), audience=_audience(typed), nonce=_nonce(typed)
         )
     except InvalidField as error:
         return await _post_form(request, kind, typed, errors={error.field: error.says}, status=400)
@@ -80,11 +79,9 @@ async def edit(request: web.Request) -> web.Response:
     if errors:
         return await _edit_form(request, found, kind, typed, errors=errors, status=400)
     kept = {name: found.fields[name] for name in forms.LEFT_TO_PAGE if name in found.fields}
-    # A guide's revision is its writer's; an offer stays its poster's, whoever mends a word in it.
-    by = _by(request) if kind.op is Op.ENTRY or "by" not in kept else None
     try:
         posted = await site.node.board.edit(
-            found.doc.hex(), kept | fields, based_on=_seen(typed), replace=True, by=by
+            found.doc.hex(), kept | fields, based_on=_seen(typed), replace=True, by=reviser_of(request, found)
         )
     except StaleEdit as error:
         # What stands now is shown below the form; the next try is based on it, so it is a choice, not an
@@ -213,11 +210,6 @@ async def _own(request: web.Request) -> tuple[Document, Kind]:
     if not found.own or kind is None:
         raise NotOurs(f"That was posted in {found.town_name}; only that town can change it.")
     return found, kind
-
-
-def _by(request: web.Request) -> str | None:
-    session = session_of(request)
-    return session.name if isinstance(session, Session) and session.name != OPERATOR else None
 
 
 def _audience(typed: Mapping[str, str]) -> Audience:

@@ -13,13 +13,14 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from node.accounts import Accounts, Session
+from node.accounts import OPERATOR, Accounts, Session
 from node.board import Board
 from node.clock import NodeClock
 from node.config import Settings
-from node.store import Store, TownFacts
+from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
-from protocol.ids import TownId
+from protocol.ids import Op, TownId
+from protocol.kinds import kind_of
 from sync.authority import Authority
 
 REFRESH_S: Final = 1.0
@@ -126,6 +127,22 @@ SESSION: Final = web.RequestKey("session", Session)
 def session_of(request: web.Request) -> Session | None:
     """Return who is signed in, if anybody is."""
     return request.get(SESSION)
+
+
+def poster_of(request: web.Request) -> str | None:
+    """Return the name that stands under what somebody posts; None for the operator, who may give another."""
+    session = session_of(request)
+    return session.name if session is not None and session.name != OPERATOR else None
+
+
+def reviser_of(request: web.Request, found: Document) -> str | None:
+    """Return the name that stands under an edit: a guide's revision is its writer's; all else stays its
+    poster's, whoever mends a word in it.
+    """
+    name, before = poster_of(request), found.fields.get("by")
+    kind = kind_of(found.kind)
+    is_revision = kind is not None and kind.op is Op.ENTRY
+    return before if name is not None and isinstance(before, str) and not is_revision else name
 
 
 def news_of(peers: list[Mapping[str, Any]]) -> News | None:

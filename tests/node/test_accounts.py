@@ -142,6 +142,12 @@ async def test_sessions_tokens_and_accounts_outlive_a_restart(
     await again.close()
 
 
+@pytest.mark.parametrize("name", ["", " ", "x" * 41, "two\nlines"])
+async def test_a_token_has_a_name_that_can_stand_under_a_post(accounts: Accounts, name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        await accounts.make_token(name)
+
+
 async def test_a_token_that_was_taken_back_is_worth_nothing(accounts: Accounts) -> None:
     token = await accounts.make_token("pump")
     assert await accounts.revoke_token("pump") == 1

@@ -66,6 +66,7 @@ async def test_a_document_is_posted_read_changed_and_withdrawn(program: Program)
         "title": "Rye bread",
         "quantity": {"amount": "2.5", "unit": "kg"},
         "terms": "give",
+        "by": "test",
     }
     status, gone, _ = await program.call("DELETE", f"{DOCUMENTS}/{posted['address']}")
     assert status == 200
@@ -153,6 +154,29 @@ async def test_what_the_town_keeps_for_itself_is_not_shown_to_strangers(
     assert headers["WWW-Authenticate"].startswith("Bearer")
     assert (await program.call("GET", path))[0] == 200
     assert len((await program.call("GET", DOCUMENTS))[1]["documents"]) == 1
+
+
+async def test_nobody_posts_or_revises_in_another_name_but_the_operator(
+    node: Any, browser: Any, program: Program
+) -> None:
+    async def by_of(address: str) -> Any:
+        return (await program.call("GET", f"{DOCUMENTS}/{address}"))[1]["fields"].get("by")
+
+    fields = {"title": "From the mayor", "by": "Mayor"}
+    _, posted, _ = await program.call("POST", DOCUMENTS, {"kind": "need", "fields": fields})
+    assert await by_of(posted["address"]) == "test"
+    other = Program(browser.client, await node.accounts.make_token("another"))
+    path = f"{DOCUMENTS}/{posted['address']}"
+    for change in ({"by": "Mayor"}, {"by": None}, {"title": "Mended"}):
+        assert (await other.call("PATCH", path, {"fields": change}))[0] == 200
+        assert await by_of(posted["address"]) == "test", "an offer or need stays its poster's"
+    guide = {"kind": "practice", "fields": {"title": "Rice", "steps": [{"text": "Wash it"}]}}
+    _, posted, _ = await program.call("POST", DOCUMENTS, guide)
+    await other.call("PATCH", f"{DOCUMENTS}/{posted['address']}", {"fields": {"by": "Mayor"}})
+    assert await by_of(posted["address"]) == "another", "a revision is its writer's"
+    operator = Program(browser.client, await node.accounts.make_token("operator"))
+    _, posted, _ = await operator.call("POST", DOCUMENTS, {"kind": "need", "fields": fields})
+    assert await by_of(posted["address"]) == "Mayor"
 
 
 async def test_an_audience_may_name_federations(node: Any, program: Program) -> None:
