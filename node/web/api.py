@@ -20,7 +20,7 @@ from node.exchange import document_json, each_shown
 from node.store import Document, Near, Query
 from node.web import pages
 from node.web.openapi import description
-from node.web.site import SITE, poster_of, reviser_of, session_of
+from node.web.site import SITE, poster_of, read_body, reviser_of, session_of
 from protocol.errors import InvalidField
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.kinds import KINDS, kind_of
@@ -208,8 +208,9 @@ async def _object(request: web.Request) -> dict[str, Any]:
         raise InvalidRequest(
             "send JSON with the header Content-Type: application/json", code="not_json", status=415
         )
+    body = await read_body(request.read(), "the body is not packed as its headers say")
     try:
-        given = json.loads(await request.read(), parse_constant=_no_constant)
+        given = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not JSON", code="not_json") from None
     if not isinstance(given, dict):

@@ -15,7 +15,7 @@ from node.store import Document
 from node.web import forms, pages, present
 from node.web.guard import form_token_fits
 from node.web.render import html, render
-from node.web.site import SITE, poster_of, reviser_of, session_of
+from node.web.site import SITE, poster_of, read_body, reviser_of, session_of
 from protocol.errors import InvalidField, LimitExceeded
 from protocol.ids import Op, RecordId, show_address
 from protocol.kinds import kind_of
@@ -130,8 +130,12 @@ def must_sign_in(request: web.Request) -> None:
 
 
 async def typed_form(request: web.Request) -> dict[str, str]:
-    """Return what was typed into a form; files that somebody attached are passed over."""
-    form = await request.post()
+    """Return what was typed into a form; files that somebody attached are passed over.
+
+    Raises:
+        InvalidRequest: It is broken, or in a charset that nobody knows.
+    """
+    form = await read_body(request.post(), "That form could not be read: it is not as its headers say.")
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 

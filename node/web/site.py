@@ -6,10 +6,10 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -17,11 +17,14 @@ from node.accounts import OPERATOR, Accounts, Session
 from node.board import Board
 from node.clock import NodeClock
 from node.config import Settings
+from node.errors import InvalidRequest
 from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
 from protocol.ids import Op, TownId
 from protocol.kinds import kind_of
 from sync.authority import Authority
+
+T = TypeVar("T")
 
 REFRESH_S: Final = 1.0
 """Names of towns and the state of links on a page are at most so old."""
@@ -127,6 +130,22 @@ SESSION: Final = web.RequestKey("session", Session)
 def session_of(request: web.Request) -> Session | None:
     """Return who is signed in, if anybody is."""
     return request.get(SESSION)
+
+
+async def read_body(body: Awaitable[T], says: str) -> T:
+    """Return the body of a request as it was sent.
+
+    Raises:
+        InvalidRequest: It is not what its headers say: `says`.
+    """
+    try:
+        return await body
+    except (web.HTTPException, OSError):
+        raise  # Too large, too slow, or gone: these have answers of their own.
+    except Exception as error:
+        # aiohttp and the codecs have a dozen exceptions for broken parts, charsets and packings; the fault
+        # is the sender's in each.
+        raise InvalidRequest(says) from error
 
 
 def poster_of(request: web.Request) -> str | None:

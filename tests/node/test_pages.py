@@ -446,6 +446,60 @@ async def test_a_form_that_is_too_large_is_refused_with_one_sentence(node: Any, 
     assert "more than this page takes" in page
 
 
+PART = b'--x\r\nContent-Disposition: form-data; name="name"\r\n'
+FORM, PARTS = "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"
+END = b"\r\n\r\n*\r\n--x--\r\n"
+BROKEN_FORMS = {
+    "charset": (f"{FORM}; charset=nonsense", b"name=a&pin=b"),
+    "codec": (f"{FORM}; charset=rot13", b"name=a&pin=b"),
+    "bytes": (f"{FORM}; charset=utf-8", b"name=\xff&pin=\xfe"),
+    "part-charset": (PARTS, PART + b"Content-Type: text/plain; charset=zz" + END),
+    "part-bytes": (PARTS, PART + b"\r\n\xff\r\n--x--\r\n"),
+    "no-boundary": ("multipart/form-data", b"xx"),
+    "long-boundary": ("multipart/form-data; boundary=" + 80 * "x", b"xx"),
+    "no-parts": (PARTS, b"xx"),
+    "no-end": (PARTS, PART),
+    "no-name": (PARTS, b"--x" + END),
+    "no-header": (PARTS, b"--x\r\nnothing" + END),
+    "encoding": (PARTS, PART + b"Content-Transfer-Encoding: zz" + END),
+    "base64": (PARTS, PART + b"Content-Transfer-Encoding: base64" + END),
+    "deflate": (PARTS, PART + b"Content-Encoding: deflate" + END),
+    "nested": (PARTS, PART + b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x--"),
+    "nested-none": (PARTS, PART + b"Content-Type: multipart/mixed\r\n\r\n--x--"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BROKEN_FORMS)
+@pytest.mark.parametrize("path", ["/sign-in", "/post?kind=offer"])
+async def test_a_form_that_cannot_be_read_is_one_clear_sentence(
+    node: Any, browser: Any, broken: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await browser.sign_in(node)
+    kind, body = BROKEN_FORMS[broken]
+    async with browser.client.post(
+        path, data=body, headers=browser.origin | {"Content-Type": kind}, allow_redirects=False
+    ) as response:
+        page = await response.text()
+    assert response.status < 500
+    assert "Traceback" not in page
+    assert not [each for each in caplog.records if each.name.startswith("hedgerow")]
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "gzip", "br", "zz"])
+@pytest.mark.parametrize("path", ["/sign-in", "/api/v1/documents"])
+async def test_a_body_that_is_not_packed_as_it_says_is_one_clear_sentence(
+    node: Any, browser: Any, encoding: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await browser.sign_in(node)
+    kind = "application/json" if "api" in path else FORM
+    headers = browser.origin | {"Content-Type": kind, "Content-Encoding": encoding}
+    async with browser.client.post(path, data=b"\xff" * 64, headers=headers) as response:
+        page = await response.text()
+    assert 400 <= response.status < 500
+    assert "Traceback" not in page
+    assert not [each for each in caplog.records if each.name.startswith("hedgerow")]
+
+
 async def test_a_fault_of_our_own_is_a_sentence_and_never_a_traceback(
     node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
