@@ -68,6 +68,7 @@ class Land:
                     index=len(self.nodes),
                     town_id=town.id,
                     key=town.device(device),
+                    certificate=town.certificate(device),
                     time=self.time,
                     network=self.network,
                     rng=Random(self.rng.random()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Final, TypeVar, assert_never
 
@@ -98,6 +99,7 @@ class Node:
 
     Attributes:
         index: Its number in the network.
+        certificate: Its town's word that it may speak for it.
         skew_ms: How far its wall clock is off.
         peers: Nodes that it dials; others dial it.
         received: Batches that it has heard, for replays.
@@ -107,6 +109,7 @@ class Node:
     index: int
     town_id: TownId
     key: SigningKey
+    certificate: Record
     time: Time
     network: Network
     rng: Random
@@ -193,6 +196,10 @@ class Node:
         self._dialing.discard(other.index)
         self._links[link.id] = (link, side)
         self._tell(LinkUp(link.id, other.town_id, other.device_id, link.handshake_hash, side == 0))
+        if not self.store.state.authority().is_certified(other.town_id, other.device_id):
+            # AUTH has shown it, and the engine lets it through the door: only a certified device is served.
+            assert isinstance(other, Node)
+            self._later(partial(self.take_in, [other.certificate.raw], link.id))
 
     def heard(self, link: Link, side: int, frame: bytes) -> None:
         """A frame came in on it."""
@@ -273,7 +280,7 @@ class Node:
             self.network.close(*found)
             self._redial(found[0].ends[1 - found[1]])
 
-    def _later(self, act: Callable[[], None]) -> None:
+    def _later(self, act: Callable[[], object]) -> None:
         """Do something when the disk is done, unless a crash comes before it."""
         life = self._life
 
