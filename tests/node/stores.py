@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from node.intake import Taken, settle, take_in
-from node.store import MemoryStore, Reader, SqliteStore, Transaction, open_store
+from node.store import Reader, SqliteStore, Transaction, open_store
+from node.store.memory import MemoryStore
 from protocol.encoding import Value
 from protocol.ids import FederationId, Lane, Op, RecordId, TownId
 from protocol.kinds import KINDS

@@ -24,7 +24,8 @@ from node.errors import (
     UnknownKind,
 )
 from node.intake import Draft, Intake, take_in
-from node.store import MemoryStore, SqliteStore
+from node.store import SqliteStore
+from node.store.memory import MemoryStore
 from protocol.encoding import encode, encode_list
 from protocol.errors import InvalidField, LimitExceeded
 from protocol.ids import Lane, Op
