@@ -1,10 +1,9 @@
 """Who may write at this node: accounts made by the operator, sessions, bearer tokens, one-use sign-in links.
 
 Cookies and tokens are random and kept only as hashes. A PIN is short, so what protects it is how seldom it
-may be
-tried: a bucket of tries per account that refills slowly, and another for each browser in which the account
-    has signed in before ("device cookies", OWASP), so that a stranger who empties the first locks nobody out.
-    Hashing takes 19 MiB and some 30 ms; at most two run at a time, and a short queue waits.
+may be tried: a bucket of tries per account that refills slowly, and another for each browser in which the
+account has signed in before ("device cookies", OWASP), so that a stranger who empties the first locks nobody
+out. Hashing takes 19 MiB and some 30 ms; at most two run at a time, and a short queue waits.
 """
 
 from __future__ import annotations
@@ -101,9 +100,7 @@ class _Bucket:
 
 
 class Accounts:
-    """The accounts of one node, in a small database of their own. Sessions and tokens are also kept in
-    memory.
-    """
+    """The accounts of one node, in a small database of their own; sessions and tokens also in memory."""
 
     def __init__(self, path: Path, now_ms: Callable[[], int]) -> None:
         """Name the file; `open` opens it."""

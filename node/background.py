@@ -1,6 +1,4 @@
-"""Work that goes on beside everything else: kept hold of, told about when it fails, ended at the
-stop.
-"""
+"""Work that goes on beside everything else: kept hold of, told of when it fails, ended at the stop."""
 
 from __future__ import annotations
 

@@ -161,8 +161,7 @@ class Board:
         Args:
             address: As people type it, or the full document id as hexadecimal digits.
             changes: Fields to set; None takes one away. With `replace` they are the whole new body, but
-                fields
-                that this program does not know are kept.
+                fields that this program does not know are kept.
             based_on: The version (of a guide: the revisions) that the editor saw; None means the present one.
             by: The resident's handle, as in `post`.
 

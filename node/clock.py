@@ -119,9 +119,7 @@ class NodeClock:
         return self.read().sure
 
     def steady(self) -> Callable[[], int]:
-        """Return a clock that shows node time now and never jumps, whatever becomes of node time: for
-        deadlines.
-        """
+        """Return a clock for deadlines: it shows node time now and never jumps, whatever node time does."""
         offset_ms = self.now_ms() - self._monotonic()
         return lambda: self._monotonic() + offset_ms
 
@@ -143,9 +141,7 @@ class NodeClock:
         self._base_monotonic_ms = self._monotonic()
 
     def _ask_kernel(self) -> bool:
-        """Ask at most once a second: the answer changes rarely and every record's taking in reads the
-        clock.
-        """
+        """Ask at most once a second: the answer changes rarely, and every record taken in reads the clock."""
         now = self._monotonic()
         if self._asked_ms is None or now - self._asked_ms >= 1_000:
             self._asked_ms = now

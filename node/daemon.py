@@ -1,6 +1,4 @@
-"""The composition: everything that a running node has is built here, in the order in which it is
-needed.
-"""
+"""The composition: everything that a running node has is built here, in the order of need."""
 
 from __future__ import annotations
 
@@ -150,9 +148,7 @@ class Daemon:
             raise
 
     async def stop(self) -> None:
-        """Stop within 5 s: nothing new is let in, links end, what was accepted is committed, the store
-        closes.
-        """
+        """Stop within 5 s: let nothing new in, end links, commit what was accepted, close the store."""
         await self._background.stop()
         ends = asyncio.get_running_loop().time() + STOP_S_MAX
         while self._closers:
@@ -358,9 +354,7 @@ class Daemon:
             self._snapshots.update((key, held.change) for key, held in frozen.items())
 
     async def _last_sure_ms(self) -> int:
-        """Return the last sure time; at the first start, since a person has just run `init`, the wall
-        clock's.
-        """
+        """Return the last sure time; at the first start the wall clock's: a person has just run `init`."""
         kept = await self.store.read(lambda reader: reader.meta(LAST_SURE))
         if isinstance(kept, int):
             return kept

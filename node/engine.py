@@ -263,9 +263,7 @@ class Engine:
         self.incidents.append(Seen(self._clock.now_ms(), town, code, says))
 
     async def _guarded(self, link: Link, work: Awaitable[None]) -> None:
-        """Do what needs the disk; if it fails, end this one link: the next one begins by comparing
-        anew.
-        """
+        """Do what needs the disk; if it fails, end this one link: the next one begins by comparing anew."""
         try:
             await work
         except StorageUnavailable as error:

@@ -202,9 +202,7 @@ def raw_of_line(line: Mapping[str, object]) -> bytes:
 
 
 async def export_lines(store: Store) -> AsyncIterator[str]:
-    """Yield the held records in the order of their taking in, one a line, without holding the store
-    meanwhile.
-    """
+    """Yield the held records in the order of their taking in, one a line; the store is free meanwhile."""
     after = 0
     while True:
         rows = await store.read(partial(_export, after))

@@ -105,8 +105,7 @@ class Federations:
         return sorted(rows, key=lambda row: (str(row["name"]).casefold(), str(row["town"])))
 
     def find(self, name_or_id: str | None) -> FederationId:
-        """Return the federation that an operator means: by name, by the beginning of its id, or the only
-        one.
+        """Return the federation that an operator means: by name, by the start of its id, or the only one.
 
         Raises:
             NotFound: None, or more than one, fits.

@@ -71,9 +71,7 @@ class KeysExist(HedgerowError):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a running node has: its device key, its town, and the certificate that binds the two (a whole
-    record).
-    """
+    """What a running node has: its device key, its town, and the certificate, a whole record, of the two."""
 
     device: DeviceKey
     town: TownId

@@ -1,6 +1,4 @@
-"""What a node writes to its standard error: plain lines, one thing each; a traceback only at the level
-`debug`.
-"""
+"""What a node writes to its standard error: plain lines, one thing each; tracebacks only at `debug`."""
 
 from __future__ import annotations
 

@@ -62,8 +62,7 @@ class Neighbours:
     async def join(self, code: str) -> dict[str, Any]:
         """Take an invitation: keep it, and call the inviter until it has answered (survives restarts).
 
-        Returns `{"federation", "name", "inviter", "state": "joined"|"waiting", "says"}` after at most 10
-        s.
+        Returns within 10 s: `{"federation", "name", "inviter", "state": "joined"|"waiting", "says"}`.
 
         Raises:
             InvitationRefused: The code is mistyped or out of date, or the inviter refuses it.

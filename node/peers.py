@@ -153,9 +153,7 @@ class Peers:
             self._unsaved.add(town)
 
     async def save(self) -> None:
-        """Write what was noted since the last time; losing it costs a sentence of the status, no
-        record.
-        """
+        """Write what was noted since the last time; losing it costs a sentence of the status, no record."""
         noted = [self._peers[town] for town in self._unsaved]
         self._unsaved.clear()
         if not noted:

@@ -1,5 +1,4 @@
-"""A node that lost its disk and has only its keys again: how it lets its neighbours bring everything
-back.
+"""A node that lost its disk and has only its keys: how it lets its neighbours bring everything back.
 
 Such a node knows neither its federations nor its peers. Its neighbours still do, they still call it, and
 they still hold its own signed consent to each federation. So as long as nobody has told this node
@@ -37,9 +36,7 @@ class Recovery:
         self.is_active = False
 
     async def begin(self) -> None:
-        """Find out, before our own certificate is taken in: a store without a record began with keys
-        alone.
-        """
+        """Find out, before our own certificate is taken in: a store without records began with keys alone."""
 
         def look(reader: Reader) -> tuple[bool, bool]:
             return reader.meta(RECOVERING) == 1, reader.change() == 0
@@ -60,7 +57,5 @@ class Recovery:
         return self.is_active and not self._authority().federations
 
     def knows(self, town: TownId) -> bool:
-        """Tell whether a town shares a federation with us, and so may be approved without being asked
-        about.
-        """
+        """Tell whether a town shares a federation with us, and so may be approved without asking."""
         return self.is_active and bool(self._authority().federations_of(town))

@@ -1,6 +1,4 @@
-"""What a node knows of itself and of its neighbours, as `status --json` prints it and as a sentence for
-people.
-"""
+"""What a node knows of itself and of its neighbours: for `status --json`, and in sentences for people."""
 
 from __future__ import annotations
 
