@@ -211,8 +211,10 @@ class Board:
         draft = Draft(document.kind, Op.DELETE, doc=document.doc, cites=head_ids(document))
         return _posted((await self._intake.post([draft]))[0])
 
-    async def show(self, address: str) -> Document:
+    async def show(self, address: str, *, home: bool = True) -> Document:
         """Return the document with this address (or full id as hexadecimal digits).
+
+        With `home` False one that never leaves the town is as unknown as any that is not there.
 
         Raises:
             InvalidAddress, NotFound, AmbiguousAddress.
@@ -225,6 +227,7 @@ class Board:
         else:
             low, high = address_range(parse_address(address))
             documents = await self._store.read(lambda reader: reader.documents_between(low, high, now_s))
+        documents = [each for each in documents if home or each.federations]
         if not documents:
             raise NotFound(
                 "nothing is known under this address: it was withdrawn, has ended, or has not arrived yet"

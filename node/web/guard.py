@@ -26,7 +26,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from node.accounts import same
-from node.errors import HedgerowError, NotAllowed, NotSignedIn
+from node.errors import HedgerowError, NotAllowed, NotFound, NotSignedIn
 from node.web.render import html, render
 from node.web.site import SESSION, SITE, Site, session_of
 from protocol.errors import InvalidAddress, InvalidField, ProtocolError
@@ -170,6 +170,9 @@ async def _failed(
     if wants_problem(request):
         response = problem(status, code, says, detail)
     else:
+        # A document that stays in town is not there for strangers; who signs in may see it.
+        hidden = code == NotFound.code and request.path.startswith("/d/") and session_of(request) is None
+        helps = code == NotSignedIn.code or hidden
         values = {
             "section": "",
             "session": session_of(request),
@@ -179,9 +182,7 @@ async def _failed(
             "says": says
             if says[:1].isupper()
             else says[:1].upper() + says[1:] + ("" if says.endswith(".") else "."),
-            "sign_in": f"/sign-in?next={quote(request.rel_url.raw_path_qs)}"
-            if code == NotSignedIn.code
-            else "",
+            "sign_in": f"/sign-in?next={quote(request.rel_url.raw_path_qs)}" if helps else "",
         }
         response = html(request, render("error.html", values), status=status)
     if headers and "Allow" in headers:

@@ -195,14 +195,19 @@ async def find(request: web.Request) -> Document:
     """Return the document of the address in the path.
 
     Raises:
-        NotSignedIn: It stays in this town, and nobody is signed in.
-        NotFound, AmbiguousAddress, InvalidAddress: As `Board.show`.
+        NotSignedIn: As `must_read`.
+        NotFound: It is not there; or it stays in this town, and nobody is signed in: both answers are the
+            same.
+        AmbiguousAddress, InvalidAddress: As `Board.show`.
     """
     must_read(request)
-    found = await request.app[SITE].node.board.show(request.match_info["address"])
-    if not found.federations and session_of(request) is None:
-        raise NotSignedIn("That was posted for this town only. Sign in to read it.")
-    return found
+    is_known = session_of(request) is not None
+    try:
+        return await request.app[SITE].node.board.show(request.match_info["address"], home=is_known)
+    except NotFound as error:
+        if is_known:
+            raise
+        raise NotFound(f"{error.says}. If it was posted for this town only, sign in to see it") from None
 
 
 async def find_by_number(request: web.Request) -> web.Response:

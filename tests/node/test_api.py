@@ -148,10 +148,14 @@ async def test_what_the_town_keeps_for_itself_is_not_shown_to_strangers(
     )
     assert status == 201
     path = f"{DOCUMENTS}/{posted['address']}"
+    doc = (await node.board.show(posted["address"])).doc
     assert (await stranger.call("GET", DOCUMENTS))[1]["documents"] == []
-    status, problem, headers = await stranger.call("GET", path)
-    assert (status, problem["code"]) == (401, "not_signed_in")
-    assert headers["WWW-Authenticate"].startswith("Bearer")
+    status, problem, _ = await stranger.call("GET", path)
+    assert (status, problem["code"]) == (404, "not_found")
+    for unknown in ("00000000000", "00" * 16):
+        answer = await stranger.call("GET", f"{DOCUMENTS}/{unknown}")
+        assert answer[:2] == (404, problem), "a stranger does not learn that it is there"
+    assert (await stranger.call("GET", f"{DOCUMENTS}/{doc.hex()}"))[:2] == (404, problem)
     assert (await program.call("GET", path))[0] == 200
     assert len((await program.call("GET", DOCUMENTS))[1]["documents"]) == 1
 
@@ -289,8 +293,9 @@ async def test_writing_needs_a_token_that_is_known(node: Any, browser: Any, stra
         ("DELETE", path, None),
     ]
     for method, where, body in calls:
-        status, problem, _ = await stranger.call(method, where, body)
+        status, problem, headers = await stranger.call(method, where, body)
         assert (status, problem["code"]) == (401, "not_signed_in")
+        assert headers["WWW-Authenticate"].startswith("Bearer")
         status, problem, _ = await Program(browser.client, "hedge_wrong").call(method, where, body)
         assert (status, problem["code"]) == (401, "unknown_token")
     assert [document.fields["title"] for document in await node.all()] == ["Bread"]

@@ -179,6 +179,15 @@ async def test_an_address_with_a_slip_is_told_from_one_that_is_unknown(node: Any
         await node.board.show("00" * 16)
 
 
+async def test_an_address_names_for_strangers_only_what_is_shared(node: Any) -> None:
+    kept = await node.board.post("need", {"title": "Company"}, audience="town")
+    shared = await node.board.post("need", {"title": "Blankets"})
+    assert (await node.board.show(shared.address, home=False)).address == shared.address
+    for address in (kept.address, (await node.board.show(kept.address)).doc.hex()):
+        with pytest.raises(NotFound):
+            await node.board.show(address, home=False)
+
+
 async def test_a_look_counts_every_kind_and_lists_the_one_that_was_asked_for(node: Any) -> None:
     await node.board.post("offer", {"title": "Bread"})
     await node.board.post("offer", {"title": "Bread pans"})

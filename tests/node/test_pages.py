@@ -399,10 +399,16 @@ async def test_another_towns_document_cannot_be_changed_here(node: Any, browser:
 async def test_what_stays_in_town_is_shown_only_to_who_is_signed_in(node: Any, browser: Any) -> None:
     posted = await node.board.post("need", {"title": "Company in the evening"}, audience="town")
     assert "Company" not in (await browser.get("/"))[1]
-    for path in (f"/d/{posted.address}", f"/d/{posted.address}/record"):
-        status, page = await browser.get(path)
-        assert status == 401
-        assert "Company" not in page
+    assert "/sign-in?next=/nothing" not in (await browser.get("/nothing"))[1]
+    gone = await node.board.post("need", {"title": "Once"})
+    await node.board.withdraw(gone.address)
+    for rest in ("", "/record"):
+        status, page = await browser.get(f"/d/{posted.address}{rest}")
+        assert status == 404
+        assert "sign in to see" in page
+        assert f'href="/sign-in?next=/d/{posted.address}{rest}"' in page
+        other = await browser.get(f"/d/{gone.address}{rest}")
+        assert other == (404, page.replace(posted.address, gone.address)), "it does not tell that it is there"
     await browser.sign_in(node)
     assert "Company" in (await browser.get("/"))[1]
     assert "Company" in (await browser.get(f"/d/{posted.address}"))[1]
