@@ -54,8 +54,6 @@ QUOTA_LIBRARY_DOCUMENTS: Final = 5_000
 """The same in the library lane."""
 DEVICES_MAX: Final = 16
 """Certificates that one town may have outside quotas."""
-ACTS_MAX: Final = 1_024
-"""Acts that one federation may have outside quotas between two steps."""
 
 # Frames and batches.
 WIRE_VERSION: Final = 1
@@ -108,8 +106,6 @@ LINKS_MAX: Final = 64
 """Links in all; a town has a handful of neighbours."""
 HALF_OPEN_MAX: Final = 16
 """Connections that have not shown who they are."""
-PARKED_BYTES_MAX: Final = 4 * 1_048_576
-"""Parked records of one peer."""
 BAD_RECORDS_MAX: Final = 20
 """Malformed or forged records of one peer, then it is left alone for `BAN_S`."""
 BAN_S: Final = 3_600
