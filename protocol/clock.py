@@ -26,15 +26,14 @@ def stamp_ms(stamp: int) -> int:
 
 
 class Clock:
-    """Gives stamps that never repeat and never run backwards against what this town has written."""
+    """Gives stamps that never repeat and never run backwards against what this town has written.
+
+    Args:
+        last: The greatest stamp of the own town so far, of this device or another.
+    """
 
     def __init__(self, last: int = 0) -> None:
         self.last = Stamp(last)
-
-    def observe(self, stamp: int) -> None:
-        """Note a stamp of the own town, of this device or another."""
-        if stamp > self.last:
-            self.last = Stamp(stamp)
 
     def tick(self, now_ms: int, *, sure: bool = True, after: int = 0) -> Stamp:
         """Return the stamp of a new record.

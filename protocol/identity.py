@@ -7,7 +7,7 @@ programs never differ about a signature.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Final, Self
+from typing import Final
 
 from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
@@ -34,11 +34,6 @@ class SigningKey:
             raise ValueError(f"a seed has {SEED_BYTES} bytes, not {len(seed)}")
         self.seed = seed
         self.public, self._secret = crypto_sign_seed_keypair(seed)
-
-    @classmethod
-    def from_seed(cls, seed: bytes) -> Self:
-        """Return the key that this seed makes."""
-        return cls(seed)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64 bytes of the signature."""

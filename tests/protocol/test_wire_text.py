@@ -223,7 +223,7 @@ def test_two_nodes_that_hold_the_same_say_the_frames_of_the_example() -> None:
 
 
 def test_auth_is_signed_as_the_example_says() -> None:
-    key = DeviceKey.from_seed(bytes(32))
+    key = DeviceKey(bytes(32))
     auth = decode_list(make_auth(Badge(key, b""), HASHED, initiator=True), bytes_max=FRAME_BYTES_MAX)
     assert [["device", auth[1].hex()], ["signature", auth[3].hex()]] == example("auth")
 

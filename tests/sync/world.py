@@ -40,7 +40,7 @@ Held = dict[LaneKey, frozenset[RecordId]]
 @lru_cache(maxsize=1_024)
 def key_of(name: str) -> SigningKey:
     """Return a key that depends on the name only."""
-    return SigningKey.from_seed(blake2b(name.encode(), digest_size=32).digest())
+    return SigningKey(blake2b(name.encode(), digest_size=32).digest())
 
 
 @dataclass(frozen=True)
