@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from node import __version__
 from node.transport.dialer import Reach
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from node.store import Reader, Totals
     from sync.authority import Authority
     from sync.hub import PeerState
+
+
+CALLING_S: Final = 10
+"""A call that comes so soon is said to be under way: attempts overlap, and each lives for some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,11 @@ def peer_row(facts: PeerFacts, now_ms: int) -> dict[str, Any]:
 
 
 def ago(then_ms: int, now_ms: int) -> str:
-    """Return how long ago something was, in words."""
+    """Return how long ago something was, in words; what is a day old or older, by its date."""
     seconds = max(0, now_ms - then_ms) // 1_000
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+    if seconds >= 86_400:
+        return f"on {at_time(then_ms, now_ms)}"
+    for size, unit in ((3_600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds // size} {unit} ago"
     return f"{seconds} s ago"
@@ -176,9 +182,11 @@ def _heard(facts: PeerFacts, now_ms: int) -> str:
 def _way_back(facts: PeerFacts, now_ms: int) -> str:
     if facts.inbound_only:
         return "inbound only: it calls us"
-    wait_ms = 0 if facts.next_contact_ms is None else facts.next_contact_ms - now_ms
-    call = f"the next call is in {wait_ms // 1_000} s" if wait_ms >= 10_000 else "calling it"
-    return f"{call} ({facts.failure})" if facts.failure else call
+    wait_s = 0 if facts.next_contact_ms is None else -((now_ms - facts.next_contact_ms) // 1_000)
+    if facts.failure:
+        again = f"next try in {wait_s} s" if wait_s > 0 else "trying again now"
+        return f"calling it fails: {facts.failure}; {again}"
+    return f"the next call is in {wait_s} s" if wait_s >= CALLING_S else "calling it"
 
 
 def _facts(daemon: Daemon, peer: Peer, name: str, states: Sequence[PeerState], backlog: int) -> PeerFacts:
@@ -199,7 +207,7 @@ def _facts(daemon: Daemon, peer: Peer, name: str, states: Sequence[PeerState], b
         serves=tuple({each for state in states for each in state.federations}),
         shared=_shared(daemon.authority(), peer.town),
         is_idle=all(state.is_idle for state in states),
-        failure=failure.says if failure is not None else "",
+        failure=str(failure.detail.get("why") or failure.says) if failure is not None else "",
     )
 
 

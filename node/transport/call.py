@@ -80,7 +80,7 @@ class Caller:
             async with asyncio.timeout_at(ends):
                 opened = await self._connect(self._session, sync_url(url))
         except TimeoutError:
-            raise LinkFailure(f"{url} did not answer within {deadline_s:g} s", code="unreachable") from None
+            raise _unreachable(url, f"no answer within {deadline_s:g} s") from None
         return await self._prove(opened, expected, joins, ends)
 
     async def _connect(self, session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
@@ -92,15 +92,14 @@ class Caller:
                 compress=0,
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise LinkFailure(f"{url} is no node: it answered {error.status}", code="not_a_node") from None
+            raise _not_a_node(url, f"it answered {error.status}") from None
         except aiohttp.ClientConnectorDNSError:
-            raise LinkFailure(f"the name in {url} is not known", code="unreachable") from None
+            raise _unreachable(url, "the name in it is not known") from None
         except aiohttp.ClientConnectorError as error:
             why = error.os_error.strerror or "no connection"
-            raise LinkFailure(f"{url} cannot be reached: {why.lower()}", code="unreachable") from None
+            raise _unreachable(url, why.lower()) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            says = f"{url} cannot be called: {type(error).__name__}"
-            raise LinkFailure(says, code="unreachable") from None
+            raise _unreachable(url, f"the call broke off ({type(error).__name__})") from None
 
     async def _prove(
         self, opened: aiohttp.ClientWebSocketResponse, expected: TownId | None, joins: bool, ends: float
@@ -126,6 +125,16 @@ class Caller:
         return channel, identity
 
 
+def _unreachable(url: str, why: str) -> LinkFailure:
+    return LinkFailure(f"{url} cannot be reached: {why}", code="unreachable", detail={"why": why})
+
+
+def _not_a_node(url: str, why: str) -> LinkFailure:
+    return LinkFailure(
+        f"{url} is no node: {why}", code="not_a_node", detail={"why": f"no node is there: {why}"}
+    )
+
+
 def sync_url(url: str) -> str:
     """Return where to call for a URL as people write it: `/sync` unless it names a path."""
     parts = urlsplit(url)
@@ -144,4 +153,4 @@ async def _refuse_redirect(
     _session: aiohttp.ClientSession, _context: SimpleNamespace, params: aiohttp.TraceRequestRedirectParams
 ) -> None:
     """A redirect would let whoever answers send us to an address that no operator approved."""
-    raise LinkFailure(f"{params.url} answers with a redirect: give the URL it leads to", code="not_a_node")
+    raise _not_a_node(str(params.url), "it answers with a redirect; give the URL that it leads to")

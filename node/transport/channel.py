@@ -189,4 +189,5 @@ async def _receive(socket: Socket, deadline_s: float) -> bytes:
     if message.type is WSMsgType.ERROR:
         raise LinkFailure("a message that is too long or no WebSocket message", code="malformed_message")
     why = message.extra if isinstance(message.extra, str) and _CODE.match(message.extra) else ""
-    raise LinkFailure(f"the other end closed the link{why and f': {why}'}", code="link_closed")
+    says = f"the other end closed the link{why and f': {why}'}"
+    raise LinkFailure(says, code="link_closed", detail={"why": why})

@@ -198,6 +198,12 @@ class Dialer:
                 callee.failure = None
             self._changed.set()
 
+    def note_failure(self, town: TownId, failure: LinkFailure) -> None:
+        """Say why a link to a town has ended that had been called well."""
+        callee = self._callees.get(town)
+        if callee is not None and callee.plan.reach is not Reach.UP:
+            callee.failure = failure
+
     def encourage(self, town: TownId) -> None:
         """Say that something was heard from a town, if only a call that failed."""
         callee = self._callees.get(town)
@@ -247,6 +253,8 @@ class Dialer:
 
     def _carry_out(self, town: TownId, callee: _Callee, now_ms: int) -> None:
         given_up, starts = callee.plan.due(now_ms)
+        if given_up and callee.plan.reach is not Reach.UP:
+            callee.failure = LinkFailure("no answer", code="unreachable")
         for attempt in given_up:
             task = callee.tasks.get(attempt)
             if task is not None:

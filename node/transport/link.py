@@ -34,9 +34,11 @@ class Link:
 
     Attributes:
         approved: Whether the operator agreed to talk to this town; if not, only JOIN is listened to.
+        certified: Whether a certificate of this device has stood among what we hold.
         late: A sign of life is overdue; the dialer tries beside it.
         heard_ms: Engine time of the last frame that came.
         opened_ms: Engine time at which it came up.
+        end_told: The code with which the other side closed it; empty if we did, or it gave none.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Link:
         self.channel = channel
         self.identity = identity
         self.approved = approved
+        self.certified = False
         self.late = False
         self.opened_ms = self.heard_ms = now_ms
         self.end_code = ""
         self.end_says = ""
+        self.end_told = ""
         self.room = asyncio.Semaphore(HEARD_MAX)
         self._frames: deque[bytes] = deque()
         self._frames_bytes = 0
@@ -118,6 +122,7 @@ class Link:
         for result in results:
             if isinstance(result, LinkFailure):
                 self.end_code, self.end_says = result.code, result.says
+                self.end_told = str(result.detail.get("why", ""))
                 return
             if isinstance(result, Exception):
                 self.end_code, self.end_says = "fault", f"a fault of this program: {result!r}"

@@ -52,9 +52,25 @@ LONG_AGO = DOWN.last_heard_ms or 0
             f"Charlieu: not heard since {at_time(LONG_AGO, NOW_MS)}, 12 records wait for it; calling it",
         ),
         (
-            replace(DOWN, next_contact_ms=NOW_MS + 42_000, failure="the name is not known"),
+            replace(DOWN, next_contact_ms=NOW_MS + 42_000),
+            f"Charlieu: not heard since {at_time(LONG_AGO, NOW_MS)}; the next call is in 42 s",
+        ),
+        (
+            replace(DOWN, next_contact_ms=NOW_MS + 3_001, failure="connection refused"),
             f"Charlieu: not heard since {at_time(LONG_AGO, NOW_MS)}; "
-            "the next call is in 42 s (the name is not known)",
+            "calling it fails: connection refused; next try in 4 s",
+        ),
+        (
+            replace(DOWN, next_contact_ms=NOW_MS, failure="no answer", last_heard_ms=None),
+            "Charlieu: never heard yet; calling it fails: no answer; trying again now",
+        ),
+        (
+            replace(UP, reach=Reach.LATE, last_heard_ms=NOW_MS - 125_000, failure="no answer"),
+            "Charlieu: no answer just now, heard 2 min ago; calling it fails: no answer; trying again now",
+        ),
+        (
+            replace(DOWN, last_heard_ms=NOW_MS - 3 * 86_400_000),
+            f"Charlieu: not heard since {at_time(NOW_MS - 3 * 86_400_000, NOW_MS)}; calling it",
         ),
         (replace(DOWN, last_heard_ms=None), "Charlieu: never heard yet; calling it"),
         (
@@ -75,7 +91,8 @@ def test_the_sentence_says_how_a_neighbour_stands(facts: PeerFacts, says: str) -
         (59_999, "59 s ago"),
         (60_000, "1 min ago"),
         (7_200_000, "2 h ago"),
-        (3 * 86_400_000, "3 d ago"),
+        (86_399_999, "23 h ago"),
+        (3 * 86_400_000, f"on {at_time(NOW_MS - 3 * 86_400_000, NOW_MS)}"),
     ],
 )
 def test_how_long_ago_is_said_in_the_unit_that_people_would_use(ms: int, says: str) -> None:
