@@ -17,6 +17,7 @@ from node import keys as key_files
 from node.accounts import Accounts
 from node.background import Background, carefully
 from node.board import Board
+from node.certificates import Certificates
 from node.clock import NodeClock, wall_ms
 from node.config import Settings
 from node.control import ControlServer
@@ -36,7 +37,7 @@ from node.store import Store
 from node.store.sqlite import open_store
 from node.transport.auth import Badge, is_url
 from node.transport.call import SYNC_PATH, Caller
-from node.transport.channel import new_static_key
+from node.transport.channel import LinkFailure, new_static_key
 from node.transport.dialer import Dialer
 from node.transport.listener import Listener
 from node.transport.server import SyncServer
@@ -202,13 +203,16 @@ class Daemon:
         self.caller = Caller(static_key=self._static_key, badge=self._badge, town_of=self._town_of)
         self.dialer = Dialer(self._connect)
         now_ms = self.clock.steady()
+        certificates = Certificates(self.store, self.intake, self.clock, authority=self.authority)
         self.links = Links(
             own_town=self.town,
             peers=self.peers,
             joinings=self.joinings,
             recovery=self.recovery,
+            certificates=certificates,
             now_ms=now_ms,
             reached=self.dialer.set_reach,
+            sent_away=lambda town, why: self.dialer.note_failure(town, LinkFailure(why, code="link_closed")),
         )
         self.engine = Engine(
             hub,
@@ -224,6 +228,7 @@ class Daemon:
             caller=self.caller,
             dialer=self.dialer,
             links=self.links,
+            certificates=certificates,
             peers=self.peers,
             joinings=self.joinings,
             federations=self.federations,
@@ -315,7 +320,11 @@ class Daemon:
     async def _connect(self, town: TownId, url: str) -> None:
         ask = self.joinings.ask_of(town)
         channel, identity = await self.caller.call(url, expected=town, joins=ask is not None)
-        self.engine.carry_on(channel, identity, ask)
+        try:
+            await self.engine.carry_on(channel, identity, ask)
+        except BaseException as error:
+            await channel.close(error.code if isinstance(error, LinkFailure) else "")
+            raise
         self.neighbours.stirred.set()
 
     def _badge(self) -> Badge:

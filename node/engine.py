@@ -17,6 +17,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from node.background import Background
@@ -145,10 +146,10 @@ class Engine:
         Raises:
             LinkFailure: As `Links.admit`: it was never begun.
         """
-        await self._run_link(self._links.admit(channel, identity))
+        await self._run_link(await self._links.admit(channel, identity))
 
-    def carry_on(self, channel: Channel, identity: Identity, ask: JoinAsk | None) -> None:
-        """As `carry`, for a channel that we dialled, in a task of the engine's own; returns at once.
+    async def carry_on(self, channel: Channel, identity: Identity, ask: JoinAsk | None) -> None:
+        """As `carry`, for a channel that we dialled, in a task of the engine's own.
 
         Args:
             ask: An invitation to show on it, as our AUTH has announced.
@@ -156,7 +157,7 @@ class Engine:
         Raises:
             LinkFailure: As `carry`.
         """
-        self._background.spawn(self._run_link(self._links.admit(channel, identity, ask)))
+        self._background.spawn(self._run_link(await self._links.admit(channel, identity, ask)))
 
     async def _run_link(self, link: Link) -> None:
         try:
@@ -230,7 +231,7 @@ class Engine:
             case TakeIn():
                 self._queue_take_in(link, effect)
             case Load() | LoadIds() | LoadEvidence():
-                self._background.spawn(self._guarded(link, self._load(effect)))
+                self._background.spawn(self._guarded(link, partial(self._load, effect)))
             case Synced():
                 self._peers.note_synced(effect.town, effect.change)
             case Incident():
@@ -240,14 +241,14 @@ class Engine:
                 self._links.note_reach(link.identity.town)
             case Joining():
                 link.approved = True  # for as long as the answer takes; a refusal is followed by a Drop
-                self._background.spawn(self._guarded(link, self._answer(link, effect)))
+                self._background.spawn(self._guarded(link, partial(self._answer, link, effect)))
             case Welcomed():
                 if (ask := self._links.take_ask(link)) is not None:
-                    self._background.spawn(self._guarded(link, self._enter(link, ask, effect)))
+                    self._background.spawn(self._guarded(link, partial(self._enter, link, ask, effect)))
             case events.Refused():
                 if (ask := self._links.take_ask(link)) is not None:
                     self._background.spawn(
-                        self._guarded(link, self._joinings.refused(ask, effect.code, effect.says))
+                        self._guarded(link, partial(self._joinings.refused, ask, effect.code, effect.says))
                     )
             case _:
                 assert_never(effect)
@@ -262,10 +263,10 @@ class Engine:
         LOG.warning("%s: %s (%s)", town.hex()[:8] if town else "here", says, code)
         self.incidents.append(Seen(self._clock.now_ms(), town, code, says))
 
-    async def _guarded(self, link: Link, work: Awaitable[None]) -> None:
+    async def _guarded(self, link: Link, work: Callable[[], Awaitable[None]]) -> None:
         """Do what needs the disk; if it fails, end this one link: the next one begins by comparing anew."""
         try:
-            await work
+            await work()
         except StorageUnavailable as error:
             self._note_incident(None, error.code, error.says)
             self._links.drop(link, error.code, "the disk of this node takes nothing just now")
@@ -284,7 +285,7 @@ class Engine:
             waiting.append(batch)
             return
         self._take_ins[link.id] = deque([batch])
-        self._background.spawn(self._guarded(link, self._take_in(link)))
+        self._background.spawn(self._guarded(link, partial(self._take_in, link)))
 
     async def _take_in(self, link: Link) -> None:
         while waiting := self._take_ins.get(link.id):

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 from node.background import Background, carefully
 from node.transport.channel import Channel, LinkFailure
 from node.transport.dialer import Reach
+from node.transport.endings import meaning
 from node.transport.link import Link
 from protocol.ids import TownId
 from protocol.limits import HALF_OPEN_MAX, HANDSHAKE_S_MAX, LINKS_MAX
 from sync.events import Input, JoinAsk, LinkDown, LinkId, LinkUp
 
 if TYPE_CHECKING:
+    from node.certificates import Certificates
     from node.joining import Joinings
     from node.peers import Peers
     from node.recovery import Recovery
@@ -43,6 +45,7 @@ class Links:
     Args:
         now_ms: The hub's time.
         reached: Called when what there is between us and a town has changed.
+        sent_away: Called with why, in plain words, when another town has closed a link.
 
     Attributes:
         live: By their numbers.
@@ -57,8 +60,10 @@ class Links:
         peers: Peers,
         joinings: Joinings,
         recovery: Recovery,
+        certificates: Certificates,
         now_ms: Callable[[], int],
         reached: Callable[[TownId, Reach], None],
+        sent_away: Callable[[TownId, str], None],
     ) -> None:
         self.live: dict[LinkId, Link] = {}
         self.give: Callable[[Input], None] = lambda told: None
@@ -66,8 +71,10 @@ class Links:
         self._peers = peers
         self._joinings = joinings
         self._recovery = recovery
+        self._certificates = certificates
         self._now_ms = now_ms
         self._reached = reached
+        self._sent_away = sent_away
         self._asks: dict[LinkId, JoinAsk] = {}
         self._background = Background()
         self.count = 0
@@ -90,15 +97,20 @@ class Links:
         """Tell whom it concerns what there is between us and a town now."""
         self._reached(town, self.reach(town))
 
-    def admit(self, channel: Channel, identity: Identity, ask: JoinAsk | None = None) -> Link:
+    async def admit(self, channel: Channel, identity: Identity, ask: JoinAsk | None = None) -> Link:
         """Return the new link on a channel whose other end is known; the hub is told of it.
 
         Args:
             ask: An invitation that we show on it, as our AUTH has announced.
 
         Raises:
-            LinkFailure: `links_many`, `joining`: there is no room for it, or not now.
+            LinkFailure: `links_many`, `joining`: there is no room for it, or not now; or as
+                `Certificates.check`.
         """
+        await self._certificates.check(identity, keep=self._is_approved(identity.town))
+        return self._begin(channel, identity, ask)
+
+    def _begin(self, channel: Channel, identity: Identity, ask: JoinAsk | None) -> Link:
         town = identity.town
         if not channel.initiator and self._awaits_own_call(town):
             raise LinkFailure("this node is about to call with an invitation", code="joining")
@@ -106,6 +118,7 @@ class Links:
         self._make_room(town, approved=approved)
         self.count += 1
         link = Link(LinkId(self.count), channel, identity, approved=approved, now_ms=self._now_ms())
+        link.certified = self._certificates.stands(identity)
         self.live[link.id] = link
         if ask is not None:
             self._asks[link.id] = ask
@@ -134,15 +147,23 @@ class Links:
         self._asks.pop(link.id, None)
         self.give(LinkDown(link.id))
         self.note_reach(link.identity.town)
+        if why := meaning(link.end_told):
+            self._sent_away(link.identity.town, why)
 
     def take_ask(self, link: Link) -> JoinAsk | None:
         """Return the invitation that we show on a link, once: it is answered now."""
         return self._asks.pop(link.id, None)
 
     def authority_moved(self) -> None:
-        """Look whether a neighbour has brought back to us what we once belonged to."""
+        """Look whether a neighbour has brought back to us what we once belonged to, and end the links of
+        devices that their towns have withdrawn.
+        """
         for link in list(self.live.values()):
-            self._recognise(link)
+            stood, link.certified = link.certified, self._certificates.stands(link.identity)
+            if stood and not link.certified:
+                self.drop(link, "certificate_withdrawn", "its town has withdrawn that device")
+            else:
+                self._recognise(link)
 
     def check_approvals(self) -> None:
         """End the links whose town has been approved, or is not any more, since they began."""

@@ -18,6 +18,7 @@ from protocol.ids import TownId
 from protocol.record import fields_of, open_record
 
 if TYPE_CHECKING:
+    from node.certificates import Certificates
     from node.federations import Federations
     from node.links import Links
     from node.recovery import Recovery
@@ -43,6 +44,7 @@ class Neighbours:
         caller: Caller,
         dialer: Dialer,
         links: Links,
+        certificates: Certificates,
         peers: Peers,
         joinings: Joinings,
         federations: Federations,
@@ -53,6 +55,7 @@ class Neighbours:
         self._caller = caller
         self._dialer = dialer
         self._links = links
+        self._certificates = certificates
         self._peers = peers
         self._joinings = joinings
         self._federations = federations
@@ -85,11 +88,12 @@ class Neighbours:
 
         Raises:
             InvalidRequest: This is no URL of a node.
-            LinkFailure: Nobody answers there, or who answers is no node.
+            LinkFailure: Nobody answers there, who answers is no node, or its town has withdrawn it.
         """
         called = checked_url(url)
         channel, identity = await self._caller.call(called, deadline_s=CALL_S_MAX)
         await channel.close()
+        await self._certificates.check(identity, keep=False)
         town = identity.town
         name = self._federations.name_of(town) or _device_name(identity.certificate)
         if approve:

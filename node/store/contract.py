@@ -93,6 +93,9 @@ class Reader(Protocol):
         """Return the records that show this town as a member: charter, admits, joins and certificates
         concerned."""
 
+    def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
+        """Return the records of one kind that this town wrote, held or parked."""
+
     def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
         """Return how many records held in these federations came after a change."""
 

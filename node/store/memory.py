@@ -143,6 +143,11 @@ class MemoryTransaction(MemoryBoard):
         held = [record for id, record in self._governing.items() if id in self._records]
         return evidence_of(held, federation, (town, self.own_town))
 
+    def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
+        """Return the records of one kind that this town wrote, held or parked."""
+        known = [*self._records.values(), *(record for record, _ in self._parked.values())]
+        return [each for each in known if each.header.town == town and each.header.kind == kind]
+
     def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
         """Return how many records held in these federations came after a change."""
         named = {*federations}

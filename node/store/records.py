@@ -113,6 +113,13 @@ class RecordReads:
         governing = self._governing((CHARTER, ADMIT, JOIN, DEVICE))
         return evidence_of(chain.from_iterable(governing.values()), federation, (town, self.own_town))
 
+    def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
+        """Return the records of one kind that this town wrote, held or parked."""
+        sql = f"SELECT {RECORD_COLUMNS} WHERE d.town = ? AND d.kind = ?"
+        held = [to_record(row) for row in self._db.execute(sql, (self.town_number(town), kind))]
+        sql = "SELECT raw FROM parked WHERE town = ? AND kind = ?"
+        return held + [open_record(raw) for (raw,) in self._db.execute(sql, (town, kind))]
+
     def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
         """Return how many records held in these federations came after a change."""
         lanes = [number for number, (name, _) in self._lane_keys().items() if name in federations]

@@ -19,12 +19,13 @@ from node.errors import DataInUse, HedgerowError, InvalidRequest, NotFound
 from node.intake import Draft
 from node.invitations import InvitationRefused
 from node.joining import WAITING
-from node.keys import KeysUnreadable
+from node.keys import TOWN_FILE, KeysUnreadable, open_town_key
 from node.store import Query
 from node.transport.channel import LinkFailure
 from node.transport.dialer import Reach
 from node.transport.listener import ListenFailed
 from protocol.ids import FederationId, Op, TownId
+from protocol.record import make, open_record
 from sync.authority import ADMIT
 
 WAIT_S = 90.0
@@ -262,6 +263,52 @@ async def test_who_was_removed_does_not_let_itself_in_again_but_may_be_invited_a
     assert (await charlieu.join(again))["state"] == "joined"
     assert charlieu.town in roanne.authority().federations[federation].members
     assert roanne.peers.get(charlieu.town) is not None
+
+
+async def test_a_new_device_of_a_member_is_served_from_its_first_call_until_its_town_withdraws_it(
+    valley: Valley,
+) -> None:
+    roanne = await valley.settle("Roanne")
+    begun = await beginnings.begin(
+        valley.folder / "Charlieu", beginnings.Town("Charlieu"), listen="127.0.0.1:0"
+    )
+    charlieu = await valley.run("Charlieu")
+    federation = await federate(roanne, charlieu)
+    await post(charlieu, "from the town hall")
+    saved = beginnings.SavedKey(valley.folder / "Charlieu" / "keys" / TOWN_FILE, begun.passphrase)
+    library = valley.folder / "Library"
+    await beginnings.begin(library, beginnings.Town("Charlieu"), listen="127.0.0.1:0", saved=saved)
+    second = await valley.run("Library")
+    await second.recovery.end()
+    await second.peers.approve(roanne.town, urls=[valley.relays["Roanne"].url])
+    await agree(federation, roanne, charlieu, second)
+    await post(second, "from the library")
+    await agree(federation, roanne, charlieu, second)
+    assert await titles(roanne) == {"from the town hall", "from the library"}
+    town_key = open_town_key(saved.file.parent, saved.passphrase)
+    certificate = open_record(second.keys.certificate).header
+    withdrawn = make(
+        town_key,
+        town=charlieu.town,
+        epoch=b"last",
+        counter=1,
+        stamp=certificate.stamp + 1,
+        kind=certificate.kind,
+        lane=certificate.lane,
+        born=certificate.born,
+        expires=certificate.expires,
+        nonce=certificate.nonce,
+        op=Op.DELETE,
+    )
+    await charlieu.intake.accept([withdrawn.raw])
+    lost = second.keys.device.public
+    await until(lambda: all(link.identity.device != lost for link in roanne.links.live.values()))
+    await until(lambda: second.dialer.failure(roanne.town) is not None)
+    await says(second, roanne.town, "calling it fails: it knows that this device was withdrawn by its town")
+    assert not any(link.identity.device == lost for link in roanne.links.live.values())
+    await post(charlieu, "after it")
+    await agree(federation, roanne, charlieu)
+    assert "after it" not in await titles(second)
 
 
 async def test_towns_that_are_linked_already_join_a_second_federation(valley: Valley) -> None:
