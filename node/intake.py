@@ -17,11 +17,11 @@ from node.drafts import Desk, Draft, check_standing, keep_stamp, last_stamp
 from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
 from protocol.ids import RecordId
 from protocol.limits import RECORD_BYTES_MAX
-from protocol.record import Record, check_signature, open_record
+from protocol.record import Record, check_signature, open_header, open_record
 from sync.admission import SUPERSEDED, Changes, State, Verdict, expire, judge
-from sync.authority import AUTHORITY_KINDS, Authority
+from sync.authority import AUTHORITY_KINDS, Authority, has_several_places
 from sync.events import Committed, LaneChange, LinkId
-from sync.line import id_of
+from sync.line import header_of, id_of
 
 if TYPE_CHECKING:
     from node.clock import Reading
@@ -65,6 +65,7 @@ def take_in(
     known = dict(tx.known(names))
     opened = _open_new(raws, names, known)
     sound, forged = _verify(opened, check)
+    sound |= _held_in_part(tx, raws, names, known)
     taken = settle(tx, list(sound.values()), now_ms=now_ms, sure=sure)
     known.update((verdict.id, verdict) for verdict in taken.verdicts)
     if taken.authority is not None:
@@ -220,6 +221,19 @@ def _verify(
         else:
             sound[record.id] = record
     return sound, forged
+
+
+def _held_in_part(
+    tx: Transaction, raws: Sequence[bytes], names: Sequence[RecordId], known: Mapping[RecordId, Verdict]
+) -> Mapping[RecordId, Record]:
+    """Return, as the store has them, records that are held but perhaps not in all of their places."""
+    held = [
+        name
+        for raw, name in zip(raws, names, strict=True)
+        if name in known and known[name].state is State.HELD
+        if (header := header_of(raw)) is not None and has_several_places(open_header(header))
+    ]
+    return tx.records(held) if held else {}
 
 
 def _apply(tx: Transaction, changes: Changes, records: Sequence[Record]) -> Taken:

@@ -189,6 +189,11 @@ def outside_quotas(kind: str) -> bool:
     return kind in AUTHORITY_KINDS or is_town_kind(kind)
 
 
+def has_several_places(header: Header) -> bool:
+    """Tell whether a record like this can belong in several held sets, and so be in some of them only."""
+    return len(header.federations) > 1 or header.kind == JOIN or is_town_kind(header.kind)
+
+
 def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     """Return the authority that these records give.
 

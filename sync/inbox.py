@@ -137,7 +137,7 @@ class Inbox:
             return
         lawful = acquaintance.lawful(key)
         if verdict.state is State.HELD:
-            lawful.deliver(record)
+            lawful.deliver(record, self._line.now_ms)
         else:
             lawful.refuse_theirs(record, final=_is_final(verdict), now_ms=self._line.now_ms)
 

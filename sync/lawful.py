@@ -76,11 +76,13 @@ class Lawful:
         """Remember that I refused an id of the other."""
         self._refuse(self.theirs, record, final, now_ms)
 
-    def deliver(self, record: RecordId) -> None:
-        """Remember that the other gave an id that I hold."""
+    def deliver(self, record: RecordId, now_ms: int) -> None:
+        """Remember that the other gave an id that I hold; if it is not in this lane, it may be later."""
         self.delivered.pop(record[:8], None)
         self.delivered[record[:8]] = record
         _trim(self.delivered, REFUSED_MAX)
+        if self._not_now_ms is None:
+            self._not_now_ms = now_ms
 
     def change(self, added: tuple[RecordId, ...], removed: tuple[RecordId, ...]) -> None:
         """Forget what a change of my held set has made untrue."""

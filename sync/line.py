@@ -146,8 +146,8 @@ class Line:
                 waiting[1](answer.ids)
 
 
-def id_of(raw: bytes) -> RecordId | None:
-    """Return the id of a raw record from its header alone; None if it is not even shaped like one."""
+def header_of(raw: bytes) -> bytes | None:
+    """Return the header bytes of a raw record; None if it is not even shaped like one."""
     # [header, signature, body]: 0x93, then the header as bin 8 or bin 16.
     if raw[:2] == b"\x93\xc4" and len(raw) > 3:
         start, size = 3, raw[2]
@@ -155,7 +155,13 @@ def id_of(raw: bytes) -> RecordId | None:
         start, size = 4, raw[2] << 8 | raw[3]
     else:
         return None
-    return record_id(raw[start : start + size])
+    return raw[start : start + size]
+
+
+def id_of(raw: bytes) -> RecordId | None:
+    """Return the id of a raw record from its header alone; None if it is not even shaped like one."""
+    header = header_of(raw)
+    return None if header is None else record_id(header)
 
 
 _NOTHING: Final = HeldSet().snapshot()

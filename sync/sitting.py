@@ -23,6 +23,7 @@ from sync.authority import (
     UNKNOWN_FEDERATION,
     Authority,
     Placement,
+    has_several_places,
     moved,
     outside_quotas,
     resolve,
@@ -98,6 +99,8 @@ class Sitting:
         self._ahead_s = self._now_s + AHEAD_S_MAX
         self._ahead_stamp = stamp_at(now_ms + AHEAD_S_MAX * 1_000)
         self._known = dict[RecordId, Verdict]()
+        self._again = dict[RecordId, Record]()
+        self._along = dict[RecordId, frozenset[LaneKey]]()
         self._documents = dict[DocId, Document]()
         self._places = dict[tuple[object, ...], Placement]()
         self._remove = list[tuple[RecordId, frozenset[LaneKey], str, RecordId | None]]()
@@ -152,6 +155,8 @@ class Sitting:
             self._hear_afresh(record, None)
         elif known.state is State.HELD:
             self.verdicts[record.id] = Verdict(record.id, State.HELD, KNOWN)
+            if has_several_places(record.header):
+                self._again[record.id] = record
         else:
             self.verdicts[record.id] = known
 
@@ -220,10 +225,23 @@ class Sitting:
 
     def decide(self) -> None:
         """Apply quota and merge to every document of which something was heard."""
+        self._look_again()
         self._load(list(self._documents))
         self._load(self._make_room())
         for document in self._documents.values():
             self._rule(document)
+        if self._along:
+            found = self._view.records(list(self._along))
+            self._hold += [(found[id], lanes) for id, lanes in self._along.items()]
+
+    def _look_again(self) -> None:
+        """Hear afresh what is offered again and held in some of its places only: others may have room now."""
+        if not self._again:
+            return
+        lanes = self._view.lanes(list(self._again))
+        grown = [id for id, record in self._again.items() if self._place(record).lanes - lanes[id]]
+        for id, record in self._view.records(grown).items():
+            self._hear_afresh(record, self.verdicts[id])
 
     def _load(self, docs: Sequence[DocId]) -> None:
         """Fetch what is held of these documents."""
@@ -289,11 +307,18 @@ class Sitting:
                 self._drop(id, document, because[id])
             else:
                 self._let_stand(record, lanes, document)
+        # Whatever may stand of a document belongs in the same held sets; only charters are roots each.
+        together = document.rest and document.heard and document.kind != CHARTER
+        open_to = document.wanted() - document.barred if together else _NOWHERE
         for fact in document.rest:
             if fact.id in because:
                 self._drop(fact.id, document, because[fact.id])
-            elif document.barred:
-                self._take_out(fact.id, document.before[fact.id] & document.barred, QUOTA)
+                continue
+            before = document.before[fact.id]
+            if document.barred:
+                self._take_out(fact.id, before & document.barred, QUOTA)
+            if not open_to <= before:
+                self._along[fact.id] = open_to - before
 
     def _let_stand(self, record: Record, lanes: frozenset[LaneKey], document: Document) -> None:
         """Hold a record where it belongs and has room, and nowhere else."""

@@ -72,6 +72,9 @@ class View(Protocol):
     def lanes(self, ids: Sequence[RecordId]) -> Mapping[RecordId, frozenset[LaneKey]]:
         """Return in which held sets these records are."""
 
+    def records(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Record]:
+        """Return the held records among these ids."""
+
     def document_count(self, lane_key: LaneKey, town: TownId) -> int:
         """Return how many documents of a town a held set has, those `outside_quotas` left out."""
 

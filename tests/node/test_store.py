@@ -152,6 +152,24 @@ def test_a_superseded_record_stands_again_when_its_rival_loses_its_right(bench: 
     bench.hold(first)
 
 
+def test_a_document_returns_to_a_lane_that_has_room_again_when_peers_bring_it(bench: Bench) -> None:
+    """All its records do, through the very door, though each was held elsewhere all the while."""
+    bench.take(SMALL)
+    bench.hold(OWN.join(HILL))
+    first, second = (
+        guide(BEE, "g", f"Step {n}", later_ms=n, federations=[RIVER, HILL], born=NOW_S - 9) for n in (1, 2)
+    )
+    library: LaneKey = (HILL, Lane.LIBRARY)
+    bench.hold(guide(BEE, "newer", "Step", federations=[HILL], life_s=10))
+    bench.hold(first, second)
+    assert bench.read(lambda reader: reader.newest_ids(library, 0, 9))[0][1] not in (first.id, second.id)
+    bench.end(NOW_S + 10)
+    taken = bench.take_raw(second.raw, now_s=NOW_S + 10)
+    assert [(each.key, set(each.added)) for each in taken.lanes] == [(library, {first.id, second.id})]
+    again = bench.take_raw(first.raw, second.raw, now_s=NOW_S + 10)
+    assert ([each.cause for each in again.verdicts], again.lanes) == (["known", "known"], ())
+
+
 def test_lane_changes_say_exactly_what_entered_and_left(bench: Bench) -> None:
     first = offer(BEE, "Bread", nonce="b")
     second = offer(BEE, "More bread", nonce="b", later_ms=5)

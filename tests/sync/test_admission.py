@@ -114,7 +114,7 @@ def test_a_certificate_and_an_admission_may_come_at_any_position() -> None:
         SEA.write("need", "x", federations=[RIVER], stamp=9),
         SEA.write("need", "y", federations=[RIVER], op=Op.DELETE),
     ]
-    everything = [*base.records.values(), *story]
+    everything = [*base.kept.values(), *story]
     expected = specified(OWN.id, everything)
     assert len(expected[RIVER, Lane.URGENT]) == len(everything) - 1
     for order in permutations(story):
@@ -273,7 +273,7 @@ def test_two_nodes_that_hand_each_other_what_they_hold_become_one(
     seen = [record for record in left + right if record.header.kind in {"offer", "need"}]
     for world, records in ((here, left), (there, right)):
         world.take(*BASIS, *(record for record in records if record.header.kind in {"offer", "need"}))
-    ours, theirs = ([world.records[id] for id in world.held] for world in (here, there))
+    ours, theirs = ([world.kept[id] for id in world.held] for world in (here, there))
     here.take(*theirs)
     there.take(*ours)
     assert here.state()[0] == there.state()[0] == specified(OWN.id, [*BASIS, *seen])
@@ -461,6 +461,80 @@ def test_a_document_without_room_in_one_federation_keeps_its_place_in_the_other(
     assert world.held[edit.id] == {(RIVER, Lane.URGENT)} and old.id not in world.held
 
 
+def test_a_document_returns_to_a_held_set_that_has_room_again_when_it_is_offered_again() -> None:
+    """It is held elsewhere all the while; peers who have it in both bring it, and the oracle has it there."""
+    world = founded(SECOND_CHARTER, OWN.admit(HILL, BEE))
+    old = BEE.write("offer", "old", federations=[RIVER, HILL], born=NOW_S - 9)
+    new = BEE.write("offer", "new", federations=[HILL], expires=NOW_S + 10)
+    world.take(old, new)
+    assert world.held[old.id] == {(RIVER, Lane.URGENT)}
+    seen = [*world.kept.values(), old]
+    world.now_s += 10
+    world.end()
+    assert [(v.state, v.cause) for v in world.take(old)] == [(State.HELD, KNOWN)]
+    assert world.held[old.id] == {(RIVER, Lane.URGENT), (HILL, Lane.URGENT)}
+    assert world.state()[0] == specified(OWN.id, seen, world.now_s)
+
+
+def test_all_records_of_a_document_enter_where_one_of_them_finds_room() -> None:
+    """A revision that comes when there is room again brings those before it along."""
+    world = founded(SECOND_CHARTER, OWN.admit(HILL, BEE))
+    first, second = (
+        BEE.write("practice", "g", op=Op.ENTRY, federations=[RIVER, HILL], born=NOW_S - 9, stamp=stamp)
+        for stamp in (1, 2)
+    )
+    new = BEE.write("offer", "new", federations=[HILL], expires=NOW_S + 10)
+    world.take(first, new)
+    assert world.held[first.id] == {(RIVER, Lane.URGENT)}
+    world.now_s += 10
+    world.end()
+    world.take(second)
+    assert world.held[first.id] == world.held[second.id] == {(RIVER, Lane.URGENT), (HILL, Lane.URGENT)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    chosen=st.lists(st.sampled_from(range(24)), max_size=40),
+    seed=st.integers(0, 2**32),
+)
+def test_when_room_is_left_behind_every_history_settles_in_the_specified_state(
+    chosen: list[int], seed: int
+) -> None:
+    """Documents of two federations, whose lanes have different room, while some of them end."""
+    chance = random.Random(seed)
+    seen = [*BASIS, *(crowd()[number] for number in chosen)]
+    worlds = []
+    for _ in range(2):
+        chance.shuffle(seen)
+        world, start = World(OWN.id), 0
+        while start < len(seen):
+            size = chance.choice([1, 2, 5, 60])
+            world.take(*seen[start : start + size])
+            start += size
+            if start > len(seen) // 2:
+                world.now_s = NOW_S + 10
+                world.end()
+        world.now_s = NOW_S + 10
+        world.end()
+        world.settle(seen)
+        worlds.append(world.state()[0])
+    assert worlds[0] == worlds[1] == specified(OWN.id, seen, NOW_S + 10)
+
+
+def crowd() -> list[Record]:
+    """Return revisions, edits and ends of documents of one or two federations, half of which end early."""
+    return [
+        BEE.write(
+            "offer", f"{audience} {age}", op=op, born=NOW_S - age, stamp=int(op), device=device,
+            federations=[[RIVER], [HILL], [RIVER, HILL]][audience],
+            expires=NOW_S + 10 if age % 2 else FAR_S,
+        )
+        for audience in range(3)
+        for age in range(4)
+        for op, device in ((Op.PUT, 1), (Op.ENTRY, 2))
+    ]  # fmt: skip
+
+
 def test_a_document_pushed_out_by_its_own_batch_is_told_so() -> None:
     """Even a record that was held when the batch came."""
     old = BEE.write("offer", "old", federations=[RIVER], born=NOW_S - 9)
@@ -503,7 +577,7 @@ def test_ends_come_for_whole_documents_and_take_their_rights_along() -> None:
     gone = BEE.write("need", federations=[RIVER], op=Op.DELETE, expires=NOW_S + 10)
     parked = SEA.write("need", federations=[RIVER], expires=NOW_S + 10)
     world.take(short, offer, gone, parked)
-    seen = [*world.records.values()]
+    seen = [*world.kept.values()]
     world.end()
     assert offer.id in world.held and parked.id in world.waiting
     world.now_s = NOW_S + 10
@@ -530,6 +604,6 @@ def copied(world: World) -> World:
     """Return an independent copy of a world."""
     twin = World(world.own, now_s=world.now_s, sure=world.sure)
     twin.authority = world.authority
-    twin.records, twin.held = dict(world.records), dict(world.held)
+    twin.kept, twin.held = dict(world.kept), dict(world.held)
     twin.waiting, twin.dropped = dict(world.waiting), dict(world.dropped)
     return twin

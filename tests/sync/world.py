@@ -169,7 +169,7 @@ class World:
         self.now_s = now_s
         self.sure = sure
         self.authority = Authority(own)
-        self.records = dict[RecordId, Record]()
+        self.kept = dict[RecordId, Record]()
         self.held = dict[RecordId, frozenset[LaneKey]]()
         self.waiting = dict[RecordId, str]()
         self.dropped = dict[RecordId, tuple[Verdict, TownId]]()
@@ -192,13 +192,12 @@ class World:
             self.apply(expire(self, self.authority, self.now_s * 1_000, self.sure, limit))
 
     def settle(self, records: Iterable[Record]) -> None:
-        """Offer again and again what is not here, one by one, as peers do, until nothing more is taken in."""
+        """Offer everything again and again, one by one, as peers do, until nothing more is taken in."""
         every = sorted(records, key=lambda record: record.id)
         for _ in range(20):
             before = self.state()
             for record in every:
-                if record.id not in self.held:
-                    self.take(record)
+                self.take(record)
             if self.state() == before:
                 return
         raise AssertionError("offering the same records again never comes to rest")
@@ -225,16 +224,16 @@ class World:
             if cause in (SUPERSEDED, EXPIRED):
                 assert id not in parked
                 verdict = Verdict(id, State.DROPPED, cause, because)
-                self.dropped[id] = (verdict, self.records[id].header.town)
+                self.dropped[id] = (verdict, self.kept[id].header.town)
         for record, cause in changes.park:
             assert record.id not in self.held, "what is held does not wait"
-            self.records[record.id] = record
+            self.kept[record.id] = record
             self.waiting[record.id] = cause
         for record, lanes in changes.hold:
             assert lanes and not lanes & self.held.get(record.id, frozenset()), (
                 "only what is not there enters"
             )
-            self.records[record.id] = record
+            self.kept[record.id] = record
             self.waiting.pop(record.id, None)
             self.dropped.pop(record.id, None)
             self.held[record.id] = self.held.get(record.id, frozenset()) | lanes
@@ -242,7 +241,7 @@ class World:
             if verdict.state is State.DROPPED:
                 self.dropped[verdict.id] = (verdict, record.header.town)
         for id in left - self.held.keys() - self.waiting.keys():
-            del self.records[id]
+            del self.kept[id]
         if changes.authority is not None:
             self.authority = changes.authority
         assert self.authority == resolve(self.own, self.authority_records()), "resolved from what is known"
@@ -259,7 +258,7 @@ class World:
 
     def authority_records(self) -> Sequence[Record]:
         """Return all known records of authority."""
-        return [record for record in self.records.values() if record.header.kind in AUTHORITY_KINDS]
+        return [record for record in self.kept.values() if record.header.kind in AUTHORITY_KINDS]
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before."""
@@ -277,7 +276,7 @@ class World:
         """Return the held facts of documents."""
         found = defaultdict[DocId, list[Fact]](list)
         for id in self.held:
-            record = self.records[id]
+            record = self.kept[id]
             if record.doc in docs:
                 found[record.doc].append(Fact(id, record.header.stamp, record.header.op))
         return found
@@ -291,7 +290,7 @@ class World:
             (record.header.born, record.doc)
             for id, lanes in self.held.items()
             if lane_key in lanes
-            and (record := self.records[id]).header.town == town
+            and (record := self.kept[id]).header.town == town
             and not outside_quotas(record.header.kind)
         }
         return sorted(found)
@@ -304,19 +303,23 @@ class World:
         """Return the oldest of them."""
         return self._documents(lane_key, town)[:limit]
 
+    def records(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Record]:
+        """Return the held records among these."""
+        return {id: self.kept[id] for id in ids if id in self.held}
+
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records of towns."""
         named = set(towns)
-        return [self.records[id] for id in self.waiting if self.records[id].header.town in named]
+        return [self.kept[id] for id in self.waiting if self.kept[id].header.town in named]
 
     def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the held records of towns."""
         named = set(towns)
-        return [self.records[id] for id in self.held if self.records[id].header.town in named]
+        return [self.kept[id] for id in self.held if self.kept[id].header.town in named]
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return what has ended."""
-        ended = [record for record in self.records.values() if record.header.expires <= now_s]
+        ended = [record for record in self.kept.values() if record.header.expires <= now_s]
         return sorted(ended, key=lambda record: record.id)[:limit]
 
 
