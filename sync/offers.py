@@ -3,8 +3,8 @@ that it is one.
 
 Each side names its federations in HELLO by a hash under the handshake, in an order that only grows, and
 says for each whether it serves the other there. One that both name and both serve is open, and goes by
-its number in the HELLO of the side that dialled. Whether the other town may read a federation is asked
-anew of the present authority every time.
+its number in the HELLO of the side that dialled. Whether the device at the other end may read a
+federation is asked anew of the present authority every time: its town is a member, and has certified it.
 """
 
 from __future__ import annotations
@@ -125,15 +125,21 @@ class Offers:
         return opened, closed
 
     def _serves(self, federation: FederationId) -> bool:
-        """Tell whether the town at the other end may read a federation."""
-        town = self._line.up.town
-        if town == self.authority.own_town and federation == home_id(town):
+        """Tell whether the device at the other end may read a federation: its own right and its town's."""
+        up = self._line.up
+        if not self.authority.is_certified(up.town, up.device):
+            return False
+        if up.town == self.authority.own_town and federation == home_id(up.town):
             return True
-        return self.authority.is_member(federation, town)
+        return self.authority.is_member(federation, up.town)
+
+    def _may_see(self, federation: FederationId) -> bool:
+        """Tell whether evidence may be shown; a home has none."""
+        return federation in self.authority.federations and self._serves(federation)
 
     def _present(self, federation: FederationId, *, is_served: bool) -> None:
         """Show what makes us members to a member that does not know it: once for each state of authority."""
-        if is_served or not self.authority.is_member(federation, self._line.up.town):
+        if is_served or not self._may_see(federation):
             return
         count, shown = self._presented.get(federation, (0, None))
         if count >= PRESENTED_MAX or shown is self.authority:
@@ -142,7 +148,7 @@ class Offers:
 
         def then(records: tuple[bytes, ...], _: bool) -> None:
             # Asked again at the moment of sending: rights may have moved meanwhile.
-            if self.authority.is_member(federation, self._line.up.town):
+            if self._may_see(federation):
                 self._show(records)
 
         self._line.load_evidence(federation, then)

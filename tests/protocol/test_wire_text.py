@@ -201,9 +201,9 @@ def hub_of(side: int) -> Hub:
     members = frozenset(TOWNS)
     federation = Federation(FEDERATION, "F", RecordId(bytes(32)), TOWNS[0], members, members, (9, 9, 9))
     held = {(FEDERATION, Lane.URGENT): HeldSet.of(IDS[:2]), (FEDERATION, Lane.LIBRARY): HeldSet.of(IDS)}
-    return Hub(
-        TOWNS[side], DEVICES[side], Authority(TOWNS[side], {FEDERATION: federation}, {}), held, Random(1)
-    )
+    devices = {town: frozenset({device}) for town, device in zip(TOWNS, DEVICES, strict=True)}
+    authority = Authority(TOWNS[side], {FEDERATION: federation}, devices)
+    return Hub(TOWNS[side], DEVICES[side], authority, held, Random(1))
 
 
 def test_two_nodes_that_hold_the_same_say_the_frames_of_the_example() -> None:

@@ -94,14 +94,19 @@ def authority_of(
     name: str, members: Iterable[str], federations: Iterable[FederationId] = (FEDERATION,)
 ) -> Authority:
     """Return an authority in which these towns are members of these federations."""
+    members = list(members)
     towns = frozenset(town_of(member) for member in members)
+    devices = {
+        town_of(member): frozenset(device_of(f"{member}{number}") for number in ("", 1, 2))
+        for member in members
+    }
     return Authority(
         town_of(name),
         {
             each: Federation(each, "F", RecordId(each * 2), town_of(name), towns, towns, (9, 9, 9))
             for each in federations
         },
-        {},
+        devices,
     )
 
 

@@ -306,6 +306,45 @@ def test_a_town_that_loses_its_membership_hears_no_more_at_any_moment(wait_ms: i
     assert not a.of(Drop) and not b.of(Drop)
 
 
+@pytest.mark.parametrize("wait_ms", range(0, 60, 6))
+@pytest.mark.parametrize("home", [False, True])
+def test_a_device_that_is_withdrawn_hears_no_more_at_any_moment(wait_ms: int, home: bool) -> None:
+    bench = Bench(3)
+    key: LaneKey = (home_id(town_of("a")) if home else FEDERATION, Lane.EVERYDAY)
+    mine = [raw_record(number, key, bytes_count=900) for number in range(900)]
+    a = bench.node("a1", authority_of("a", "ab"), mine)
+    b = bench.node("a2" if home else "b", authority_of("a" if home else "b", "ab"))
+    bench.join(a, b) if wait_ms % 4 else bench.join(b, a)
+    bench.run(wait_ms)
+    town = b.hub.own_town
+    left = {**a.authority.devices, town: a.authority.devices[town] - {b.hub.own_device}}
+    bench.move_authority(a, replace(a.authority, devices=left))
+    told: list[Frame] = []
+    bench.watch = lambda node, effect: (
+        told.append(decode_frame(effect.frame)) if node is a and isinstance(effect, Send) else None
+    )
+    bench.post(a, *(raw_record(number, key) for number in range(9_000, 9_010)))
+    bench.run(100_000)
+    assert {type(frame) for frame in told} <= {wire.Hello, wire.Ping, wire.Pong, wire.Ack}
+    assert not any(served for hello in told if isinstance(hello, wire.Hello) for _, served in hello.names)
+    assert not a.of(Drop) and not b.of(Drop)
+    bench.move_authority(a, authority_of("a", "ab"))
+    bench.run(10_000)
+    assert a.ids(key) == b.ids(key)
+
+
+def test_a_device_of_a_member_that_is_not_certified_is_shown_nothing() -> None:
+    bench = Bench()
+    a = bench.node("a", authority_of("a", "ab"), [raw_record(1)])
+    a.evidence[FEDERATION] = (raw_record(1_000, (FEDERATION, Lane.URGENT)),)
+    b = bench.node("b3", authority_of("b", "", ()))
+    b.hub.own_town = town_of("b")
+    bench.join(a, b)
+    bench.run(100_000)
+    assert b.taken == 0
+    assert a.of(Send)
+
+
 def test_a_town_that_becomes_a_member_again_gets_what_it_missed() -> None:
     bench = Bench()
     a = bench.node("a", authority_of("a", "ab"), [raw_record(number) for number in range(100)])
