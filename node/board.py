@@ -109,13 +109,13 @@ class Board:
         self._intake = intake
         self._authority = authority
         self._now_ms = now_ms
-        self.told: int | None = None
-        """How many commits this board was told of; None as long as nobody tells it of any."""
+        self.told = 0
+        """How many commits this board was told of; whoever makes it passes every one on to `note`."""
         self._counts: dict[Query, tuple[tuple[int, int], Mapping[str, int]]] = {}
 
     def note(self, _: Committed) -> None:
         """Take note that something was committed: whoever remembers pages begins anew."""
-        self.told = (self.told or 0) + 1
+        self.told += 1
 
     async def post(
         self,

@@ -40,11 +40,10 @@ async def board(request: web.Request) -> web.Response:
     around = await site.around()
     now_s = site.node.clock.now_ms() // 1000
     # What a board shows follows from the commits, the minute, the neighbours and who asks; its ETag says all.
-    told = site.node.board.told
-    etag = None if told is None else _etag(request, told, now_s // 60, around)
-    if etag and request.headers.get("If-None-Match") == etag:
+    etag = _etag(request, site.node.board.told, now_s // 60, around)
+    if request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag})
-    if etag and etag in site.kept:
+    if etag in site.kept:
         site.kept.move_to_end(etag)
         return html(request, site.kept[etag], etag=etag)
     asked = _Asked.of(request, around)
@@ -71,8 +70,7 @@ async def board(request: web.Request) -> web.Response:
         "withdrawn": session_of(request) is not None and "withdrawn" in request.query,
     }
     page = Pressed(render("board.html", values))
-    if etag:
-        site.keep(etag, page)
+    site.keep(etag, page)
     return html(request, page, etag=etag)
 
 
