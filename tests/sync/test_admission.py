@@ -594,6 +594,16 @@ def test_an_unsure_node_ends_nothing() -> None:
     assert not changes.remove
 
 
+def test_what_was_taken_in_for_want_of_a_sure_clock_stays_when_rights_move() -> None:
+    """Its town is admitted elsewhere once time is sure; what lies ahead enters there as well."""
+    world = World(OWN.id, sure=False)
+    early = BEE.write("offer", "early", federations=[RIVER, HILL], born=NOW_S + 3 * DAY_S)
+    world.take(*FOUNDATION, SECOND_CHARTER, early)
+    world.sure = True
+    world.take(OWN.admit(HILL, BEE))
+    assert world.held[early.id] == {(RIVER, Lane.URGENT), (HILL, Lane.URGENT)}
+
+
 def test_an_empty_batch_changes_nothing() -> None:
     """It is lawful, and free."""
     changes = judge([], World(OWN.id), World(OWN.id).authority, 0, True)
