@@ -132,6 +132,29 @@ def form_token_fits(request: web.Request, form: Mapping[str, str]) -> bool:
     )
 
 
+def origin_of(remote: str, forwarded: str) -> str:
+    """Return from where a request comes, as far as counting needs it: an address, of IPv6 its network of 64
+    bits.
+
+    Args:
+        remote: The other end of the connection.
+        forwarded: `X-Forwarded-For`. Only a proxy on this machine is believed, and only the last address,
+            which is the one that it saw itself.
+    """
+    try:
+        address = ipaddress.ip_address(remote)
+        last = forwarded.rpartition(",")[2].strip()
+        if address.is_loopback and last:
+            address = ipaddress.ip_address(last)
+    except ValueError:
+        return remote
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
+
+
 def wants_problem(request: web.Request) -> bool:
     """Tell whether errors are answered as problem documents."""
     return request.path.startswith("/api/")

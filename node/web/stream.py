@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from node.errors import HedgerowError, InvalidRequest, TooMany
-from node.web.guard import HEADERS
+from node.web.guard import HEADERS, origin_of
 from node.web.pages import must_read
 from node.web.site import SITE, session_of
 from protocol.ids import address
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 STREAMS_MAX: Final = 64
 """Programs that listen at one time."""
+STREAMS_OF_ONE_MAX: Final = 8
+"""Of them from one address, so that nobody takes all: the programs of a household."""
 DOCUMENTS_AT_ONCE: Final = 100
 """Documents of one look at the store, unless a single change touched more."""
 LOOK_S: Final = 0.25
@@ -41,36 +44,60 @@ SEND_S_MAX: Final = 30.0
 """A reader that takes nothing for so long is let go."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """A stream that is open: who asked, from where, and the task that answers."""
+
+    request: web.Request
+    origin: str
+    task: asyncio.Task[Any]
+
+
 class Streams:
     """The event streams that are open, and the one task that looks for them whether something changed."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self.is_ending = False
-        self._count = 0
+        self._open: list[_Line] = []
         self._news = asyncio.Event()
         self._latest = -1
         self._watch: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def one_more(self, store: Store) -> AsyncIterator[None]:
+    async def one_more(self, request: web.Request) -> AsyncIterator[None]:
         """Count a stream while it is open.
 
         Raises:
-            TooMany: There are `STREAMS_MAX` already.
+            TooMany: There are `STREAMS_MAX` already, or `STREAMS_OF_ONE_MAX` from the same address.
         """
-        if self._count >= STREAMS_MAX:
+        task = asyncio.current_task()
+        assert task is not None, "a request is answered in a task"
+        origin = origin_of(request.remote or "", request.headers.get("X-Forwarded-For", ""))
+        line = _Line(request, origin, task)
+        self._let_go()
+        if len(self._open) >= STREAMS_MAX:
             raise TooMany(f"{STREAMS_MAX} programs listen already; try again later", status=503)
-        self._count += 1
+        if sum(each.origin == origin for each in self._open) >= STREAMS_OF_ONE_MAX:
+            raise TooMany(f"{STREAMS_OF_ONE_MAX} programs listen from your address already; close one first")
+        self._open.append(line)
         if self._watch is None:
-            self._watch = asyncio.create_task(self._look(store))
+            self._watch = asyncio.create_task(self._look(request.app[SITE].node.store))
         try:
             yield
         finally:
-            self._count -= 1
-            if self._count == 0 and self._watch is not None:
+            if line in self._open:
+                self._open.remove(line)
+            if not self._open and self._watch is not None:
                 self._watch.cancel()
                 self._watch = None
+
+    def _let_go(self) -> None:
+        """End the streams whose line is closed: they would see it only at their next heartbeat."""
+        closed = [line for line in self._open if line.request.transport is None]
+        for line in closed:
+            self._open.remove(line)
+            line.task.cancel()
 
     async def wait(self, after: int) -> bool:
         """Wait for a change after this number or the end; False if a heartbeat is due first."""
@@ -102,6 +129,7 @@ class Streams:
             if latest != self._latest:
                 self._latest = latest
                 self._tell()
+            self._let_go()
             await asyncio.sleep(LOOK_S)
 
 
@@ -113,7 +141,7 @@ async def changes(request: web.Request) -> web.StreamResponse:
     """Send the documents that change from now on, or from the number on that the program names."""
     must_read(request)
     streams = request.app[STREAMS]
-    async with streams.one_more(request.app[SITE].node.store):
+    async with streams.one_more(request):
         after = await _start(request)
         response = web.StreamResponse(headers=_HEADERS)
         await response.prepare(request)

@@ -8,11 +8,14 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from node.board import Post
 from node.config import Settings, Web
-from node.web import stream
+from node.web import guard, stream
+from node.web.app import make_app
 from node.web.openapi import description
 from protocol.ids import address
 
@@ -485,6 +488,72 @@ async def test_streams_are_bounded_and_end_with_the_node(
     browser.client.app[stream.STREAMS].end()
     async with asyncio.timeout(5):
         assert [event async for event in events] == []
+
+
+async def test_one_address_does_not_take_all_streams(
+    stranger: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "STREAMS_OF_ONE_MAX", 2)
+    path = "/api/v1/changes"
+    opened = [listen(stranger, path, X_Forwarded_For="203.0.113.7") for _ in range(2)]
+    for events in opened:
+        await anext(events)
+    for said in ("203.0.113.7", "198.51.100.1, 203.0.113.7"):
+        status, problem, _ = await stranger.call("GET", path, X_Forwarded_For=said)
+        assert (status, problem["code"]) == (429, "too_many")
+    other = listen(stranger, path, X_Forwarded_For="203.0.113.8")
+    await anext(other)
+    await opened.pop().aclose()
+    for _ in range(50):  # of a line that was closed the node hears a moment later
+        again = listen(stranger, path, X_Forwarded_For="203.0.113.7")
+        try:
+            await anext(again)
+            break
+        except AssertionError:
+            await asyncio.sleep(0)
+    else:
+        pytest.fail("a stream that was closed must make room")
+    for events in (*opened, other, again):
+        await events.aclose()
+
+
+async def test_a_line_that_was_closed_makes_room_before_its_next_heartbeat(
+    node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "STREAMS_MAX", 1)
+    runner = web.AppRunner(make_app(node))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/api/v1/changes"
+    try:
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                async with aiohttp.ClientSession() as session:
+                    first = b""
+                    while not first.startswith(b"retry"):
+                        async with session.get(url) as response:
+                            first = await response.content.readline()
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("remote", "forwarded", "origin"),
+    [
+        ("203.0.113.7", "", "203.0.113.7"),
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "198.51.100.1, 203.0.113.7", "203.0.113.7"),
+        ("::1", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.7", "", "203.0.113.7"),
+        ("127.0.0.1", "nonsense", "127.0.0.1"),
+        ("", "", ""),
+    ],
+)
+def test_where_a_request_comes_from(remote: str, forwarded: str, origin: str) -> None:
+    assert guard.origin_of(remote, forwarded) == origin
 
 
 async def test_reading_needs_a_token_where_the_operator_wants_that(
