@@ -9,6 +9,7 @@ from hashlib import blake2b
 from itertools import islice
 from random import Random
 
+from node.clock import Reading
 from node.demo.corpus import Entry, corpus
 from protocol.encoding import Value
 from protocol.identity import DeviceKey, SigningKey, TownKey
@@ -114,6 +115,11 @@ def parcels(raws: list[bytes]) -> list[bytes]:
         pack_parcel(shuffled[start : start + BATCH_RECORDS])
         for start in range(0, len(shuffled), BATCH_RECORDS)
     ]
+
+
+def now() -> Reading:
+    """Give the time, as a node that is sure of it reads it."""
+    return Reading(time.time_ns() // 1_000_000, True)
 
 
 def _entries() -> Iterator[Entry]:

@@ -47,7 +47,7 @@ class Figure:
         unit: of the value.
         ratio: the figure divided by its anchor.
         anchor: what the ratio is to: V, R, E, or a bound in words.
-        goal: the ratio that design asks for, as a bound in words; empty if there is none.
+        goal: the bound of the ratio or of the figure, in words; empty if there is none.
         met: whether it is reached; None without a goal.
     """
 
@@ -59,6 +59,21 @@ class Figure:
     anchor: str = ""
     goal: str = ""
     met: bool | None = None
+
+
+Goal: TypeAlias = tuple[str, bool | None]
+"""The last two parts of a figure: its goal in words, and whether it is met."""
+NO_GOAL: Final[Goal] = ("", None)
+
+
+def at_most(measured: float, bound: float, unit: str = "") -> Goal:
+    """Set an upper bound to what was measured."""
+    return f"<= {bound:,} {unit}".rstrip(), measured <= bound
+
+
+def at_least(measured: float, bound: float) -> Goal:
+    """Set a lower bound to what was measured."""
+    return f">= {bound:,}", measured >= bound
 
 
 class Bench:

@@ -17,14 +17,13 @@ from functools import cache
 from pathlib import Path
 
 from node import keys as key_files
-from node.clock import Reading
 from node.config import SETTINGS_FILE, commented
 from node.demo.town import TownProcess
 from node.intake import Intake
 from node.store import open_store
 from protocol.identity import TownKey
 from sync.verdict import State
-from tests.benchmarks.corpus import BATCH_RECORDS, Member, Neighbours
+from tests.benchmarks.corpus import BATCH_RECORDS, Member, Neighbours, now
 
 COUNT = 100_000
 COUNT_QUICK = 2_000
@@ -99,14 +98,10 @@ def _begin(data: Path) -> tuple[Member, bytes]:
 
 async def _take_in(data: Path, member: Member, raws: Sequence[bytes]) -> None:
     store = open_store(data, member.town, chance=os.urandom)
-    intake = Intake(store, member.device_key, _now, chance=os.urandom)
+    intake = Intake(store, member.device_key, now, chance=os.urandom)
     for start in range(0, len(raws), BATCH_RECORDS):
         verdicts = await intake.accept(raws[start : start + BATCH_RECORDS])
         wrong = [verdict for verdict in verdicts if verdict.state is not State.HELD]
         if wrong:
             raise RuntimeError(f"a record was not held: {wrong[0].cause}")
     await store.close()
-
-
-def _now() -> Reading:
-    return Reading(time.time_ns() // 1_000_000, True)

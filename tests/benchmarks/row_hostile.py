@@ -1,5 +1,4 @@
-"""Two records whose short ids are equal, made to stall the sketch: what they cost beyond an honest
-difference."""
+"""Two records whose short ids are equal, made to stall the sketch: what they cost beyond honest ones."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from random import Random
 from sync.held import HeldSet
 from tests.benchmarks.cable import Cable, Naming
 from tests.benchmarks.corpus import Neighbours
-from tests.benchmarks.figures import Bench, Figure
+from tests.benchmarks.figures import Bench, Figure, at_most
 
 SLACK_BYTES = 32_768
 
@@ -37,11 +36,10 @@ def measure(bench: Bench) -> Iterator[Figure]:
                 "bytes",
                 named.wire_bytes / honest.wire_bytes,
                 "x honest",
-                f"<= {most:,} B",
-                named.wire_bytes <= most,
+                *at_most(named.wire_bytes, most, "B"),
             )
             more = -(-named.trips // 2) - -(-honest.trips // 2)
-            yield Figure("hostile", "  round trips more", more, "", None, "", "<= 1", more <= 1)
+            yield Figure("hostile", "  round trips more", more, "", None, "", *at_most(more, 1))
 
 
 def _name(towns: Neighbours, common: list[bytes], mine: list[bytes], theirs: list[bytes]) -> Naming:

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from node.demo.corpus import corpus
 from node.demo.town import TownProcess
-from tests.benchmarks.figures import Bench, Figure
+from tests.benchmarks.figures import Bench, Figure, at_least, at_most
 from tests.benchmarks.nodes import COUNT, COUNT_QUICK, cpu_s, filled
 
 CLIENTS = 4
@@ -42,7 +42,7 @@ async def _measure(node: TownProcess, count: int, times: int) -> list[Figure]:
                 used_s, _ = await _ask(node, client, paths)
                 rate = times / used_s
                 figures.append(
-                    Figure("listing", case, rate, "/ core-second", None, "", f">= {goal:,}", rate >= goal)
+                    Figure("listing", case, rate, "/ core-second", None, "", *at_least(rate, goal))
                 )
             words = _words(times)
             used_s, _ = await _ask(
@@ -61,8 +61,7 @@ async def _measure(node: TownProcess, count: int, times: int) -> list[Figure]:
                     "ms",
                     None,
                     "",
-                    "<= 10 ms",
-                    p95 <= 10,
+                    *at_most(p95, 10, "ms"),
                 )
             )
             return figures

@@ -14,7 +14,7 @@ from random import Random
 from sync.held import HeldSet
 from tests.benchmarks.cable import Cable, Naming
 from tests.benchmarks.corpus import Neighbours
-from tests.benchmarks.figures import Bench, Figure
+from tests.benchmarks.figures import Bench, Figure, at_most
 
 TRIALS = {0: 1, 1: 21, 10: 21, 100: 31, 1_000: 21, 10_000: 5}
 
@@ -48,14 +48,14 @@ def _figures(size: int, difference: int, named: list[Naming]) -> Iterator[Figure
     case = f"d = {difference:,} among {size:,}"
     if not difference:
         lane = wire_bytes / 3
-        yield Figure("naming", "two equal towns", wire_bytes, "bytes", lane, "B a lane", "<= 64", lane <= 64)
+        yield Figure("naming", "two equal towns", wire_bytes, "bytes", lane, "B a lane", *at_most(lane, 64))
     elif difference >= 1_000:
         each = wire_bytes / difference
-        yield Figure("naming", case, wire_bytes, "bytes", each, "B x d", "<= 24", each <= 24)
+        yield Figure("naming", case, wire_bytes, "bytes", each, "B x d", *at_most(each, 24))
     else:
         most = 3_200 if difference == 100 else 600
         each = wire_bytes / difference
-        yield Figure("naming", case, wire_bytes, "bytes", each, "B x d", f"<= {most:,} B", wire_bytes <= most)
+        yield Figure("naming", case, wire_bytes, "bytes", each, "B x d", *at_most(wire_bytes, most, "B"))
     trips_max = 1 if difference <= 10 else 2
     yield Figure(
         "naming",
@@ -64,8 +64,7 @@ def _figures(size: int, difference: int, named: list[Naming]) -> Iterator[Figure
         "",
         None,
         "",
-        f"<= {trips_max}",
-        round_trips <= trips_max,
+        *at_most(round_trips, trips_max),
     )
 
 

@@ -15,17 +15,16 @@ from random import Random
 from protocol.limits import CELL_BYTES, CELLS_FIRST, WANT_PREFIX_BYTES
 from sync.held import HeldSet, Snapshot
 from sync.sketch import BUCKETS, Decoder, Outcome, cells_for, estimate, next_part
-from tests.benchmarks.figures import Bench, Figure
+from tests.benchmarks.figures import NO_GOAL, Bench, Figure, at_most
 
 TRIALS = {1: 60, 10: 60, 100: 30, 1_000: 11, 10_000: 3}
 
 
 @dataclass(frozen=True)
 class Naming:
-    """One difference named: cells that were taken and sent, and all bytes but the frames around them."""
+    """One difference named: cells that were taken, and all bytes but the frames around them."""
 
     taken_cells: int
-    sent_cells: int
     sent_bytes: int
 
 
@@ -51,7 +50,6 @@ def _one_size(bench: Bench, common: HeldSet, size: int, difference: int, random:
         named.append(_name(mine, theirs, difference))
         enough.append(_suffices(mine, theirs, named[-1].taken_cells))
     cells = statistics.mean(enough) / difference
-    goal = "<= 1.40" if difference == 1_000 else ""
     yield Figure(
         "sketch",
         case + ": cells that suffice, mean",
@@ -59,14 +57,12 @@ def _one_size(bench: Bench, common: HeldSet, size: int, difference: int, random:
         "cells / d",
         None,
         "",
-        goal,
-        cells <= 1.4 if goal else None,
+        *(at_most(cells, 1.4) if difference == 1_000 else NO_GOAL),
     )
     sent = statistics.median(one.sent_bytes for one in named)
     yield _bytes(case, difference, sent)
     cost_s, ratio = bench.beside_verifies(lambda: _name(mine, theirs, difference), difference, 5)
     # The 15 us of the goal are 0.26 of a verify on the machine that the goal was set on.
-    big = difference >= 100
     yield Figure(
         "sketch",
         case + ": decode",
@@ -74,8 +70,7 @@ def _one_size(bench: Bench, common: HeldSet, size: int, difference: int, random:
         "us / d",
         ratio,
         "/ V",
-        "<= 0.26" if big else "",
-        ratio <= 0.26 if big else None,
+        *(at_most(ratio, 0.26) if difference >= 100 else NO_GOAL),
     )
 
 
@@ -107,7 +102,7 @@ def _name(mine: Snapshot, theirs: Snapshot, difference: int) -> Naming:
     assert outcome is Outcome.DECODED
     assert len(decoder.only_mine) + len(decoder.only_theirs) == difference
     sent_bytes += sent * CELL_BYTES + len(decoder.only_theirs) * WANT_PREFIX_BYTES
-    return Naming(decoder.taken, sent, sent_bytes)
+    return Naming(decoder.taken, sent_bytes)
 
 
 def _suffices(mine: Snapshot, theirs: Snapshot, taken: int) -> int:
@@ -126,6 +121,6 @@ def _bytes(case: str, difference: int, sent: float) -> Figure:
     case += ": bytes of counts, cells and wants"
     if difference >= 1_000:
         each = sent / difference
-        return Figure("sketch", case, sent, "bytes", each, "B x d", "<= 24", each <= 24)
+        return Figure("sketch", case, sent, "bytes", each, "B x d", *at_most(each, 24))
     most = 3_200 if difference == 100 else 600
-    return Figure("sketch", case, sent, "bytes", sent / difference, "B x d", f"<= {most:,} B", sent <= most)
+    return Figure("sketch", case, sent, "bytes", sent / difference, "B x d", *at_most(sent, most, "B"))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from aiohttp import ClientSession
 
 from node.demo.town import TownProcess
-from tests.benchmarks.figures import Bench, Figure
+from tests.benchmarks.figures import NO_GOAL, Bench, Figure, at_most
 from tests.benchmarks.nodes import COUNT, COUNT_QUICK, Filled, filled, resident_mb
 
 IDLE_S = 5.0
@@ -33,8 +33,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             "ms",
             ratio,
             "E",
-            "<= 1.5",
-            ratio <= 1.5,
+            *at_most(ratio, 1.5),
         )
         most = MEMORY_MB_MAX.get(count)
         yield Figure(
@@ -44,8 +43,7 @@ def measure(bench: Bench) -> Iterator[Figure]:
             "MB",
             None,
             "",
-            f"<= {most:.0f} MB" if most else "",
-            memory_mb <= most if most else None,
+            *(at_most(memory_mb, most, "MB") if most else NO_GOAL),
         )
 
 

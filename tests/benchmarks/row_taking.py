@@ -1,8 +1,7 @@
-"""Taking in the demo's corpus, shuffled: from the batch as it came over the wire to committed and found by
-search.
+"""Taking in the demo's corpus, shuffled: from the batch that came over the wire to what a search finds.
 
 Counted is the work of the whole node but the link: unpacking, decoding, the canonical check, verifying,
-judging, merging, committing under FULL, the search index, and the held set. Each record is of another
+judging, merging, committing under FULL, the search index, and the held set. No two records are of one
 document.
 """
 
@@ -15,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from node.clock import Reading
 from node.intake import Intake
 from node.store import Query, SqliteStore, open_store
 from protocol.ids import LaneKey
@@ -24,8 +22,8 @@ from protocol.wire import open_parcel
 from sync.events import Committed
 from sync.held import HeldSet
 from sync.verdict import State
-from tests.benchmarks.corpus import Neighbours, parcels
-from tests.benchmarks.figures import Bench, Figure
+from tests.benchmarks.corpus import Neighbours, now, parcels
+from tests.benchmarks.figures import Bench, Figure, at_least, at_most
 
 
 class Door:
@@ -34,7 +32,7 @@ class Door:
     def __init__(self, towns: Neighbours, folder: Path) -> None:
         self.held: dict[LaneKey, HeldSet] = {}
         self.store: SqliteStore = open_store(folder, towns.reader.town, chance=os.urandom)
-        self.intake = Intake(self.store, towns.reader.device_key, _now, chance=os.urandom)
+        self.intake = Intake(self.store, towns.reader.device_key, now, chance=os.urandom)
         self.intake.announce = self._keep
 
     def _keep(self, committed: Committed) -> None:
@@ -62,7 +60,7 @@ async def _take_in(
     last = open_record(open_parcel(batches[-1])[-1])
     title = str((fields_of(last) or {}).get("title") or (fields_of(last) or {}).get("name"))
     page = await door.store.read(
-        lambda reader: reader.documents(Query(text=title, limit=None), _now().now_ms // 1000)
+        lambda reader: reader.documents(Query(text=title, limit=None), now().now_ms // 1000)
     )
     if last.id not in {document.id for document in page.documents}:
         raise RuntimeError(f"search does not find {title!r} when the clock stops")
@@ -81,10 +79,9 @@ async def _take_in(
             "/ core-second",
             speed,
             "V",
-            ">= 0.45",
-            speed >= 0.45,
+            *at_least(speed, 0.45),
         ),
-        Figure("taking", "the same by the wall", count / wall_s, "/ s", wall, "V", ">= 0.7", wall >= 0.7),
+        Figure("taking", "the same by the wall", count / wall_s, "/ s", wall, "V", *at_least(wall, 0.7)),
         Figure(
             "taking",
             "drop one that is held",
@@ -92,8 +89,7 @@ async def _take_in(
             "us",
             duplicate,
             "/ V",
-            "<= 0.15",
-            duplicate <= 0.15,
+            *at_most(duplicate, 0.15),
         ),
     ]
 
@@ -115,7 +111,3 @@ async def _run(bench: Bench, door: Door, batches: Sequence[bytes]) -> tuple[floa
         if any(verdict.state is not State.HELD for verdicts in taken for verdict in verdicts):
             raise RuntimeError("a record was not held")
     return cpu_s, wall_s, sorted(verifies)[len(verifies) // 2]
-
-
-def _now() -> Reading:
-    return Reading(time.time_ns() // 1_000_000, True)

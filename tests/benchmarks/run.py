@@ -1,4 +1,4 @@
-"""Measures what design asks to be measured, as ratios to what the same machine does in the same run.
+"""Measures speed, bytes and memory, as ratios to what the same machine does in the same run.
 
     ./hedgerow bench                     every row; takes a while
     ./hedgerow bench --row sketch        one row, or several
@@ -6,8 +6,8 @@
     ./hedgerow bench --json FILE         writes the figures as JSON too
 
 V is bare PyNaCl Ed25519 verifies per core-second, R the raw bytes of the records moved, E the start of an
-empty aiohttp app. Nothing here is a test: a figure that misses its goal is shown as missed, and the run
-goes on.
+empty aiohttp app. Nothing here is a test: a figure that misses its goal is shown as missed,
+and the run goes on.
 """
 
 from __future__ import annotations
