@@ -77,7 +77,6 @@ class TownPlace:
     lat: int
     lon: int
     population: int
-    timezone: str
 
 
 def corpus(
@@ -109,7 +108,7 @@ def corpus(
     if size is not None:
         items = items[: max(size - len(others), round(size * RELIEF_SHARE))]
         others = others[: size - len(items)]
-    relief = [_relief(row, where, needed=bool(place % 2)) for place, row in enumerate(items)]
+    relief = [_relief(row, where, needed=bool(number % 2)) for number, row in enumerate(items)]
     return _mix([others, relief])
 
 
@@ -123,7 +122,6 @@ def towns() -> tuple[TownPlace, ...]:
             _units(row["lat"]),
             _units(row["lon"]),
             int(row["population"]),
-            row["timezone"],
         )
         for row in _rows("towns.csv")
     )
