@@ -19,7 +19,7 @@ from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km
 from node.web import present
 from node.web.render import Pressed, card_html, html, render
-from node.web.site import SITE, Surroundings, session_of
+from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, session_of
 from protocol.identity import fingerprint
 from protocol.ids import Op, TownId, parse_address, show_address
 from protocol.kinds import KINDS, kind_of
@@ -57,9 +57,7 @@ async def board(request: web.Request) -> web.Response:
     values = shell(request, around, "guides" if asked.kind == "practice" else "board") | {
         "asked": asked,
         "chips": chips,
-        "cards": each_shown(
-            look.page.documents, lambda each: card_html(present.card(each, now_s, _km(each, around)))
-        ),
+        "cards": each_shown(look.page.documents, lambda each: _card(site, each, now_s, _km(each, around))),
         "more": asked.link(cursor=look.page.cursor) if look.page.cursor else "",
         "found": look.kinds.get(asked.kind, 0) if asked.kind else sum(look.kinds.values()),
         "towns": sorted(
@@ -72,6 +70,17 @@ async def board(request: web.Request) -> web.Response:
     page = Pressed(render("board.html", values))
     site.keep(etag, page)
     return html(request, page, etag=etag)
+
+
+def _card(site: Site, document: Document, now_s: int, km: float | None) -> str:
+    """Return a card as HTML, the one of this minute if there is one: the same few stand on most pages."""
+    shown = (document.id, document.town_name, km, now_s // 60)
+    card = site.cards.get(shown)
+    if card is None:
+        if len(site.cards) >= CARDS_KEPT:
+            site.cards.clear()
+        card = site.cards[shown] = card_html(present.card(document, now_s, km))
+    return card
 
 
 async def document(request: web.Request) -> web.Response:

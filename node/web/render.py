@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Final
@@ -17,8 +16,6 @@ from node.web.present import Card
 
 GZIP_LEVEL: Final = 5
 """A page of 20 cards becomes about 3 kB; level 9 would save 40 bytes and cost twice the time."""
-CARDS_KEPT: Final = 2_048
-"""Cards that are kept as HTML, about 1 kB each: a hundred pages of the board."""
 GZIP_FROM_BYTES: Final = 1_000
 """Less than one packet is not worth it."""
 
@@ -60,9 +57,8 @@ def render(template: str, values: Mapping[str, object]) -> str:
     return _environment.get_template(template).render(values)
 
 
-@lru_cache(CARDS_KEPT)
 def card_html(card: Card) -> str:
-    """Return a card as HTML, escaped by its template; the same few stand on most pages."""
+    """Return a card as HTML, escaped by its template."""
     return _environment.get_template("_card.html").render(card=card)
 
 

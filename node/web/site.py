@@ -20,7 +20,7 @@ from node.config import Settings
 from node.errors import InvalidRequest
 from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
-from protocol.ids import Op, TownId
+from protocol.ids import Op, RecordId, TownId
 from protocol.kinds import kind_of
 from sync.authority import Authority
 
@@ -52,6 +52,8 @@ class Node(Protocol):
 
 BOARDS_KEPT: Final = 64
 """About 12 kB each."""
+CARDS_KEPT: Final = 2_048
+"""Cards that are kept as HTML, about 1 kB each: a hundred pages of the board."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Site:
         self.direction = "ltr"
         self.kept: OrderedDict[str, Pressed] = OrderedDict()
         """Boards as they were last sent, by ETag, which names all that they show."""
+        self.cards: dict[tuple[RecordId, str, float | None, int], str] = {}
+        """Cards as HTML, by version, name of the town, distance and minute, which say all that they show."""
         self._around: Surroundings | None = None
         self._asked_s = 0.0
         self._asking = asyncio.Lock()
