@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "Intake", "Taken", "settle", "take_in"]
 
+DOUBTED_AFTER: Final = "doubted_after"
+"""Name under which the change is kept after which records were taken in while time was not sure."""
 EXPIRE_RECORDS: Final = 500
 """Records that end in one turn of the writer; others get their turn in between."""
 
@@ -82,7 +84,7 @@ def settle(tx: Transaction, records: Sequence[Record], *, now_ms: int, sure: boo
     """Judge records whose signatures are sound, and make the changes that follow."""
     if not records:
         return Taken((), (), tx.change(), None)
-    return _apply(tx, judge(records, tx, tx.authority(), now_ms, sure), records)
+    return _apply(tx, judge(records, tx, tx.authority(), now_ms, sure), records, sure=sure)
 
 
 class Intake:
@@ -136,14 +138,14 @@ class Intake:
                 return answers, None
             changes = judge(fresh, tx, tx.authority(), now.now_ms, now.sure)
             check_standing(fresh, changes)
-            return answers, _apply(tx, changes, fresh)
+            return answers, _apply(tx, changes, fresh, sure=now.sure)
 
         answers, _ = await self._store.write(work, then=lambda done: self._tell(done[1], None))
         return answers
 
     async def reconsider(self) -> int:
-        """Let go of what has ended, if time is sure; return how many records that were. Called once in a
-        while.
+        """Let go of what has ended and of what proves to lie ahead, if time is sure; return how many records
+        that were. Called once in a while.
 
         Raises:
             StorageUnavailable: What is left over ends at the next call.
@@ -151,10 +153,16 @@ class Intake:
 
         def work(tx: Transaction) -> tuple[int, Taken]:
             now = self._clock()
-            changes = expire(tx, tx.authority(), now.now_ms, now.sure, EXPIRE_RECORDS)
+            after = tx.meta(DOUBTED_AFTER)
+            changes = expire(
+                tx, tx.authority(), now.now_ms, now.sure, EXPIRE_RECORDS,
+                doubted_after=after if isinstance(after, int) else None,
+            )  # fmt: skip
             if now.sure and not changes.remove:
                 tx.tidy(now.now_ms // 1_000)
-            return len(changes.remove), _apply(tx, changes, ())
+                if after is not None:
+                    tx.set_meta(DOUBTED_AFTER, None)
+            return len(changes.remove), _apply(tx, changes, (), sure=now.sure)
 
         ended = 0
         while True:
@@ -236,15 +244,22 @@ def _held_in_part(
     return tx.records(held) if held else {}
 
 
-def _apply(tx: Transaction, changes: Changes, records: Sequence[Record]) -> Taken:
+def _apply(tx: Transaction, changes: Changes, records: Sequence[Record], *, sure: bool) -> Taken:
+    if not sure and changes.hold and tx.meta(DOUBTED_AFTER) is None:
+        tx.set_meta(DOUBTED_AFTER, tx.change())
     lanes = tx.apply(changes, records)
     # The own clock observes what other devices of the own town wrote: only their stamps ever compete with its
-    # own.
-    own = (record.header.stamp for record, _ in changes.hold if record.header.town == tx.own_town)
-    stamp = max(own, default=0)
+    # own. Anybody can write a charter that names our town.
+    stamp = max((each.header.stamp for each, _ in changes.hold if _is_own(tx, each)), default=0)
     if stamp and stamp > last_stamp(tx):
         keep_stamp(tx, stamp)
     return Taken(changes.verdicts, tuple(lanes), tx.change(), changes.authority)
+
+
+def _is_own(tx: Transaction, record: Record) -> bool:
+    """Tell whether the own town wrote a record, with a device that it has certified."""
+    header = record.header
+    return header.town == tx.own_town and tx.authority().is_certified(header.town, header.device)
 
 
 def _nobody(committed: Committed) -> None:

@@ -32,7 +32,7 @@ from sync.authority import (
     UNKNOWN_FEDERATION,
     Authority,
 )
-from sync.sitting import Sitting
+from sync.sitting import Sitting, horizon
 from sync.verdict import (
     EXPIRED,
     FUTURE,
@@ -88,12 +88,26 @@ def judge(batch: Sequence[Record], view: View, authority: Authority, now_ms: int
     return sitting.changes(tuple(sitting.verdicts[record.id] for record in batch))
 
 
-def expire(view: View, authority: Authority, now_ms: int, sure: bool, limit: int = 1_000) -> Changes:
-    """Return the end of what has ended by now: at most `limit` records, none unless time is sure.
+def expire(
+    view: View,
+    authority: Authority,
+    now_ms: int,
+    sure: bool,
+    limit: int = 1_000,
+    *,
+    doubted_after: int | None = None,
+) -> Changes:
+    """Return the end of what has ended by now, and of what proves to lie ahead.
 
-    The caller goes on until nothing is left to remove. Rights that end with a record end in the same breath.
+    At most `limit` records each, none unless time is sure. The caller goes on until nothing is left to
+    remove. Rights that end with a record end in the same breath.
+
+    Args:
+        doubted_after: After this change records were taken in while time was not sure; None: there were none.
     """
-    ended = view.expired(now_ms // 1_000, limit) if sure else ()
+    ended = list(view.expired(now_ms // 1_000, limit)) if sure else []
+    if sure and doubted_after is not None:
+        ended += view.ahead(doubted_after, *horizon(now_ms), limit)
     sitting = Sitting(view, authority, now_ms, sure)
     sitting.call(ended)
     if any(record.header.kind in AUTHORITY_KINDS for record in ended):

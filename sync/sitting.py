@@ -85,6 +85,11 @@ class Document:
         return prune(self.rest + facts)
 
 
+def horizon(now_ms: int) -> tuple[int, int]:
+    """Return the latest birth, in seconds, and the greatest stamp that do not lie ahead."""
+    return now_ms // 1_000 + AHEAD_S_MAX, stamp_at(now_ms + AHEAD_S_MAX * 1_000)
+
+
 class Sitting:
     """One judgement: what is heard, and what is decided of it."""
 
@@ -96,8 +101,7 @@ class Sitting:
         self._moved = frozenset[TownId]()
         self._sure = sure
         self._now_s = now_ms // 1_000
-        self._ahead_s = self._now_s + AHEAD_S_MAX
-        self._ahead_stamp = stamp_at(now_ms + AHEAD_S_MAX * 1_000)
+        self._ahead_s, self._ahead_stamp = horizon(now_ms)
         self._known = dict[RecordId, Verdict]()
         self._again = dict[RecordId, Record]()
         self._along = dict[RecordId, frozenset[LaneKey]]()
@@ -128,13 +132,19 @@ class Sitting:
 
     def resolve(self, news: Sequence[Record] = ()) -> None:
         """Resolve authority anew, and call everything that the towns concerned have here."""
-        standing = [record for record in self._view.authority_records() if not self._ended(record)]
+        known = self._view.authority_records()
+        late = [record for record in known if self._untimely(record)]
+        # What gives no right any more leaves in the same breath.
+        self.call(late)
+        gone = {record.id for record in late}
+        standing = [record for record in known if record.id not in gone]
         authority = resolve(self._former.own_town, [*standing, *news])
         if authority == self._former:
             return
         self._authority = authority
+        self._places.clear()
         change = moved(self._former, authority)
-        self._moved = change.towns
+        self._moved |= change.towns
         self.call([*self._view.parked(change.towns), *self._view.held_records(change.held)])
 
     def call(self, records: Sequence[Record]) -> None:
@@ -164,9 +174,6 @@ class Sitting:
         """Place a record by time and authority; what may stand goes before quota and merge."""
         placement = self._place(record)
         cause = self._untimely(record) or placement.cause
-        if cause == FUTURE and known is not None:
-            # It was taken in when time was not sure; it stays as it is.
-            cause = placement.cause
         if not cause:
             self._document(record).heard[record.id] = (record, placement.lanes)
             return
@@ -176,6 +183,9 @@ class Sitting:
             self._park.append((record, cause))
         if known is not None and known.state is State.HELD:
             self._document(record).left[record.id] = cause
+            if cause == FUTURE:
+                # It was taken in when time was not sure; what it superseded is welcome again.
+                self._moved |= {record.header.town}
         elif known is not None and state is not State.PARKED:
             self._remove.append((record.id, _NOWHERE, cause, None))
 
@@ -194,12 +204,9 @@ class Sitting:
         if not self._sure:
             return ""
         header = record.header
-        if self._ended(record):
+        if header.expires <= self._now_s:
             return EXPIRED
         return FUTURE if header.born > self._ahead_s or header.stamp > self._ahead_stamp else ""
-
-    def _ended(self, record: Record) -> bool:
-        return self._sure and record.header.expires <= self._now_s
 
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""

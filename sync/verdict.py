@@ -90,6 +90,9 @@ class View(Protocol):
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
 
+    def ahead(self, after: int, born_s: int, stamp: int, limit: int) -> Sequence[Record]:
+        """Return records held since a change that are born, or stamped, after these; at most `limit`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -98,7 +101,8 @@ class Changes:
     Attributes:
         verdicts: One for each input record, in order. DROPPED ones are to be remembered with cause and
             because, whether listed below or not; nothing else is.
-        reconsider: Towns whose certificates or memberships changed. Remembered DROPPED verdicts with the
+        reconsider: Towns whose certificates or memberships changed, or of which something lay ahead of
+            time. Remembered DROPPED verdicts with the
             cause `SUPERSEDED` about their records are to be forgotten, before those above are remembered:
             what stood instead may have lost its right. Their parked and held records have already been
             judged again; the results are among the changes here.

@@ -203,6 +203,9 @@ class Transaction(Reader, Protocol):
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
 
+    def ahead(self, after: int, born_s: int, stamp: int, limit: int) -> Sequence[Record]:
+        """Return records held since a change that are born, or stamped, after these; at most `limit`."""
+
 
 class Store(Protocol):
     """A node's memory. `write` and `read` may be called from the event loop's thread only."""

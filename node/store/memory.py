@@ -254,6 +254,12 @@ class MemoryTransaction(MemoryBoard):
         found = [each for each in [*self._records.values(), *waiting] if each.header.expires <= now_s]
         return found[:limit]
 
+    def ahead(self, after: int, born_s: int, stamp: int, limit: int) -> Sequence[Record]:
+        """Return records held since a change that are born, or stamped, after these; at most `limit`."""
+        recent = {id: None for held in self._held.values() for id, since in held.items() if since > after}
+        found = [each for each in map(self._records.__getitem__, recent) if _is_ahead(each, born_s, stamp)]
+        return found[:limit]
+
     def known_nonce(self, kind: str, nonce: bytes) -> Record | None:
         """Return the newest held record of the own town's document of this kind and nonce."""
         found = [
@@ -415,6 +421,10 @@ class MemoryTransaction(MemoryBoard):
                 self._tables.executescript(step.read_text(encoding="utf-8"))
             self._tables.execute("SAVEPOINT work")
         return self._tables
+
+
+def _is_ahead(record: Record, born_s: int, stamp: int) -> bool:
+    return record.header.born > born_s or record.header.stamp > stamp
 
 
 class MemoryStore:

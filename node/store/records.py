@@ -242,6 +242,14 @@ class RecordReads:
         )
         return found + [open_record(raw) for (raw,) in parked]
 
+    def ahead(self, after: int, born_s: int, stamp: int, limit: int) -> Sequence[Record]:
+        """Return records held since a change that are born, or stamped, after these; at most `limit`."""
+        sql = (
+            f"SELECT {RECORD_COLUMNS} WHERE r.row IN (SELECT h.record FROM lanes l JOIN held h"
+            " ON h.lane = l.number AND h.change > ?) AND (d.born > ? OR r.stamp > ?) LIMIT ?"
+        )
+        return list(map(to_record, self._db.execute(sql, (after, born_s, stamp - STAMP_OFFSET, limit))))
+
     def known_nonce(self, kind: str, nonce: bytes) -> Record | None:
         """Return the newest held record of the own town's document of this kind and nonce."""
         sql = (

@@ -23,13 +23,13 @@ from node.errors import (
     StorageUnavailable,
     UnknownKind,
 )
-from node.intake import Draft, Intake, take_in
+from node.intake import DOUBTED_AFTER, Draft, Intake, take_in
 from node.store import SqliteStore
 from node.store.memory import MemoryStore
 from protocol.encoding import encode, encode_list
 from protocol.errors import InvalidField, LimitExceeded
 from protocol.ids import Lane, Op
-from protocol.limits import HEADER_BYTES_MAX, RECORD_BYTES_MAX
+from protocol.limits import HEADER_BYTES_MAX, RECORD_BYTES_MAX, STAMP_MAX
 from protocol.record import Record, check_signature, make_body, open_record
 from sync.admission import EXPIRED, FUTURE, NOT_MEMBER, NOT_OURS, SUPERSEDED, UNCERTIFIED
 from sync.authority import UNKNOWN_FEDERATION
@@ -457,3 +457,31 @@ async def test_what_has_ended_is_let_go_and_announced_once_time_is_sure(door: Do
 async def test_an_unsure_node_refuses_nothing_for_its_time(door: Door) -> None:
     door.sure = False
     await door.hold(offer(BEE, "Old", born=NOW_S - 100, life_s=50), offer(BEE, "Far", born=NOW_S + 900_000))
+
+
+async def test_a_charter_that_anybody_signed_in_our_name_does_not_move_our_clock(door: Door) -> None:
+    """We may even have consented to that federation: the device that signed is still not ours."""
+    ahead = (NOW_S * 1_000 + 60_000) << 16
+    fields: Any = {"name": "Trap", "stewards": [STRANGER.id], "members": [STRANGER.id, OWN.id]}
+    trap = Town("own").write("charter", "trap", op=Op.ENTRY, fields=fields, device=77, stamp=ahead)
+    await door.post("federation.join", {"name": "own"}, federations=(federation_of(trap),))
+    await door.hold(trap)
+    assert await door.store.write(last_stamp) < ahead
+    assert (await door.post()).header.stamp < ahead
+
+
+async def test_once_time_is_sure_what_lies_ahead_is_let_go_of_and_the_board_agrees_with_others(
+    door: Door,
+) -> None:
+    """Only what came in while it was not sure is looked at, and only once."""
+    now, far = (offer(BEE, f"Bread {stamp}", nonce="n", stamp=stamp) for stamp in (1, STAMP_MAX))
+    door.sure = False
+    await door.hold(now)
+    await door.hold(far)
+    assert await door.intake.reconsider() == 0
+    door.sure = True
+    assert await door.accept(now.raw) == [("dropped", SUPERSEDED)]
+    assert await door.intake.reconsider() == 1
+    assert await door.held(far) is None
+    assert await door.accept(now.raw, far.raw) == [("held", "held"), ("not_now", FUTURE)]
+    assert await door.store.read(lambda reader: reader.meta(DOUBTED_AFTER)) is None

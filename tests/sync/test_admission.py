@@ -594,14 +594,80 @@ def test_an_unsure_node_ends_nothing() -> None:
     assert not changes.remove
 
 
-def test_what_was_taken_in_for_want_of_a_sure_clock_stays_when_rights_move() -> None:
-    """Its town is admitted elsewhere once time is sure; what lies ahead enters there as well."""
+def test_what_was_taken_in_without_a_sure_clock_leaves_when_it_proves_to_lie_ahead() -> None:
+    """And what it superseded is welcome again, so that boards agree with those that were always sure."""
+    world = World(OWN.id, sure=False)
+    now, far = (BEE.write("offer", federations=[RIVER], stamp=stamp) for stamp in (1, STAMP_MAX))
+    early = BEE.write("offer", "early", federations=[RIVER], born=NOW_S + 3 * DAY_S)
+    world.take(*FOUNDATION, now, far, early)
+    assert far.id in world.held
+    world.sure = True
+    world.end(limit=1)
+    assert not {now.id, far.id, early.id} & world.held.keys()
+    verdicts = world.take(now, far, early)
+    assert [(v.state, v.cause) for v in verdicts] == [
+        (State.HELD, HELD_NOW),
+        (State.NOT_NOW, FUTURE),
+        (State.NOT_NOW, FUTURE),
+    ]
+
+
+def test_what_was_taken_in_without_a_sure_clock_leaves_as_well_when_rights_move() -> None:
+    """Its town is admitted elsewhere once time is sure; what lies ahead enters nowhere."""
     world = World(OWN.id, sure=False)
     early = BEE.write("offer", "early", federations=[RIVER, HILL], born=NOW_S + 3 * DAY_S)
     world.take(*FOUNDATION, SECOND_CHARTER, early)
     world.sure = True
     world.take(OWN.admit(HILL, BEE))
-    assert world.held[early.id] == {(RIVER, Lane.URGENT), (HILL, Lane.URGENT)}
+    assert early.id not in world.held
+
+
+def test_a_right_that_proves_to_lie_ahead_ends_with_its_record() -> None:
+    """An admission from a year to come counts only while time is not sure."""
+    world = World(OWN.id, sure=False)
+    admit = BEE.admit(RIVER, SEA, stamp=STAMP_MAX)
+    need = SEA.write("need", federations=[RIVER])
+    world.take(*FOUNDATION, SEA.certificate(), admit, need)
+    assert need.id in world.held
+    world.sure = True
+    world.end()
+    assert admit.id not in world.held and world.waiting[need.id] == NOT_MEMBER
+
+
+def test_rights_that_end_take_along_what_is_like_a_record_that_ended_with_them() -> None:
+    """Two offers of one device, one of which ends at the same second as the device's certificate."""
+    world = World(OWN.id)
+    world.take(*(each for each in FOUNDATION if each.id != BEE.certificate().id))
+    world.take(BEE.certificate(expires=NOW_S + 10))
+    short, long = (
+        BEE.write("offer", str(end), federations=[RIVER], expires=end) for end in (NOW_S + 10, FAR_S)
+    )
+    world.take(short, long)
+    world.now_s += 10
+    world.end()
+    assert world.waiting[long.id] == UNCERTIFIED and short.id not in world.held
+
+
+@settings(max_examples=100, deadline=None)
+@given(chosen=st.lists(st.sampled_from(POOL), max_size=40), seed=st.integers(0, 2**32))
+def test_a_node_whose_clock_becomes_sure_settles_in_the_specified_state(
+    chosen: list[Record], seed: int
+) -> None:
+    """Whatever it took in before that, at whatever moment that was."""
+    chance = random.Random(seed)
+    seen = [*chosen, *BASIS]
+    chance.shuffle(seen)
+    world = World(OWN.id, sure=False)
+    start, sure_from = 0, chance.randrange(len(seen))
+    while start < len(seen):
+        size = chance.choice([1, 2, 5, 40])
+        world.take(*seen[start : start + size])
+        start += size
+        world.sure = start > sure_from
+    world.sure = True
+    world.end()
+    world.settle(seen)
+    assert world.state()[0] == specified(OWN.id, seen)
 
 
 def test_an_empty_batch_changes_nothing() -> None:

@@ -30,6 +30,7 @@ from sync.admission import (
 )
 from sync.authority import Authority, outside_quotas, resolve
 from sync.merge import Fact
+from sync.sitting import horizon
 
 NOW_S = 1_800_000_000
 FAR_S = NOW_S + 10_000_000
@@ -188,8 +189,9 @@ class World:
 
     def end(self, limit: int = 1_000) -> None:
         """Let go of what has ended."""
-        while self.sure and self.expired(self.now_s, 1):
-            self.apply(expire(self, self.authority, self.now_s * 1_000, self.sure, limit))
+        while self.sure and (self.expired(self.now_s, 1) or self.ahead(0, *horizon(self.now_s * 1_000), 1)):
+            now_ms = self.now_s * 1_000
+            self.apply(expire(self, self.authority, now_ms, self.sure, limit, doubted_after=0))
 
     def settle(self, records: Iterable[Record]) -> None:
         """Offer everything again and again, one by one, as peers do, until nothing more is taken in."""
@@ -321,6 +323,11 @@ class World:
         """Return what has ended."""
         ended = [record for record in self.kept.values() if record.header.expires <= now_s]
         return sorted(ended, key=lambda record: record.id)[:limit]
+
+    def ahead(self, after: int, born_s: int, stamp: int, limit: int) -> Sequence[Record]:
+        """Return what is held and lies ahead."""
+        found = [self.kept[id] for id in sorted(self.held)]
+        return [each for each in found if each.header.born > born_s or each.header.stamp > stamp][:limit]
 
 
 def specified(own: TownId, seen: Iterable[Record], now_s: int = NOW_S) -> Held:
