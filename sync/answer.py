@@ -172,11 +172,18 @@ class Answer:
 
     def settled(self, frame: Settled) -> list[LaneKey]:
         """End: note what differs lawfully; return the lanes that nothing explained."""
-        self.is_over = True
+        self.end()
         for lane in self._lanes.values():
             if frame.agreed >> lane.key[1] & 1:
                 self._line.lawful(lane.key).pair = (lane.mine.digest, lane.their_digest)
         return [lane.key for lane in self._lanes.values() if frame.failed >> lane.key[1] & 1]
+
+    def end(self) -> None:
+        """Let go of all that is still being read for it."""
+        self.is_over = True
+        for lane in self._lanes.values():
+            if lane.retry is not None:
+                lane.retry.end()
 
     def pump(self) -> None:
         """Go on with what waited for others."""

@@ -98,6 +98,7 @@ class Hub:
         self._recent: dict[LaneKey, Recent] = {}
         self._change = max((each.change for each in held.values()), default=0)
         self._wake_ms: int | None = None
+        self._chore_link = LinkId(0)
 
     def handle(self, told: Input, now_ms: int) -> list[Effect]:
         """Take one input; return what is to be done, in order.
@@ -115,13 +116,14 @@ class Hub:
                 self._committed(told, now_ms, effects)
             case Tick():
                 self._wake_ms = None
+                self._do_chore(now_ms)
                 for link in list(self._conversations):
                     self._advance(link, now_ms, effects)
             case Heard() | TakenIn() | Loaded() | IdsLoaded() | Joined() | JoinRefused():
                 self._tell(told, now_ms, effects)
             case _:
                 assert_never(told)
-        self._wake(effects)
+        self._wake(now_ms, effects)
         return effects
 
     def peers(self) -> list[PeerState]:
@@ -277,8 +279,19 @@ class Hub:
         self._conversations.pop(link, None)
         self._since_ms.pop(link, None)
 
-    def _wake(self, effects: list[Effect]) -> None:
+    def _do_chore(self, now_ms: int) -> None:
+        """Do one step of what is done in steps; each link has its turn."""
+        due = sorted(link for link, each in self._conversations.items() if each.line.chores.is_due)
+        if due:
+            self._chore_link = next((link for link in due if link > self._chore_link), due[0])
+            line = self._conversations[self._chore_link].line
+            line.now_ms = now_ms
+            line.chores.step()
+
+    def _wake(self, now_ms: int, effects: list[Effect]) -> None:
         wake_ms = min((each.wake_ms for each in self._conversations.values()), default=None)
+        if any(each.line.chores.is_due for each in self._conversations.values()):
+            wake_ms = now_ms
         # A deadline that moved away costs a needless tick, which is less than a timer for each frame.
         if wake_ms is not None and (self._wake_ms is None or wake_ms < self._wake_ms):
             self._wake_ms = wake_ms

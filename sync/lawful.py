@@ -21,6 +21,8 @@ NOT_NOW_MS: Final = 600_000
 """So long a "not now" is believed without news; clocks become sure without telling anybody."""
 RETRY_MS: Final = 3_600_000
 """After a retry that explained nothing there is none for an hour."""
+LOOKS_MAX: Final = 8
+"""Second looks with one device in an hour, asked or answered: each reads a whole held set."""
 RACES_MAX: Final = 3
 """So often in a row a meeting may end with ids that nobody could name; then they are looked into."""
 
@@ -131,7 +133,16 @@ class Acquaintance:
         bad_count: How many such records it sent lately.
     """
 
-    __slots__ = ("_bad_ms", "bad_count", "banned_until_ms", "device", "known", "lanes")
+    __slots__ = (
+        "_bad_ms",
+        "_look_count",
+        "_looks_since_ms",
+        "bad_count",
+        "banned_until_ms",
+        "device",
+        "known",
+        "lanes",
+    )
 
     def __init__(self, device: DeviceId) -> None:
         self.device = device
@@ -140,6 +151,15 @@ class Acquaintance:
         self.banned_until_ms = 0
         self.bad_count = 0
         self._bad_ms = 0
+        self._look_count = 0
+        self._looks_since_ms = 0
+
+    def may_look(self, now_ms: int) -> bool:
+        """Count a second look; False if there were as many as an hour may have."""
+        if now_ms - self._looks_since_ms > RETRY_MS:
+            self._look_count, self._looks_since_ms = 0, now_ms
+        self._look_count += 1
+        return self._look_count <= LOOKS_MAX
 
     def note_bad(self, now_ms: int) -> None:
         """Count a record that was forged or malformed; an hour without any wipes the slate."""

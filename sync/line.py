@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeAlias
 from protocol.ids import FederationId, LaneKey, RecordId
 from protocol.record import record_id
 from protocol.wire import Frame, encode_frame
+from sync.chores import Chores
 from sync.events import Effect, IdsLoaded, LinkUp, Load, Loaded, LoadEvidence, LoadIds, Send
 from sync.held import HeldSet, Snapshot
 from sync.lawful import Acquaintance, Lawful, Recent
@@ -52,6 +53,7 @@ class Line:
         acquaintance: What is remembered of the device at the other end.
         held: All held sets of this node.
         find_arriving: Gives the whole id of a short one whose record is on its way into the store.
+        chores: What is done in steps.
         progress_ms: When a meeting or an exchange last moved on.
     """
 
@@ -77,6 +79,7 @@ class Line:
         self.progress_ms = now_ms
         self.sent_bytes = 0
         self.effects: list[Effect] = []
+        self.chores = Chores(self.load_ids)
         self._token = 0
         self._records_awaited: dict[int, ThenRecords] = {}
         self._ids_awaited: dict[int, tuple[FederationId, ThenIds]] = {}
@@ -127,6 +130,7 @@ class Line:
         closed = [token for token, (waiting, _) in self._ids_awaited.items() if waiting == federation]
         for token in closed:
             del self._ids_awaited[token]
+        self.chores.close(federation)
 
     def load_evidence(self, federation: FederationId, then: ThenRecords) -> None:
         """Read what shows the rights of both sides in a federation, and go on with it."""

@@ -82,7 +82,7 @@ class Turn(Enum):
     UNEXPLAINED = "the digest is not explained"
     RACED = "something left meanwhile"
     LIE = "nothing explains it"
-    BARRED = "unexplained again within the hour"
+    BARRED = "looked at too often within the hour"
 
 
 LANE_MOVES: Final[dict[tuple[LaneState, Turn], LaneState]] = {
@@ -104,6 +104,7 @@ LANE_MOVES: Final[dict[tuple[LaneState, Turn], LaneState]] = {
     (LaneState.SALTING, Turn.DELIVERED): LaneState.MOVED,
     (LaneState.SALTING, Turn.RACED): LaneState.MOVED,
     (LaneState.SALTING, Turn.LIE): LaneState.FAILED,
+    (LaneState.SALTING, Turn.BARRED): LaneState.FAILED,
 }
 """Every lawful move of a lane; `docs/conversation.md` draws it."""
 
@@ -370,7 +371,7 @@ class LaneMeeting:
 
     def _look_again(self, turn: Turn) -> None:
         lawful = self._line.lawful(self.key)
-        if self._line.now_ms < lawful.retry_at_ms:
+        if self._line.now_ms < lawful.retry_at_ms or not self._line.acquaintance.may_look(self._line.now_ms):
             self.move(Turn.BARRED)
             return
         self._decoder = None
@@ -407,6 +408,9 @@ class LaneMeeting:
                 lawful.race_count = 0
                 lawful.retry_at_ms = self._line.now_ms + RETRY_MS
                 self.move(Turn.LIE)
+            case Finding.REFUSED:
+                lawful.retry_at_ms = self._line.now_ms + RETRY_MS
+                self.move(Turn.BARRED)
             case _:
                 assert_never(finding)
         self._retry = None

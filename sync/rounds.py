@@ -209,6 +209,9 @@ class Rounds:
         if federation is None:
             return
         if isinstance(frame, Digest):
+            before = self._answers.get(frame.federation)
+            if before is not None and not before.is_over:
+                raise PeerFault("out_of_turn", "a meeting over this federation is under way")
             answer = Answer(self._line, federation, self._outbox, self.wants, frame)
             self._answers[frame.federation] = answer
             if answer.is_over:

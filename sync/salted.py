@@ -16,6 +16,7 @@ from typing import Final
 from protocol.ids import LaneKey, RecordId
 from protocol.limits import CELL_BYTES, RETRY_CELLS_MAX, SHORT_ID_BYTES
 from protocol.wire import Buckets, Cells, Keyed, KeyedHashes, KeyedWant, More, Salt, Stop
+from sync.chores import Steps
 from sync.line import IDS_LOADED_MAX, Line, PeerFault
 from sync.listing import span_end
 from sync.outbox import Outbox
@@ -27,15 +28,16 @@ from sync.sketch import (
     bucket_hash,
     cells_from_bytes,
     cells_to_bytes,
-    sketch_of,
 )
 
 SALT_HALF_BYTES: Final = 16
 """What each side gives to the salt."""
 HASH_BYTES: Final = 16
 """Hash of one bucket."""
-RETRY_IDS_MAX: Final = 32_768
+RETRY_IDS_MAX: Final = 8_192
 """Ids of one retry; of greater sets some of the differing buckets are looked into at a time."""
+STEP_IDS: Final = 128
+"""Ids that are keyed in one turn: about 10 ms, of which a second look takes as many as it needs."""
 KEYED_CELLS_FIRST: Final = 128
 """Keyed cells that are sent at first; each further run is a quarter of what was sent."""
 FRAME_CELLS_MAX: Final = 4_600
@@ -50,29 +52,38 @@ class Finding(Enum):
     EXPLAINED = "explained"
     RACED = "raced"
     LIE = "lie"
+    REFUSED = "refused"
 
 
-class _BucketHasher:
-    """Hashes all ids of a held set by first byte, a span at a time."""
+def _hash_all(line: Line, key: LaneKey, then: Callable[[list[bytes]], None]) -> Steps:
+    """Hash all ids of a held set by first byte, a span at a time."""
+    hashes: list[bytes] = []
+    while (first := len(hashes)) < BUCKETS:
+        span = range(first, span_end(first, line.snapshot(key).count, IDS_LOADED_MAX))
+        ids = yield tuple(span)
+        hashes += hash_buckets(ids, span)
+    then(hashes)
 
-    def __init__(self, line: Line, key: LaneKey, then: Callable[[list[bytes]], None]) -> None:
-        self._line = line
-        self._key = key
-        self._then = then
-        self._hashes: list[bytes] = []
-        self._load()
 
-    def _load(self) -> None:
-        first = len(self._hashes)
-        end = span_end(first, self._line.snapshot(self._key).count, IDS_LOADED_MAX)
-        self._line.load_ids(self._key, tuple(range(first, end)), lambda ids: self._hash(first, end, ids))
+class _Keyed:
+    """The ids of some buckets under a salt: by their short ids, and poured into cells."""
 
-    def _hash(self, first: int, end: int, ids: tuple[RecordId, ...]) -> None:
-        self._hashes += hash_buckets(ids, range(first, end))
-        if end == BUCKETS:
-            self._then(self._hashes)
-        else:
-            self._load()
+    def __init__(self, coding: Coding) -> None:
+        self.ids: dict[bytes, RecordId] = {}
+        self.cells = [0] * RETRY_CELLS_MAX
+        self.hashes: list[bytes] = []
+        self._coding = coding
+
+    def read(self, buckets: list[int], then: Callable[[_Keyed], None]) -> Steps:
+        """Read these buckets at one moment, then key their ids a few at a time."""
+        found = yield tuple(buckets)
+        self.hashes = hash_buckets(found, buckets)
+        for start in range(0, len(found), STEP_IDS):
+            yield None
+            fresh = {self._coding.short(record): record for record in found[start : start + STEP_IDS]}
+            self._coding.pour(self.cells, [short for short in fresh if short not in self.ids], 1)
+            self.ids |= fresh
+        then(self)
 
 
 def hash_buckets(ids: tuple[RecordId, ...], buckets: range | list[int]) -> list[bytes]:
@@ -138,7 +149,7 @@ class Retry:
         self._wants_open = 0
         self.is_level = False
         line.send(Salt(federation, int(key[1]), self._salt))
-        _BucketHasher(line, key, self._hashed)
+        line.chores.begin(self, key, _hash_all(line, key, self._hashed))
 
     def buckets(self, frame: Buckets) -> None:
         """Take the hashes of the other side's buckets.
@@ -154,11 +165,14 @@ class Retry:
         self._choose()
 
     def hashes(self, frame: KeyedHashes) -> None:
-        """Take the hashes of the buckets that are looked into.
+        """Take the hashes of the buckets that are looked into; none at all: it will not look now.
 
         Raises:
             PeerFault: Not as many as asked for, or not asked for.
         """
+        if self._theirs is None and not frame.hashes:
+            self._end(Finding.REFUSED)
+            return
         if (
             not self._chosen
             or self._hashes is not None
@@ -179,14 +193,14 @@ class Retry:
         if frame.first != self._decoder.taken:
             return
         if frame.first + len(frame.cells) // CELL_BYTES > RETRY_CELLS_MAX:
-            self._on_end(Finding.LIE)
+            self._end(Finding.LIE)
             return
         outcome = self._decoder.take(cells_from_bytes(frame.cells))
         if outcome is Outcome.DECODED:
             self._line.send(Stop(self._federation, int(self._key[1])))
             self._explain(self._decoder)
         elif outcome is Outcome.LIE or self._decoder.taken >= RETRY_CELLS_MAX:
-            self._on_end(Finding.LIE)
+            self._end(Finding.LIE)
         elif frame.last:
             self._line.send(More(self._federation, int(self._key[1])))
 
@@ -215,19 +229,24 @@ class Retry:
         pairs = zip(self._mine, self._theirs, strict=True)
         differing = [bucket for bucket, (mine, theirs) in enumerate(pairs) if mine != theirs]
         if not differing:
-            self._on_end(Finding.RACED)
+            self._end(Finding.RACED)
             return
         count = max(1, self._their_count, self._line.snapshot(self._key).count)
         self._chosen = differing[: max(1, RETRY_IDS_MAX * BUCKETS // count)]
         self._is_whole = self._chosen == differing
         self._line.send(Keyed(self._federation, int(self._key[1]), buckets_to_bits(self._chosen)))
-        self._line.load_ids(self._key, tuple(self._chosen), self._loaded)
-
-    def _loaded(self, ids: tuple[RecordId, ...]) -> None:
         assert self._coding is not None
-        self._ids = {self._coding.short(record): record for record in ids}
-        cells = sketch_of(self._ids, self._coding, RETRY_CELLS_MAX)
-        self._decoder = Decoder(cells, self._coding)
+        keyed = _Keyed(self._coding)
+        self._line.chores.begin(self, self._key, keyed.read(self._chosen, self._keyed))
+
+    def _end(self, finding: Finding) -> None:
+        self._line.chores.end(self)
+        self._on_end(finding)
+
+    def _keyed(self, keyed: _Keyed) -> None:
+        assert self._coding is not None
+        self._ids = keyed.ids
+        self._decoder = Decoder(keyed.cells, self._coding)
         early, self._early = self._early, []
         for frame in early:
             self.cells(frame)
@@ -239,7 +258,7 @@ class Retry:
         for short in decoder.only_mine:
             record = self._ids.pop(short, None)
             if record is None:
-                self._on_end(Finding.LIE)
+                self._end(Finding.LIE)
                 return
             if record not in lawful.mine:
                 lacking.append(record)
@@ -261,15 +280,15 @@ class Retry:
         if self._wants_open:
             return
         if self._unnamed:
-            self._on_end(Finding.RACED)
+            self._end(Finding.RACED)
             return
         assert self._ids is not None
         found = tuple(self._ids.values()) + tuple(self._named)
         if any(record[0] not in self._chosen for record in found):
-            self._on_end(Finding.LIE)
+            self._end(Finding.LIE)
         else:
             explained = hash_buckets(found, self._chosen) == self._hashes
-            self._on_end(Finding.EXPLAINED if explained else Finding.LIE)
+            self._end(Finding.EXPLAINED if explained else Finding.LIE)
 
 
 class RetryAnswer:
@@ -282,12 +301,20 @@ class RetryAnswer:
         self._outbox = outbox
         self._salt = line.rng.randbytes(SALT_HALF_BYTES)
         self._coding = Coding(frame.salt + self._salt)
+        self._is_refused = not line.acquaintance.may_look(line.now_ms)
         self._is_ready = False
         self._is_keyed = False
         self._ids: dict[bytes, RecordId] = {}
         self._cells: list[int] = []
         self._sent = 0
-        _BucketHasher(line, key, self._hashed)
+        if self._is_refused:
+            line.send(KeyedHashes(federation, int(key[1]), b""))
+        else:
+            line.chores.begin(self, key, _hash_all(line, key, self._hashed))
+
+    def end(self) -> None:
+        """Let go of what is still being read for it."""
+        self._line.chores.end(self)
 
     def keyed(self, frame: Keyed) -> None:
         """Send keyed cells of some buckets.
@@ -302,7 +329,7 @@ class RetryAnswer:
         if len(buckets) > 1 and expected > 2 * RETRY_IDS_MAX:
             raise PeerFault("flooding", "a retry looks into fewer buckets of a set of this size")
         self._is_keyed = True
-        self._line.load_ids(self._key, tuple(buckets), lambda ids: self._loaded(buckets, ids))
+        self._line.chores.begin(self, self._key, _Keyed(self._coding).read(buckets, self._loaded))
 
     def more(self) -> None:
         """Send one more run of cells, as long as there are any."""
@@ -323,11 +350,9 @@ class RetryAnswer:
         self._is_ready = True
         self._line.send(Buckets(self._federation, int(self._key[1]), self._salt, b"".join(hashes)))
 
-    def _loaded(self, buckets: list[int], ids: tuple[RecordId, ...]) -> None:
-        hashes = hash_buckets(ids, buckets)
-        self._line.send(KeyedHashes(self._federation, int(self._key[1]), b"".join(hashes)))
-        self._ids = {self._coding.short(record): record for record in ids}
-        self._cells = sketch_of(self._ids, self._coding, RETRY_CELLS_MAX)
+    def _loaded(self, keyed: _Keyed) -> None:
+        self._line.send(KeyedHashes(self._federation, int(self._key[1]), b"".join(keyed.hashes)))
+        self._ids, self._cells = keyed.ids, keyed.cells
         self._send(KEYED_CELLS_FIRST)
 
     def _send(self, count: int) -> None:

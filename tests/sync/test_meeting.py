@@ -25,11 +25,13 @@ from sync.events import (
     LoadIds,
     Send,
     Tick,
+    WakeAt,
 )
 from sync.held import HeldSet
 from sync.hub import Hub
+from sync.lawful import LOOKS_MAX
 from sync.naming import LANE_MOVES, LaneState, Turn
-from sync.salted import bits_to_buckets, buckets_to_bits, hash_buckets
+from sync.salted import STEP_IDS, bits_to_buckets, buckets_to_bits, hash_buckets
 from sync.sketch import Coding, cells_to_bytes, sketch_of
 from tests.sync.cable import (
     EVERYDAY,
@@ -100,6 +102,8 @@ class End:
                 shelf = self.raws if effect.key == EVERYDAY else {}
                 found = tuple(record for record in shelf if record[0] in effect.buckets)
                 self._do(IdsLoaded(LINK, effect.token, found))
+            case WakeAt() if effect.at_ms <= self.now_ms:
+                self._do(Tick())
             case Load() if self.answers:
                 wanted = set(effect.prefixes)
                 found_raws = tuple(
@@ -314,7 +318,7 @@ def test_a_keyed_want_that_is_not_fulfilled_ends_without_blame() -> None:
 @pytest.mark.parametrize(
     "frames",
     [
-        [wire.KeyedHashes(0, LANE, b"")],
+        [wire.KeyedHashes(0, LANE, bytes(16))],
         [wire.Buckets(0, LANE, bytes(16), bytes(4_096)), wire.Buckets(0, LANE, bytes(16), bytes(4_096))],
         [wire.Buckets(0, LANE, bytes(16), bytes(4_096)), wire.KeyedHashes(0, LANE, bytes(16))],
     ],
@@ -486,6 +490,127 @@ def test_more_keyed_cells_come_in_growing_runs_until_stop() -> None:
         sizes += [len(frame.cells) // 13 for frame in frames if isinstance(frame, wire.Cells)]
     assert sum(sizes) + 128 == 65_536
     assert end.say(wire.Stop(0, LANE), wire.More(0, LANE)) == []
+
+
+def test_a_second_digest_before_the_meeting_is_over_is_out_of_turn() -> None:
+    end = End(range(100), initiator=False)
+    assert kinds(end.say(digest_frame(ids_of(*range(50))), wire.Settled(0, 0, 0))) == ["Sketch"]
+    assert kinds(end.say(digest_frame(ids_of(*range(50))))) == ["Sketch"]
+    end.say(digest_frame(ids_of(*range(50))))
+    assert end.codes == ["out_of_turn"]
+
+
+class Slow(End):
+    """An end whose store and whose turns the test gives by hand."""
+
+    def _perform(self, effect: Effect) -> None:
+        if isinstance(effect, LoadIds):
+            self.readings.append(effect)
+        elif isinstance(effect, WakeAt):
+            self.is_due = effect.at_ms <= self.now_ms
+        else:
+            super()._perform(effect)
+
+    def __init__(self, numbers: range) -> None:
+        self.readings: list[LoadIds] = []
+        self.is_due = False
+        super().__init__(numbers, initiator=False)
+
+    def read(self) -> list[Frame]:
+        """Let the oldest reading end."""
+        self.frames = []
+        effect = self.readings.pop(0)
+        found = tuple(record for record in self.raws if record[0] in effect.buckets)
+        self._do(IdsLoaded(LINK, effect.token, found))
+        return self.frames
+
+    def begin(self) -> None:
+        """Let a meeting begin in which all lanes differ."""
+        self.say(wire.Digest(0, 1, 50, 1, bytes(48)))
+
+
+def test_second_looks_of_a_link_are_taken_one_after_the_other() -> None:
+    end = Slow(range(100))
+    end.begin()
+    end.say(*(wire.Salt(0, lane, bytes(16)) for lane in range(3)))
+    for _ in range(3):
+        assert len(end.readings) == 1
+        assert kinds(end.read()) == ["Buckets"]
+        end.wait(0)
+    assert end.readings == []
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_what_is_read_for_a_meeting_that_is_over_is_thrown_away(keyed: bool) -> None:
+    end = Slow(range(100))
+    end.begin()
+    end.say(wire.Salt(0, 0, bytes(16)), wire.Salt(0, LANE, bytes(16)))
+    if keyed:
+        end.read()
+        end.say(wire.Keyed(0, 0, b"\xff" * 32))
+        end.wait(0)
+    end.say(wire.Settled(0, 0, 0))
+    assert end.read() == []
+    assert end.wait(0) == []
+    assert end.readings == []
+    end.begin()
+    end.say(wire.Salt(0, LANE, bytes(16)))
+    assert kinds(end.read()) == ["Buckets"]
+
+
+def test_keyed_cells_are_made_a_few_ids_at_a_time_between_other_things(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end = Slow(range(1_000))
+    end.begin()
+    end.say(wire.Salt(0, LANE, bytes(16)))
+    end.read()
+    end.say(wire.Keyed(0, LANE, b"\xff" * 32))
+    keyed = [0]
+    short = Coding.short
+
+    def counted(coding: Coding, record: bytes) -> bytes:
+        keyed[-1] += 1
+        return short(coding, record)
+
+    monkeypatch.setattr(Coding, "short", counted)
+    said = end.read()
+    while not said:
+        assert end.is_due
+        assert end.say(wire.Ping()) == [wire.Pong()]
+        keyed.append(0)
+        said = end.wait(0)
+    assert sum(keyed) == 1_000 and max(keyed) == STEP_IDS
+    assert kinds(said) == ["KeyedHashes", "Cells"]
+    assert not end.codes
+
+
+def test_more_second_looks_than_an_hour_may_have_are_refused() -> None:
+    end = End(range(100), initiator=False)
+    said: list[str] = []
+    for _ in range(LOOKS_MAX + 1):
+        end.say(digest_frame(ids_of(*range(50))))
+        said += kinds(end.say(wire.Salt(0, LANE, bytes(16))))
+        assert end.frames[-1:] != [wire.KeyedHashes(0, LANE, b"")] or len(said) > LOOKS_MAX
+        end.say(wire.Settled(0, 0, 1 << LANE))
+    assert said == ["Buckets"] * LOOKS_MAX + ["KeyedHashes"]
+    for _ in range(122):
+        end.wait(30_000)
+        end.say(wire.Pong())
+    end.say(digest_frame(ids_of(*range(50))))
+    assert kinds(end.say(wire.Salt(0, LANE, bytes(16)))) == ["Buckets"]
+    assert end.codes == ["unexplained_difference"]
+
+
+def test_a_second_look_that_is_refused_ends_the_lane_for_an_hour() -> None:
+    end = End(range(100), initiator=True)
+    _until_salt(end)
+    assert wire.Settled(0, 0, 1 << LANE) in end.say(wire.KeyedHashes(0, LANE, b""))
+    end.wait(30_000)
+    end.say(wire.Pong())
+    end.wait(30_000)
+    assert end.say(sketch_frame(list(end.raws), digest=b"e" * 16)) == [wire.Settled(0, 0, 1 << LANE)]
+    assert end.codes == ["unexplained_difference"]
 
 
 def test_a_want_is_done_even_if_nothing_is_found() -> None:
