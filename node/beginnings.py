@@ -11,7 +11,7 @@ import asyncio
 import secrets
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,21 +30,26 @@ from sync.admission import State
 if TYPE_CHECKING:
     from node.keys import Keys
     from protocol.encoding import Value
-    from protocol.record import Record
 
 KEYS_FOLDER: Final = "keys"
+LANGUAGE_DEFAULT: Final = "en"
 DEGREES_DIGITS: Final = 5
 """Coordinates are kept to 1e-5 degrees, about a metre."""
 
 
 @dataclass(frozen=True, slots=True)
 class Town:
-    """What `init` is told of a town; degrees, or None where nobody said."""
+    """What `init` is told of a town; degrees and language, or None where nobody said."""
 
     name: str
     lat: float | None = None
     lon: float | None = None
-    language: str = "en"
+    language: str | None = None
+
+    @property
+    def is_described(self) -> bool:
+        """Whether more is said of it than a name."""
+        return self.lat is not None or self.language is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,9 @@ async def begin(
 ) -> Begun:
     """Make a data directory, or adopt the keys that lie in it.
 
+    A second device (`saved`) of a town that is only named writes no profile: the town has one, with its
+    place and its languages, which comes from the first device; a newer one would stand in its stead.
+
     Raises:
         HedgerowError: The directory cannot be written, holds a node already, or the saved key does not open.
     """
@@ -92,7 +100,7 @@ async def begin(
         keys = key_files.open_keys(folder)
         _write_settings(data, listen, public_url)
         return Begun(data, keys.town, "", fingerprint(keys.town), "", adopted=True)
-    fields = _profile_fields(town)
+    fields = _profile_fields(town) if saved is None or town.is_described else None
     if saved is not None:
         town_key = await asyncio.to_thread(_open_saved, saved)
     else:
@@ -108,8 +116,10 @@ async def begin(
         now_ms=now_ms,
         town_key=town_key,
     )
-    profile = key_files.town_record(town_key, key_files.PROFILE, fields, now_ms)
-    await _keep(data, keys, profile)
+    records = [keys.certificate]
+    if fields is not None:
+        records.append(key_files.town_record(town_key, key_files.PROFILE, fields, now_ms).raw)
+    await _keep(data, keys, records)
     _write_settings(data, listen, public_url)
     shown = "" if saved is not None else passphrase
     return Begun(data, keys.town, town.name, fingerprint(keys.town), shown, adopted=False)
@@ -164,7 +174,7 @@ def _profile_fields(town: Town) -> dict[str, Value]:
     """
     kind = kind_of(key_files.PROFILE)
     assert kind is not None
-    form = {"name": town.name, "languages": town.language}
+    form = {"name": town.name, "languages": town.language or LANGUAGE_DEFAULT}
     if town.lat is not None and town.lon is not None:
         form |= {
             "where.name": town.name,
@@ -212,8 +222,8 @@ def _write_settings(data: Path, listen: str | None, public_url: str | None) -> N
         raise DataUnreadable(f"{path} cannot be written: {error.strerror}.") from None
 
 
-async def _keep(data: Path, keys: Keys, profile: Record) -> None:
-    """Put the certificate and the profile into the store, through the one door."""
+async def _keep(data: Path, keys: Keys, records: Sequence[bytes]) -> None:
+    """Put the certificate and the profile, if there is one, into the store, through the one door."""
     from node.intake import Intake
     from node.store.sqlite import open_store
 
@@ -221,9 +231,11 @@ async def _keep(data: Path, keys: Keys, profile: Record) -> None:
     try:
         intake = Intake(store, keys.device, NodeClock(0).read, chance=secrets.token_bytes)
         intake.announce = lambda committed: None
-        verdicts = await intake.accept([keys.certificate, profile.raw])
+        verdicts = await intake.accept(records)
     finally:
         await store.close()
     refused = next((verdict for verdict in verdicts if verdict.state is not State.HELD), None)
     if refused is not None:
-        raise HedgerowError(f"the town's own profile was not taken in ({refused.cause})", code="fault")
+        raise HedgerowError(
+            f"the town's own certificate or profile was not taken in ({refused.cause})", code="fault"
+        )

@@ -18,7 +18,7 @@ LAN_LISTEN = "0.0.0.0:8460"
 @click.option("--name", metavar="TOWN", help="What people call the town.")
 @click.option("--lat", type=click.FloatRange(-90, 90), help="Where it lies, in degrees north.")
 @click.option("--lon", type=click.FloatRange(-180, 180), help="Where it lies, in degrees east.")
-@click.option("--language", default="en", show_default=True, help="The town's first language (BCP 47).")
+@click.option("--language", help="The town's first language (BCP 47); English if nobody says.")
 @click.option("--lan", is_flag=True, help="Serve the local network too, not this machine alone.")
 @click.option("--listen", metavar="HOST:PORT", help="Where to serve; over --lan.")
 @click.option("--public-url", metavar="URL", help="Where the node is reached from outside.")
@@ -30,7 +30,7 @@ def init(
     name: str | None,
     lat: float | None,
     lon: float | None,
-    language: str,
+    language: str | None,
     lan: bool,
     listen: str | None,
     public_url: str | None,
@@ -47,14 +47,15 @@ def init(
 
     adopting = beginnings.has_begun_keys(terminal.data)
     asks = sys.stdin.isatty() and sys.stdout.isatty() and not terminal.as_json
-    if name is None and not adopting:
+    if (lat is None) != (lon is None):
+        raise click.UsageError("--lat and --lon belong together.")
+    # A second device of a town whose profile stands needs no name: it writes none.
+    if name is None and not adopting and (key is None or lat is not None or language is not None):
         if not asks:
             raise click.UsageError("--name TOWN is missing: what do people call the town?")
         name = click.prompt("What do people call the town?")
     if asks and not lan and listen is None:
         lan = click.confirm("Serve the local network too, not this machine alone?", default=False)
-    if (lat is None) != (lon is None):
-        raise click.UsageError("--lat and --lon belong together.")
     begun = asyncio.run(
         beginnings.begin(
             terminal.data,
@@ -136,7 +137,8 @@ def _begun_text(begun: Any) -> str:
             f"Adopted the keys in {begun.data}: {begun.fingerprint}.\n"
             "Its copy comes back when the node runs and meets its peers: hedgerow run"
         )
-    lines = [f"Made {begun.name} in {begun.data}.", f"Fingerprint: {begun.fingerprint}"]
+    made = f"Made {begun.name}" if begun.passphrase else f"Made another device of {begun.name or 'the town'}"
+    lines = [f"{made} in {begun.data}.", f"Fingerprint: {begun.fingerprint}"]
     if begun.passphrase:
         lines += [f"Passphrase of the town key, shown only now: {begun.passphrase}", "Write it on paper."]
     return "\n".join([*lines, "Start the node with: hedgerow run"])

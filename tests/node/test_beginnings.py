@@ -67,6 +67,20 @@ async def test_a_saved_key_makes_a_second_device_of_the_same_town(tmp_path: Path
     assert devices[0] != devices[1]
 
 
+async def test_a_second_device_leaves_the_place_and_the_language_of_its_town_alone(tmp_path: Path) -> None:
+    first = await begin(tmp_path / "first", Town("Roanne", 46.03624, 4.06802, "fr"))
+    saved = SavedKey(tmp_path / "first" / "keys" / "town.key", first.passphrase)
+    await begin(tmp_path / "second", Town("Roanne"), saved=saved)
+    await begin(tmp_path / "third", Town("Roanne", language="fr"), saved=saved)
+    for name, kinds in (("second", []), ("third", ["Roanne"])):
+        store = open_store(tmp_path / name, first.town, chance=bytes)
+        towns = await store.read(lambda reader: reader.towns())
+        records = await store.read(lambda reader: reader.totals())
+        await store.close()
+        assert [facts.name for facts in towns.values() if facts.name] == kinds
+        assert records.records == 1 + len(kinds)
+
+
 async def test_a_wrong_passphrase_leaves_nothing_behind(tmp_path: Path) -> None:
     await begin(tmp_path / "first", Town("Roanne"))
     saved = SavedKey(tmp_path / "first" / "keys" / "town.key", "not these words")
