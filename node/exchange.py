@@ -61,9 +61,9 @@ class Imported:
     Attributes:
         held: Records that are held now, those that were held before among them.
         posted: Posts of our own that were written.
-        waiting: Records that are kept or must come again: their town or time is not known to be right yet.
+        waiting: Records that are kept until their town is known to have the right.
         dropped: Records that others have replaced, that have ended, or that are another town's own.
-        refused: Lines that could not be read or posted, the first thousand of them.
+        refused: Lines of which nothing is kept, the first thousand of them, in the order of the lines.
         refused_count: How many there were.
     """
 
@@ -276,8 +276,10 @@ class _Import:
                 match verdict.state:
                     case State.HELD:
                         self._held += 1
-                    case State.PARKED | State.NOT_NOW:
+                    case State.PARKED:
                         self._waiting += 1
+                    case State.NOT_NOW:
+                        self._refuse(number, verdict.cause, NOT_NOW_SAYS.get(verdict.cause, NOT_NOW_ELSE))
                     case State.DROPPED if verdict.cause in UNREADABLE:
                         self._refuse(number, verdict.cause, "is not a record that its town signed")
                     case State.DROPPED:
@@ -287,10 +289,9 @@ class _Import:
             await self._post_all(posts)
 
     def result(self) -> Imported:
-        """Return the counts."""
-        return Imported(
-            self._held, self._posted, self._waiting, self._dropped, tuple(self._refused), self._refused_count
-        )
+        """Return the counts, and the refused lines in their order."""
+        refused = tuple(sorted(self._refused, key=lambda each: each.line))
+        return Imported(self._held, self._posted, self._waiting, self._dropped, refused, self._refused_count)
 
     def _post(self, entry: Mapping[str, object]) -> Post:
         from node.board import Post
@@ -337,6 +338,15 @@ class _Import:
 
 UNREADABLE: Final = frozenset({"malformed", "bad_signature", "limit_exceeded"})
 """Causes of a line that never was a record: refused, not dropped."""
+NOT_NOW_SAYS: Final = {
+    "body_missing": "lacks its body, which was signed with it; export it again from a node that has it",
+    "newer_version": "was written by a newer version of Hedgerow; update this node, then import it again",
+    "future": "begins more than a day ahead; import it again then, or look at this node's clock",
+    "unknown_federation": "lists a federation that this town is not in; join it, then import it again",
+    "quota": "is more than its federation's quota allows its town",
+}
+"""Why a record cannot be taken at present, by cause; nothing of it is kept."""
+NOT_NOW_ELSE: Final = "cannot be taken at present; import it again later"
 
 
 def _export(after: int, reader: Reader) -> list[tuple[int, bytes]]:

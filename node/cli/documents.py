@@ -138,7 +138,7 @@ def withdraw(terminal: Terminal, address: str) -> None:
 @click.argument("file", type=click.Path(allow_dash=True, dir_okay=False))
 @click.option("--kind", help="What a CSV file's rows are, where it has no column `kind`.")
 @click.option("--by", help="The resident's handle that stands under what is posted.")
-def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> None:
+def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> int:
     """Take in a file of JSON Lines or CSV.
 
     Exported records are taken in as they are, documents as posts of this town.
@@ -157,8 +157,11 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
     for line in refused[:REFUSED_LINES_SHOWN]:
         click.echo(f"hedgerow: line {line['line']}: {line['says']} ({line['code']})", err=True)
     terminal.answer({**totals, "lines": refused}, _import_text(totals))
-    if refused:
-        raise click.ClickException(f"{totals['refused']} of {before} lines were refused")
+    if not refused:
+        return 0
+    if not terminal.as_json:  # else the one answer has said it
+        click.echo(f"hedgerow: {totals['refused']} of {before} lines were refused", err=True)
+    return 1
 
 
 @command(app, "export")
@@ -300,7 +303,7 @@ def _lines(file: str, kind: str | None) -> Iterator[str]:
             if file.lower().endswith(".csv"):
                 yield from _rows(source, kind)
             else:
-                yield from (line for line in source if line.strip())
+                yield from source  # blank lines too, so that the numbers of lines are the file's
     except OSError as error:
         raise click.ClickException(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:

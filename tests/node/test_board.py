@@ -237,7 +237,7 @@ async def test_an_import_takes_the_good_lines_and_names_the_bad_ones(node: Any) 
     report = await node.board.import_(lines, by="alice")
     assert report.held == 1
     assert report.posted == 2
-    assert [(each.line, each.code) for each in sorted(report.refused, key=lambda each: each.line)] == [
+    assert [(each.line, each.code) for each in report.refused] == [
         (3, "malformed_line"),
         (5, "invalid_field"),
         (6, "unknown_kind"),
@@ -248,6 +248,30 @@ async def test_an_import_takes_the_good_lines_and_names_the_bad_ones(node: Any) 
         (12, "malformed_line"),
     ]
     assert report.as_json()["refused"] == 8
+
+
+async def test_an_import_names_in_their_order_also_lines_that_may_be_taken_later(node: Any) -> None:
+    headless = record_json(node.neighbour.record("offer", {"title": "Saws"}, [node.federation]))
+    elsewhere = node.neighbour.record("offer", {"title": "Rakes"}, [FederationId(b"elsewhere" + bytes(7))])
+    late = node.neighbour.record("offer", {"title": "Hoes"}, [node.federation], later_ms=9 * 86_400_000)
+    lines = [
+        json.dumps({"kind": "offer", "fields": {"title": "x"}}),
+        json.dumps(headless | {"body": None}),
+        json.dumps({"kind": "offer", "fields": {"title": "Bread"}}),
+        json.dumps(record_json(elsewhere)),
+        "not json",
+        json.dumps(record_json(late)),
+    ]
+    report = await node.board.import_(lines)
+    assert [(each.line, each.code) for each in report.refused] == [
+        (1, "invalid_field"),
+        (2, "body_missing"),
+        (4, "unknown_federation"),
+        (5, "malformed_line"),
+        (6, "future"),
+    ]
+    assert all(each.says for each in report.refused)
+    assert (report.posted, report.waiting) == (1, 0)
 
 
 async def test_an_imported_post_with_a_nonce_is_written_once(node: Any) -> None:

@@ -145,6 +145,20 @@ def test_an_import_sends_csv_rows_as_forms_and_names_the_lines_that_are_refused(
     ]
 
 
+def test_an_import_with_refused_lines_answers_programs_once_and_fails(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = {"line": 3, "code": "malformed_line", "says": "is not JSON"}
+    counts = {"held": 0, "posted": 1, "waiting": 0, "dropped": 0, "refused": 1, "lines": [refused]}
+    data, asked = node({"import": (200, counts)})
+    file = tmp_path / "offers.jsonl"
+    file.write_text('{"kind": "offer", "fields": {"title": "Bread"}}\n\nnot JSON\n')
+    assert run(["import", str(file), "--json", "--data", str(data)]) == 1
+    out, _ = capsys.readouterr()
+    assert json.loads(out) == counts
+    assert len(asked[0][1]["lines"]) == 3, "a blank line counts, so that numbers are those of the file"
+
+
 def test_an_export_that_is_refused_leaves_no_file(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
