@@ -178,7 +178,7 @@ class Hub:
         if now_ms < acquaintance.banned_until_ms:
             return Drop(up.link, "banned", "it sent too many bad records; it is left alone for an hour")
         if len(self._conversations) >= LINKS_MAX:
-            return Drop(up.link, "too_many_links", f"{LINKS_MAX} links stand already")
+            return Drop(up.link, "links_many", f"{LINKS_MAX} links stand already")
         return None
 
     def _is_crossing(self, up: LinkUp, link: LinkId, now_ms: int) -> bool:

@@ -23,6 +23,8 @@ FRAME_IDS_MAX: Final = 7_000
 """Short ids of one frame."""
 RANGE_IDS_MAX: Final = 65_536
 """Short ids of one range that are compared; what a first byte has beyond that is left to the salted retry."""
+WANTS_OPEN_MAX: Final = 16
+"""While so many WANTs are open, no more ids are read: the other side answers a bounded number."""
 TODO_LOW: Final = 2_048
 """When fewer records than this wait to be sent, the next ids are read."""
 
@@ -135,7 +137,7 @@ class Comparer:
         if not self._is_whole or self._is_loading:
             return
         if self._first < self._end:
-            if self._outbox.todo_count(self._key) < TODO_LOW:
+            if self._outbox.todo_count(self._key) < TODO_LOW and self._wants_open < WANTS_OPEN_MAX:
                 count = self._line.snapshot(self._key).count
                 end = min(self._end, span_end(self._first, count, IDS_LOADED_MAX))
                 buckets = tuple(range(self._first, end))

@@ -24,9 +24,12 @@ LOAD_PREFIXES_MAX: Final = 512
 """Records asked of the store at once; about a batch of ordinary ones."""
 WANTED_MAX: Final = 131_072
 """Records that the other side may want at once: both halves of the greatest decodable difference."""
+JOBS_MAX: Final = 64
+"""WANTs of one lane that are not yet answered."""
 GONE_MAX: Final = 1_800
 """Ids that one DONE can name."""
-_NO_ID: Final = RecordId(bytes(32))
+NO_ID: Final = RecordId(bytes(32))
+"""Stands for an id that is not known; no record has it."""
 
 
 @dataclass(slots=True)
@@ -138,14 +141,22 @@ class Outbox:
         """Answer a WANT.
 
         Raises:
-            PeerFault: More is wanted at once than a meeting can show.
+            PeerFault: Nothing is wanted, or more at once than a meeting can show.
         """
+        if not prefixes:
+            raise PeerFault("malformed_frame", "a WANT names what is wanted")
         queue = self._queue(key)
+        if len(queue.jobs) >= JOBS_MAX:
+            raise PeerFault("flooding", f"more than {JOBS_MAX} wants are open in one lane")
         if sum(len(each.wanted) for each in self._queues.values()) + len(prefixes) > WANTED_MAX:
             raise PeerFault("flooding", f"more than {WANTED_MAX} records are wanted at once")
         # What is in flight was sent before this answer; what is new goes out as part of it.
-        skipped = queue.wanted.keys() | queue.again.keys() | {short[:5] for short in self._flying}
-        fresh = [prefix for prefix in dict.fromkeys(prefixes) if prefix not in skipped]
+        flying = {short[:5] for short in self._flying}
+        fresh = [
+            prefix
+            for prefix in dict.fromkeys(prefixes)
+            if prefix not in flying and prefix not in queue.wanted and prefix not in queue.again
+        ]
         wanted = set(fresh)
         for record in [record for record in queue.live if record[:5] in wanted]:
             del queue.live[record]
@@ -169,7 +180,7 @@ class Outbox:
         while len(self._flights) + self._loading < BATCHES_IN_FLIGHT_MAX:
             if self._evidence:
                 records = self._evidence.popleft()
-                self._send(None, EVIDENCE, records, [id_of(raw) or _NO_ID for raw in records])
+                self._send(None, EVIDENCE, records, [id_of(raw) or NO_ID for raw in records])
                 continue
             if not self._load_next():
                 return

@@ -19,7 +19,7 @@ from protocol.wire import Buckets, Cells, Keyed, KeyedHashes, KeyedWant, More, S
 from sync.chores import Steps
 from sync.line import IDS_LOADED_MAX, Line, PeerFault
 from sync.listing import span_end
-from sync.outbox import Outbox
+from sync.outbox import NO_ID, Outbox
 from sync.sketch import (
     BUCKETS,
     Coding,
@@ -344,7 +344,7 @@ class RetryAnswer:
         """Send the records of these keyed short ids."""
         size = SHORT_ID_BYTES
         shorts = [frame.shorts[start : start + size] for start in range(0, len(frame.shorts), size)]
-        self._outbox.want(self._key, [self._ids[short] for short in shorts if short in self._ids])
+        self._outbox.want(self._key, [self._ids.get(short, NO_ID) for short in shorts])
 
     def _hashed(self, hashes: list[bytes]) -> None:
         self._is_ready = True

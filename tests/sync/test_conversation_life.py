@@ -126,7 +126,7 @@ def test_a_link_to_the_own_device_and_links_beyond_the_bound_are_refused() -> No
     assert [effect.code for effect in own if isinstance(effect, Drop)] == ["own_device"]
     for number in range(LINKS_MAX + 1):
         effects = hub.handle(LinkUp(LinkId(number + 2), town_of("b"), device_of(str(number)), HASH, True), 0)
-    assert [effect.code for effect in effects if isinstance(effect, Drop)] == ["too_many_links"]
+    assert [effect.code for effect in effects if isinstance(effect, Drop)] == ["links_many"]
     assert len(hub.peers()) == LINKS_MAX
 
 

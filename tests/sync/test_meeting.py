@@ -31,6 +31,7 @@ from sync.held import HeldSet
 from sync.hub import Hub
 from sync.lawful import LOOKS_MAX
 from sync.naming import LANE_MOVES, LaneState, Turn
+from sync.outbox import JOBS_MAX
 from sync.salted import STEP_IDS, bits_to_buckets, buckets_to_bits, hash_buckets
 from sync.sketch import Coding, cells_to_bytes, sketch_of
 from tests.sync.cable import (
@@ -616,7 +617,30 @@ def test_a_second_look_that_is_refused_ends_the_lane_for_an_hour() -> None:
 def test_a_want_is_done_even_if_nothing_is_found() -> None:
     end = End(range(10), initiator=False)
     assert end.say(wire.Want(0, LANE, b"12345")) == [wire.Done(0, LANE, b"")]
-    assert end.say(wire.Want(0, LANE, b"")) == [wire.Done(0, LANE, b"")]
+
+
+@pytest.mark.parametrize("frame", [wire.Want(0, LANE, b""), wire.KeyedWant(0, LANE, b"")])
+def test_a_want_for_nothing_is_malformed(frame: Frame) -> None:
+    end = End(range(100), initiator=False)
+    end.say(digest_frame(ids_of(*range(50))), wire.Salt(0, LANE, bytes(16)))
+    end.say(frame)
+    assert end.codes == ["malformed_frame"]
+
+
+def test_more_wants_than_may_be_open_are_flooding() -> None:
+    end = End(range(200), initiator=False)
+    end.answers = False
+    for record in list(end.raws)[:JOBS_MAX]:
+        assert end.say(wire.Want(0, LANE, record[:5])) == []
+    assert end.codes == []
+    end.say(wire.Want(0, LANE, b"12345"))
+    assert end.codes == ["flooding"]
+
+
+def test_a_keyed_want_for_what_nobody_holds_is_done_in_its_turn() -> None:
+    end = End(range(100), initiator=False)
+    end.say(digest_frame(ids_of(*range(50))), wire.Salt(0, LANE, bytes(16)))
+    assert end.say(wire.KeyedWant(0, LANE, bytes(8))) == [wire.Done(0, LANE, b"")]
 
 
 def test_wants_are_done_in_their_order_and_name_what_is_gone() -> None:
