@@ -6,7 +6,7 @@ from aiohttp import web
 
 from node.web import api, editing, pages, signin, stream
 from node.web.guard import guard
-from node.web.render import STYLE_NAME, preload, style_sheet
+from node.web.render import STYLE_NAME, style_sheet
 from node.web.site import SITE, Node, Site
 
 BODY_BYTES_MAX = 131_072
@@ -22,7 +22,6 @@ def make_app(node: Node) -> web.Application:
     """
     app = web.Application(middlewares=[guard], client_max_size=BODY_BYTES_MAX)
     app[SITE] = Site(node)
-    preload()
     app.add_routes(
         [
             web.get("/", pages.board),

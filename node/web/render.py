@@ -62,13 +62,6 @@ def card_html(card: Card) -> str:
     return _environment.get_template("_card.html").render(card=card)
 
 
-def preload() -> None:
-    """Compile all templates now, so that nobody waits for it."""
-    for found in _ROOT.joinpath("templates").iterdir():
-        if found.name.endswith(".html"):
-            _environment.get_template(found.name)
-
-
 class Pressed:
     """A page as bytes, compressed when the first browser asks for that."""
 
