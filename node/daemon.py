@@ -35,11 +35,12 @@ from node.recovery import Recovery
 from node.status import gather
 from node.store import Store
 from node.store.sqlite import open_store
-from node.transport.auth import Badge, is_url
-from node.transport.call import SYNC_PATH, Caller
+from node.transport.auth import Badge
+from node.transport.call import Caller
 from node.transport.channel import LinkFailure, new_static_key
 from node.transport.dialer import Dialer
 from node.transport.listener import Listener
+from node.transport.nearness import SYNC_PATH, Nearness, is_url
 from node.transport.server import SyncServer
 from node.web.app import make_app
 from protocol.ids import DeviceId, LaneKey, TownId
@@ -319,7 +320,10 @@ class Daemon:
 
     async def _connect(self, town: TownId, url: str) -> None:
         ask = self.joinings.ask_of(town)
-        channel, identity = await self.caller.call(url, expected=town, joins=ask is not None)
+        peer = self.peers.get(town)
+        invited = any(url in join.invitation.urls for join in self.joinings.waiting())
+        most = Nearness.MACHINE if peer is None or invited else peer.most(url)
+        channel, identity = await self.caller.call(url, expected=town, joins=ask is not None, most=most)
         try:
             await self.engine.carry_on(channel, identity, ask)
         except BaseException as error:

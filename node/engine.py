@@ -330,7 +330,7 @@ class Engine:
 
     async def _enter(self, link: Link, ask: JoinAsk, welcomed: Welcomed) -> None:
         link.approved = True
-        await self._joinings.welcomed(ask, link.identity.town, link.identity.urls, welcomed.records)
+        await self._joinings.welcomed(ask, link.identity, welcomed.records)
 
 
 _OF_LINKS: Final = (LinkUp, LinkDown, Heard, TakenIn, Loaded, IdsLoaded, Joined, JoinRefused)

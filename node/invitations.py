@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.errors import HedgerowError, InvalidRequest, NotAllowed
 from node.peers import checked_url
+from node.transport.nearness import told_url
 from protocol.encoding import Value, decode, encode
 from protocol.errors import ProtocolError
 from protocol.ids import ALPHABET, FederationId, TownId
@@ -147,7 +148,7 @@ class Invitations:
             raise NotAllowed(
                 "only a steward of that federation may invite: ask one to do it", code="not_steward"
             )
-        urls = list(dict.fromkeys([*([checked_url(url)] if url else ()), *map(checked_url, self._urls())]))
+        urls = list(dict.fromkeys([*([_plain_url(url)] if url else ()), *map(_plain_url, self._urls())]))
         if not urls:
             raise InvalidRequest(
                 "where will the other town call? Give --url, or set web.public_url", code="no_url"
@@ -260,10 +261,28 @@ def _invitation(parts: Value) -> Invitation:
         raise ValueError("a town and URLs")
     if not isinstance(secret, bytes) or len(secret) != SECRET_BYTES or not 0 < len(urls) <= URLS_MAX:
         raise ValueError("a secret")
-    known = [checked_url(url) for url in urls if isinstance(url, str)]
-    if len(known) != len(urls):
-        raise ValueError("URLs are texts")
-    return Invitation(FederationId(federation), TownId(inviter), tuple(known), secret, last_day)
+    known = tuple(_told_url(url) for url in urls)
+    return Invitation(FederationId(federation), TownId(inviter), known, secret, last_day)
+
+
+def _plain_url(url: str) -> str:
+    """An own URL as it may stand in a code.
+
+    Raises:
+        InvalidRequest: It may not.
+    """
+    plain = told_url(checked_url(url))
+    if plain is None:
+        raise InvalidRequest(f"{url}: give the scheme, the host and the port, and no more", code="no_url")
+    return plain
+
+
+def _told_url(url: Value) -> str:
+    """Nobody reads a code, so a URL in it may say where a node is, and nothing else."""
+    known = told_url(url) if isinstance(url, str) else None
+    if known is None:
+        raise ValueError("that is no address of a node")
+    return known
 
 
 def _federation(row: tuple[Cell, ...]) -> FederationId:

@@ -149,9 +149,7 @@ class Joinings:
                 return JoinAsk(invitation.federation, invitation.secret, self._records[invitation.secret])
         return None
 
-    async def welcomed(
-        self, ask: JoinAsk, town: TownId, urls: Sequence[str], records: Sequence[bytes]
-    ) -> None:
+    async def welcomed(self, ask: JoinAsk, inviter: Identity, records: Sequence[bytes]) -> None:
         """Take in what makes us a member, and approve the inviter.
 
         Raises:
@@ -159,7 +157,8 @@ class Joinings:
         """
         join = self._joins[ask.secret]
         await self._intake.accept(records)
-        await self._peers.approve(town, urls=[*join.invitation.urls, *urls])
+        invited = join.invitation.urls
+        await self._peers.approve(inviter.town, urls=invited, told=inviter.urls, near=inviter.near)
         await self._settle(join, JOINED, "welcome")
 
     async def refused(self, ask: JoinAsk, code: str, says: str) -> None:
@@ -197,7 +196,7 @@ class Joinings:
                 fields["name"] = name
             await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,))])
         await self._intake.accept(joining.records)
-        await self._peers.approve(identity.town, name=name, urls=identity.urls)
+        await self._peers.approve(identity.town, name=name, told=identity.urls, near=identity.near)
         await self._invitations.settle(federation, identity.town)
         return await self._evidence(federation, identity.town)
 

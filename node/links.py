@@ -216,11 +216,13 @@ class Links:
         town = link.identity.town
         if town != self._own_town and self._peers.get(town) is None and self._recovery.knows(town):
             link.approved = True
-            approve = partial(self._peers.approve, town, urls=link.identity.urls)
-            self._background.spawn(carefully(approve))
+            self._background.spawn(carefully(partial(self._approve, link)))
 
     async def _note_urls(self, link: Link) -> None:
         """An approved peer says where else it can be called; what our operator gave stays first."""
-        peer = self._peers.get(link.identity.town)
-        if peer is not None and not set(link.identity.urls) <= set(peer.urls):
-            await self._peers.approve(peer.town, urls=[*peer.urls, *link.identity.urls])
+        who = link.identity
+        await self._peers.note_told(who.town, who.urls, who.near)
+
+    async def _approve(self, link: Link) -> None:
+        who = link.identity
+        await self._peers.approve(who.town, told=who.urls, near=who.near)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from node.errors import InvalidRequest, NotFound
-from node.transport.auth import is_url
+from node.transport.nearness import Nearness, is_url, nearness_of_url, told_url
 from protocol.ids import TownId
 from protocol.limits import URL_CHARS_MAX, URLS_MAX
 
 if TYPE_CHECKING:
     from node.store import Cell, Store, Transaction
 
-_ALL: Final = "SELECT town, name, url, approved_ms, last_heard_ms, synced_change FROM peers"
+_ALL: Final = "SELECT town, name, url, approved_ms, last_heard_ms, synced_change, policy FROM peers"
 _PUT: Final = """
-    INSERT INTO peers (town, name, url, approved_ms) VALUES (?, ?, ?, ?)
-    ON CONFLICT (town) DO UPDATE SET name = excluded.name, url = excluded.url
+    INSERT INTO peers (town, name, url, approved_ms, policy) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (town) DO UPDATE SET name = excluded.name, url = excluded.url, policy = excluded.policy
 """
 _NOTE: Final = "UPDATE peers SET last_heard_ms = ?, synced_change = ? WHERE town = ?"
 _REMOVE: Final = "DELETE FROM peers WHERE town = ?"
@@ -30,7 +33,7 @@ class Peer:
 
     Attributes:
         name: What it was called when it was approved; its profile may know better.
-        urls: Where its nodes answer, the one that the operator gave first; none: it calls us.
+        urls: Where its nodes answer, those that the operator gave first; none: it calls us.
         last_heard_ms: Node time of the last frame that came from it; None: never.
         synced_change: It is known to hold all that we may tell it up to this change of our store.
     """
@@ -41,6 +44,14 @@ class Peer:
     approved_ms: int
     last_heard_ms: int | None = None
     synced_change: int = 0
+    told: tuple[str, ...] = ()
+    """Those of `urls` that the peer itself told, and no operator."""
+    near: Nearness = Nearness.ANYWHERE
+    """The nearest that it has been seen, or that the operator's URLs say."""
+
+    def most(self, url: str) -> Nearness:
+        """Return how near what is called at a URL may be: a peer points to nothing nearer than itself."""
+        return self.near if url in self.told else Nearness.MACHINE
 
 
 class Peers:
@@ -60,6 +71,8 @@ class Peers:
         self.changed = changed
         self._peers: dict[TownId, Peer] = {}
         self._unsaved: set[TownId] = set()
+        # What is removed must not be written back by what began before.
+        self._turn = asyncio.Lock()
 
     async def load(self) -> None:
         """Read the table from the store."""
@@ -89,30 +102,56 @@ class Peers:
             raise NotFound(says)
         return found[0]
 
-    async def approve(self, town: TownId, *, name: str = "", urls: Sequence[str] = ()) -> Peer:
+    async def approve(
+        self,
+        town: TownId,
+        *,
+        name: str = "",
+        urls: Sequence[str] = (),
+        told: Sequence[str] = (),
+        near: Nearness = Nearness.ANYWHERE,
+    ) -> Peer:
         """Approve a town, or add to what is known of it; returns once it is committed.
 
         Args:
             name: Replaces the name, if not empty.
-            urls: Go before those that are known already.
+            urls: The operator's; they go before those that are known already.
+            told: What the town says itself; passed over where it has no business to point.
+            near: How near its end of a connection was.
 
         Raises:
-            InvalidRequest: A URL at which no node can be called.
+            InvalidRequest: A URL of the operator's at which no node can be called.
             StorageUnavailable: Nothing was kept.
         """
+        async with self._turn:
+            return await self._approve(town, name, urls, told, near)
+
+    async def note_told(self, town: TownId, told: Sequence[str], near: Nearness) -> None:
+        """Note where an approved town says that it can be called; nothing, if it is approved no longer.
+
+        Raises:
+            StorageUnavailable: Nothing was kept.
+        """
+        async with self._turn:
+            if town in self._peers:
+                await self._approve(town, "", (), told, near)
+
+    async def _approve(
+        self, town: TownId, name: str, urls: Sequence[str], told: Sequence[str], near: Nearness
+    ) -> Peer:
         known = self._peers.get(town)
-        merged = list(dict.fromkeys([*map(checked_url, urls), *(known.urls if known else ())]))[:URLS_MAX]
-        approved_ms = known.approved_ms if known else self._now_ms()
-        peer = Peer(town, name or (known.name if known else ""), tuple(merged), approved_ms)
-        if known is not None:
-            peer.last_heard_ms, peer.synced_change = known.last_heard_ms, known.synced_change
-            if (known.name, known.urls) == (peer.name, peer.urls):
-                return known
+        peer = _merged(known or Peer(town, "", (), self._now_ms()), name, urls, told, near)
+        if peer == known:
+            return known
+        policy = json.dumps({"told": peer.told, "near": peer.near})
 
         def write(tx: Transaction) -> None:
-            tx.run(_PUT, bytes(town), peer.name, " ".join(peer.urls), approved_ms)
+            tx.run(_PUT, bytes(town), peer.name, " ".join(peer.urls), peer.approved_ms, policy)
 
         await self._store.write(write)
+        if known is not None:
+            # Noted while the disk was at it.
+            peer.last_heard_ms, peer.synced_change = known.last_heard_ms, known.synced_change
         self._peers[town] = peer
         self.changed()
         return peer
@@ -124,17 +163,13 @@ class Peers:
             NotFound: It is no peer.
             StorageUnavailable: It still is one.
         """
-        peer = self._peers.get(town)
-        if peer is None:
-            raise NotFound("that town is no peer of this node")
-
-        def write(tx: Transaction) -> None:
-            tx.run(_REMOVE, bytes(town))
-            tx.run(_LET_GO, bytes(town))
-
-        await self._store.write(write)
-        del self._peers[town]
-        self._unsaved.discard(town)
+        async with self._turn:
+            peer = self._peers.get(town)
+            if peer is None:
+                raise NotFound("that town is no peer of this node")
+            await self._store.write(lambda tx: _remove(tx, town))
+            del self._peers[town]
+            self._unsaved.discard(town)
         self.changed()
         return peer
 
@@ -180,8 +215,44 @@ def checked_url(url: str) -> str:
     return text
 
 
+def _remove(tx: Transaction, town: TownId) -> None:
+    tx.run(_REMOVE, bytes(town))
+    tx.run(_LET_GO, bytes(town))
+
+
+def _merged(known: Peer, name: str, urls: Sequence[str], told: Sequence[str], near: Nearness) -> Peer:
+    """What is known of a peer with what is new."""
+    given = _each_once(map(checked_url, urls), (url for url in known.urls if url not in known.told))
+    near = max([near, known.near, *(nearness_of_url(url) or near for url in given)])
+    fresh = [url for url in map(told_url, told) if url is not None and (nearness_of_url(url) or near) <= near]
+    # The newest first; but what is known already keeps its order, or two devices would move it for ever.
+    told = known.told if {*fresh} <= {*known.urls} else _each_once(fresh, known.told)
+    merged = _each_once(given, told)[:URLS_MAX]
+    return replace(
+        known,
+        name=name or known.name,
+        urls=merged,
+        told=tuple(url for url in merged if url not in given),
+        near=near,
+    )
+
+
+def _each_once(*urls: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain(*urls)))
+
+
 def _peer(row: tuple[Cell, ...]) -> Peer:
-    town, name, url, approved_ms, last_heard_ms, synced_change = row
+    town, name, url, approved_ms, last_heard_ms, synced_change, policy = row
     assert isinstance(town, bytes) and isinstance(approved_ms, int) and isinstance(synced_change, int)
     assert last_heard_ms is None or isinstance(last_heard_ms, int)
-    return Peer(TownId(town), str(name), tuple(str(url).split()), approved_ms, last_heard_ms, synced_change)
+    kept = json.loads(str(policy))
+    return Peer(
+        TownId(town),
+        str(name),
+        tuple(str(url).split()),
+        approved_ms,
+        last_heard_ms,
+        synced_change,
+        told=tuple(kept.get("told", ())),
+        near=Nearness(kept.get("near", Nearness.ANYWHERE)),
+    )

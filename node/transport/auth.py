@@ -16,10 +16,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from node.keys import device_of
 from node.transport.channel import Channel, LinkFailure
+from node.transport.nearness import Nearness, is_url
 from protocol.encoding import Value, decode, encode
 from protocol.errors import MalformedFrame, ProtocolError
 from protocol.identity import DeviceKey, verify
@@ -54,6 +54,8 @@ class Identity:
     """Where it says that it can be called."""
     joins: bool = False
     """Whether it will show an invitation before anything else."""
+    near: Nearness = Nearness.ANYWHERE
+    """How near it is, by the address of its end of the connection."""
 
 
 TownOf = Callable[[DeviceId], TownId | None]
@@ -157,13 +159,3 @@ def _url(url: Value) -> str:
     if type(url) is not str or len(url) > URL_CHARS_MAX or not is_url(url):
         raise MalformedFrame("a URL begins with ws://, wss://, http:// or https:// and names a host")
     return url
-
-
-def is_url(url: str) -> bool:
-    """Tell whether a text is a URL at which a node can be called."""
-    try:
-        parts = urlsplit(url)
-        port_fits = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname) and port_fits

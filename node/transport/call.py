@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -14,11 +15,11 @@ import aiohttp
 
 from node.transport.auth import Badge, Identity, TownOf, identify
 from node.transport.channel import CLOSE_S_MAX, SOCKET_BYTES_MAX, Channel, LinkFailure, close, shake_hands
-from node.transport.names import Names
+from node.transport.names import Names, is_within, too_near
+from node.transport.nearness import SYNC_PATH, Nearness, nearness
 from protocol.ids import TownId
 from protocol.limits import HANDSHAKE_S_MAX, LINKS_MAX
 
-SYNC_PATH: Final = "/sync"
 NAMES_KEPT_S: Final = 10
 """How long an answer of the name service is believed: dynamic addresses change when a line comes
 back.
@@ -32,27 +33,17 @@ class Caller:
         self._static_key = static_key
         self._badge = badge
         self._town_of = town_of
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[Nearness, aiohttp.ClientSession] = {}
 
     async def open(self) -> None:
         """Make ready to call."""
-        tracing = aiohttp.TraceConfig()
-        tracing.on_request_redirect.append(_refuse_redirect)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=2 * LINKS_MAX, ttl_dns_cache=NAMES_KEPT_S, force_close=True, resolver=Names()
-            ),
-            timeout=aiohttp.ClientTimeout(total=None),
-            trace_configs=[tracing],
-            # No proxy and no cookies: a peer is called where its operator said, and nowhere else.
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        # One each, because a session keeps the answers of the name service.
+        self._sessions = {most: _session(most) for most in Nearness}
 
     async def close(self) -> None:
         """Let go of what is open; calls under way fail."""
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
     async def call(
         self,
@@ -61,6 +52,7 @@ class Caller:
         expected: TownId | None = None,
         joins: bool = False,
         deadline_s: float = HANDSHAKE_S_MAX,
+        most: Nearness = Nearness.MACHINE,
     ) -> tuple[Channel, Identity]:
         """Return the channel to the node at a URL, and who it is.
 
@@ -69,16 +61,22 @@ class Caller:
             expected: The town that must answer; None takes anyone.
             joins: We shall show an invitation.
             deadline_s: For everything from the name service to the proof of identity.
+            most: Nothing that is nearer is called; the operator's own URLs may lead anywhere.
 
         Raises:
-            LinkFailure: `unreachable`, `not_a_node`, `wrong_town`, or as `shake_hands` and `identify`.
+            LinkFailure: `unreachable`, `not_a_node`, `wrong_town`, `too_near`, or as `shake_hands` and
+                `identify`.
         """
-        if self._session is None:
+        session = self._sessions.get(most)
+        if session is None:
             raise LinkFailure("this node is not ready to call", code="unreachable")
+        host = urlsplit(url).hostname or ""
+        if not is_within(host, most):
+            raise too_near(host)
         ends = asyncio.get_running_loop().time() + deadline_s
         try:
             async with asyncio.timeout_at(ends):
-                opened = await self._connect(self._session, sync_url(url))
+                opened = await self._connect(session, sync_url(url))
         except TimeoutError:
             raise _unreachable(url, f"no answer within {deadline_s:g} s") from None
         return await self._prove(opened, expected, joins, ends)
@@ -112,6 +110,7 @@ class Caller:
             )
             left_s = max(0.0, ends - loop.time())
             identity = await identify(channel, self._badge(), self._town_of, deadline_s=left_s, joins=joins)
+            identity = replace(identity, near=_nearness(opened))
             if expected is not None and identity.town != expected:
                 raise LinkFailure("another town answers there than the one that we know", code="wrong_town")
         except LinkFailure as failure:
@@ -123,6 +122,26 @@ class Caller:
             raise
         keep_alive(opened.get_extra_info("socket"))
         return channel, identity
+
+
+def _session(most: Nearness) -> aiohttp.ClientSession:
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(_refuse_redirect)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=2 * LINKS_MAX, ttl_dns_cache=NAMES_KEPT_S, force_close=True, resolver=Names(most)
+        ),
+        timeout=aiohttp.ClientTimeout(total=None),
+        trace_configs=[tracing],
+        # No proxy and no cookies: a peer is called where its operator said, and nowhere else.
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def _nearness(opened: aiohttp.ClientWebSocketResponse) -> Nearness:
+    there = opened.get_extra_info("peername")
+    return (nearness(str(there[0])) if isinstance(there, tuple) else None) or Nearness.ANYWHERE
 
 
 def _unreachable(url: str, why: str) -> LinkFailure:

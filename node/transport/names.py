@@ -15,6 +15,9 @@ from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from node.transport.channel import LinkFailure
+from node.transport.nearness import Nearness, nearness
+
 LOOK_UPS_MAX: Final = 32
 """Names that are looked up at one time; half of all links."""
 
@@ -22,9 +25,13 @@ LOOK_UPS_MAX: Final = 32
 class Names(AbstractResolver):
     """A resolver for aiohttp that uses the system's, one daemon thread for each name that is asked
     for.
+
+    Args:
+        most: Addresses that are nearer are kept back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: Nearness = Nearness.MACHINE) -> None:
+        self._most = most
         self._asked: dict[tuple[str, int, socket.AddressFamily], asyncio.Future[list[ResolveResult]]] = {}
 
     async def resolve(
@@ -34,6 +41,7 @@ class Names(AbstractResolver):
 
         Raises:
             OSError: The name is not known, or too many names are being looked up.
+            LinkFailure: `too_near`: all of its addresses are.
         """
         key = (host, port, family)
         answer = self._asked.get(key)
@@ -42,7 +50,11 @@ class Names(AbstractResolver):
                 raise OSError(f"{LOOK_UPS_MAX} names are being looked up already")
             answer = self._ask(key)
         # A call that is given up must not take the answer from the next one.
-        return await asyncio.shield(answer)
+        found = await asyncio.shield(answer)
+        kept = [each for each in found if is_within(each["host"], self._most)]
+        if found and not kept:
+            raise too_near(host)
+        return kept
 
     async def close(self) -> None:
         """Wait for nothing: what is still being looked up ends with the process."""
@@ -69,6 +81,18 @@ class Names(AbstractResolver):
 
         threading.Thread(target=look, name=f"name {key[0]}", daemon=True).start()
         return answer
+
+
+def is_within(address: str, most: Nearness) -> bool:
+    """Tell whether an address in figures is no nearer than this; a name is."""
+    found = nearness(address)
+    return found is None or found <= most
+
+
+def too_near(host: str) -> LinkFailure:
+    """Return the refusal to call where a peer points that has no business there."""
+    why = f"{host}, which it told us, leads into our own network"
+    return LinkFailure(why, code="too_near")
 
 
 def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult] | OSError:

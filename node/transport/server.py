@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -20,9 +20,13 @@ from aiohttp import web
 from node.transport.auth import Badge, Identity, TownOf, identify
 from node.transport.call import keep_alive
 from node.transport.channel import CLOSE_S_MAX, SOCKET_BYTES_MAX, Channel, LinkFailure, close, shake_hands
+from node.transport.nearness import Nearness, nearness
 from protocol.limits import HALF_OPEN_MAX, HANDSHAKE_S_MAX
 
 LOG: Final = logging.getLogger("hedgerow.sync")
+
+PROXY_HEADERS: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+"""With one of these it is not the caller who stands at the other end of the connection."""
 
 Carry = Callable[[Channel, Identity], Awaitable[None]]
 """Takes a channel whose other end is known and returns when it has ended."""
@@ -77,6 +81,7 @@ class SyncServer:
         code = ""
         try:
             channel, identity = await self._admit(socket, request.remote or "")
+            identity = replace(identity, near=_nearness(request))
             if request.transport is not None:
                 keep_alive(request.transport.get_extra_info("socket"))
             await self._carry(channel, identity)
@@ -127,3 +132,9 @@ class SyncServer:
         oldest = next(waiting for waiting in self._half_open if counts[waiting.remote] == most)
         oldest.task.cancel()
         self._half_open.remove(oldest)
+
+
+def _nearness(request: web.Request) -> Nearness:
+    if any(name in request.headers for name in PROXY_HEADERS):
+        return Nearness.ANYWHERE
+    return nearness(request.remote or "") or Nearness.ANYWHERE

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -23,6 +24,7 @@ from node.transport.channel import (
     new_static_key,
     shake_hands,
 )
+from node.transport.nearness import Nearness
 from node.transport.server import SyncServer
 from protocol.encoding import encode
 from protocol.identity import DeviceKey, TownKey
@@ -504,6 +506,55 @@ async def test_a_redirect_is_not_followed_to_where_no_operator_pointed(place: Pl
 
     assert (await failure_of(await place.serve(handle))).code == "not_a_node"
     assert not visited
+
+
+@pytest.mark.parametrize("most", [Nearness.ANYWHERE, Nearness.NETWORK])
+async def test_where_a_peer_has_no_business_to_point_is_not_called_by_address_or_name(
+    place: Place, monkeypatch: pytest.MonkeyPatch, most: Nearness
+) -> None:
+    visits: list[str] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        visits.append(request.path)
+        return web.Response()
+
+    port = urlsplit(await place.serve(handle)).port
+    look_up = socket.getaddrinfo
+
+    def mislead(host: str, *more: Any, **named: Any) -> Any:
+        return look_up("127.0.0.1" if host == "roanne.example" else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", mislead)
+    caller = Caller(static_key=new_static_key(), badge=new_badge, town_of=nobody)
+    await caller.open()
+    for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "roanne.example"):
+        with pytest.raises(LinkFailure) as told:
+            await caller.call(f"http://{host}:{port}", most=most)
+        assert told.value.code == "too_near"
+    assert visits == []
+    with pytest.raises(LinkFailure) as told:
+        await caller.call(f"http://roanne.example:{port}")
+    assert told.value.code == "not_a_node"
+    assert visits == ["/sync"]
+    await caller.close()
+
+
+async def test_how_near_the_other_end_is_is_seen_but_not_through_a_proxy(place: Place) -> None:
+    over_there, over_here = await met(place, new_badge(), new_badge())
+    assert (over_there.near, over_here.near) == (Nearness.MACHINE, Nearness.MACHINE)
+    seen: list[Nearness] = []
+
+    async def carry(channel: Channel, identity: Identity) -> None:
+        seen.append(identity.near)
+
+    server = SyncServer(static_key=new_static_key(), badge=new_badge, town_of=nobody, carry=carry)
+    url = await place.serve(server.handle)
+    for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+        opened = await place.session.ws_connect(url, headers={name: "93.184.216.34"})
+        channel = await shake_hands(opened, initiator=True, static_key=new_static_key(), deadline_s=WAIT_S)
+        await identify(channel, new_badge(), nobody, deadline_s=WAIT_S)
+        await channel.close()
+    assert seen == [Nearness.ANYWHERE] * 4
 
 
 async def test_a_name_service_that_does_not_answer_holds_nobody_up(

@@ -21,9 +21,11 @@ from node.invitations import InvitationRefused
 from node.joining import WAITING
 from node.keys import TOWN_FILE, KeysUnreadable, open_town_key
 from node.store import Query
+from node.transport import server
 from node.transport.channel import LinkFailure
 from node.transport.dialer import Reach
 from node.transport.listener import ListenFailed
+from node.transport.nearness import Nearness
 from protocol.ids import FederationId, Op, TownId
 from protocol.record import make, open_record
 from sync.authority import ADMIT
@@ -309,6 +311,22 @@ async def test_a_new_device_of_a_member_is_served_from_its_first_call_until_its_
     await post(charlieu, "after it")
     await agree(federation, roanne, charlieu)
     assert "after it" not in await titles(second)
+
+
+async def test_a_peer_cannot_have_a_node_ask_anything_of_its_own_network(
+    valley: Valley, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roanne, charlieu = await valley.settle("Roanne"), await valley.settle("Charlieu")
+    url = valley.relays["Charlieu"].url
+    told = (f"{url}/cgi-bin/reboot", "http://root:admin@192.168.1.1/", "http://10.0.0.1/?reboot")
+    monkeypatch.setattr(Daemon, "urls", property(lambda node: told if node is charlieu else ()))
+    monkeypatch.setattr(server, "nearness", lambda address: Nearness.ANYWHERE)
+    federation = await roanne.federations.found("Valley")
+    code, _ = await roanne.invitations.invite(federation, valley.relays["Roanne"].url)
+    await charlieu.join(code)
+    peer = roanne.peers.get(charlieu.town)
+    assert peer is not None
+    assert peer.urls == ()
 
 
 async def test_towns_that_are_linked_already_join_a_second_federation(valley: Valley) -> None:

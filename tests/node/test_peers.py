@@ -1,5 +1,6 @@
 """Peers and invitations: what is approved stays so, and a code says exactly one thing."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +20,10 @@ from node.invitations import (
 )
 from node.peers import Peers, checked_url
 from node.store.sqlite import SqliteStore, open_store
+from node.transport.nearness import Nearness
 from protocol.encoding import Value
 from protocol.ids import FederationId, TownId
+from protocol.limits import URLS_MAX
 from protocol.record import record_id
 from protocol.wire import federation_name, join_proof
 from sync.authority import Authority, Federation
@@ -93,6 +96,68 @@ async def test_approving_again_adds_to_what_is_known_and_forgets_nothing(store: 
     assert (peer.name, peer.urls) == ("Charlieu", ("http://b", "http://a"))
     await peers.approve(OTHER)
     assert len(changes) == 2
+
+
+@pytest.mark.parametrize(
+    ("near", "taken"),
+    [
+        (Nearness.ANYWHERE, ["http://charlieu.example"]),
+        (Nearness.NETWORK, ["http://charlieu.example", "http://192.168.1.1:80/sync"]),
+        (
+            Nearness.MACHINE,
+            ["http://charlieu.example", "http://192.168.1.1:80/sync", "http://127.0.0.1:9"],
+        ),
+    ],
+)
+async def test_a_peer_points_to_nothing_nearer_than_it_stands_itself(
+    store: SqliteStore, near: Nearness, taken: list[str]
+) -> None:
+    peers = Peers(store, now_ms=lambda: NOW_MS)
+    told = [
+        "http://charlieu.example/",
+        "http://192.168.1.1:80/cgi-bin/reboot",
+        "http://root:admin@charlieu.example/",
+        "http://127.0.0.1:9",
+    ]
+    await peers.approve(OTHER, urls=["http://operators.example/own/path"], told=told, near=near)
+    again = Peers(store, now_ms=lambda: 0)
+    await again.load()
+    for peer in (peers.all()[0], again.all()[0]):
+        assert peer.urls == ("http://operators.example/own/path", *taken)
+        assert peer.most(peer.urls[0]) is Nearness.MACHINE
+        assert {peer.most(url) for url in peer.urls[1:]} == {near}
+
+
+async def test_what_the_operator_says_of_a_peer_lets_it_point_as_near(store: SqliteStore) -> None:
+    peers = Peers(store, now_ms=lambda: NOW_MS)
+    await peers.approve(OTHER, urls=["http://192.168.1.7:8460"])
+    await peers.note_told(OTHER, ["http://192.168.1.8:8460", "http://127.0.0.1:1"], Nearness.ANYWHERE)
+    assert peers.all()[0].urls == ("http://192.168.1.7:8460", "http://192.168.1.8:8460")
+    # What the operator gives is the operator's from then on.
+    await peers.approve(OTHER, urls=["http://192.168.1.8:8460"])
+    assert peers.all()[0].told == ()
+
+
+async def test_new_addresses_of_a_peer_find_room_and_the_operators_stay(store: SqliteStore) -> None:
+    peers = Peers(store, now_ms=lambda: NOW_MS)
+    await peers.approve(OTHER, urls=["http://given.example"])
+    for number in range(2 * URLS_MAX):
+        await peers.note_told(OTHER, [f"http://told-{number}.example"], Nearness.ANYWHERE)
+    urls = peers.all()[0].urls
+    assert len(urls) == URLS_MAX
+    assert urls[:2] == ("http://given.example", f"http://told-{2 * URLS_MAX - 1}.example")
+
+
+async def test_a_peer_that_is_removed_does_not_come_back_by_telling_where_it_is(store: SqliteStore) -> None:
+    peers = Peers(store, now_ms=lambda: NOW_MS)
+    await peers.approve(OTHER, urls=["http://a"])
+    await asyncio.gather(
+        peers.remove(OTHER), peers.note_told(OTHER, ["http://charlieu.example"], Nearness.ANYWHERE)
+    )
+    assert peers.all() == []
+    again = Peers(store, now_ms=lambda: 0)
+    await again.load()
+    assert again.all() == []
 
 
 async def test_a_peer_is_found_by_its_name_or_the_beginning_of_its_id(store: SqliteStore) -> None:
@@ -217,7 +282,9 @@ async def test_the_secret_of_an_invitation_is_forgotten_with_the_town_that_used_
     assert await shown(invitations, others, THIRD) == VALLEY
 
 
-@pytest.mark.parametrize("urls", [[7], ["http://a", None], [], ["http://a"] * 9, ["ftp://a"]])
+@pytest.mark.parametrize(
+    "urls", [[7], ["http://a", None], [], ["http://a"] * 9, ["ftp://a"], ["http://a:b@c"], ["http://a?b"]]
+)
 def test_a_code_whose_addresses_are_none_is_refused_and_not_read_in_part(urls: list[Value]) -> None:
     code = Invitation(VALLEY, OTHER, cast("tuple[str, ...]", tuple(urls)), bytes(16), 1).code()
     with pytest.raises(InvitationRefused) as told:
@@ -258,6 +325,8 @@ async def test_who_may_not_admit_or_cannot_be_called_gives_no_invitations(store:
         await giver(store, Time(), steward=False).invite(VALLEY, "http://a")
     with pytest.raises(InvalidRequest, match="--url"):
         await giver(store, Time()).invite(VALLEY)
+    with pytest.raises(InvalidRequest, match="no more"):
+        await giver(store, Time()).invite(VALLEY, "http://me:secret@a")
     code, _ = await giver(store, Time(), urls=("http://b",)).invite(VALLEY, "a:8460")
     assert read_code(code).urls == ("http://a:8460", "http://b")
 

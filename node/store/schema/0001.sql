@@ -166,7 +166,7 @@ CREATE TABLE peers (
     approved_ms INTEGER NOT NULL,
     last_heard_ms INTEGER,              -- NULL: never
     synced_change INTEGER NOT NULL DEFAULT 0,   -- it is known to hold all that we may tell it up to this change
-    policy TEXT NOT NULL DEFAULT '{}'   -- JSON: windows, budgets, lanes
+    policy TEXT NOT NULL DEFAULT '{}'   -- JSON: which of its URLs it told itself, how near it was seen
 ) STRICT, WITHOUT ROWID;
 
 -- Invitations that this node wrote. The secret proves itself by a MAC, so it is kept until it is used.
