@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from node.intake import Draft
@@ -17,7 +18,7 @@ from node.invitations import Invitation, InvitationRefused, Invitations, read_co
 from node.keys import CERTIFICATE, PROFILE, device_of
 from protocol.errors import ProtocolError
 from protocol.ids import FederationId, Op, TownId
-from protocol.limits import EVIDENCE_BYTES_MAX
+from protocol.limits import EVIDENCE_BYTES_MAX, NONCE_BYTES
 from protocol.record import Record, check_signature, fields_of, open_record
 from sync.authority import ADMIT, JOIN
 from sync.events import JoinAsk, Joining
@@ -224,12 +225,13 @@ class Joinings:
     async def _prepare(self, invitation: Invitation) -> None:
         """Make our side of a JOIN: certificate, profile, and the consent, which is written once."""
         own = self._authority().own_town
-        # One document for each invitation: taking it again after a restart writes nothing new.
-        nonce = invitation.secret[:8]
+        # One document for each invitation: taking it again after a restart writes nothing new. Everybody
+        # reads the record, so its nonce tells nothing of the secret.
+        nonce = blake2b(invitation.secret, digest_size=NONCE_BYTES, person=b"hedgerow/joining").digest()
         draft = Draft(JOIN, Op.PUT, {}, federations=(invitation.federation,), nonce=nonce)
         consent = (await self._intake.post([draft]))[0]
-        held = await self._store.write(lambda tx: tx.held_records([own]))
-        profiles = [record.raw for record in held if record.header.kind == PROFILE][:1]
+        known = await self._store.read(lambda reader: reader.records_of(own, PROFILE))
+        profiles = [record.raw for record in known if record.header.op is Op.PUT][:1]
         self._records[invitation.secret] = (self._certificate, *profiles, consent.raw)
 
     async def _settle(self, join: Join, state: str, says: str) -> None:

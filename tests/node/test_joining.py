@@ -4,6 +4,7 @@ invitation says.
 
 import secrets
 from collections.abc import AsyncIterator
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from node.clock import NodeClock, wall_ms
 from node.federations import Federations
 from node.intake import Intake
-from node.invitations import InvitationRefused, Invitations, read_code
+from node.invitations import Invitation, InvitationRefused, Invitations, read_code
 from node.joining import REFUSED, WAITING, Joinings, within
 from node.keys import CERTIFICATE, PROFILE, Keys, town_record
 from node.peers import Peers
@@ -181,6 +182,25 @@ async def test_a_lost_welcome_is_given_again_and_admits_nobody_twice(
     first = await shown(founder, federation, stranger.identity, *records)
     again = await shown(founder, federation, stranger.identity, *records)
     assert sorted(first) == sorted(again)
+
+
+async def test_a_consent_tells_nothing_of_the_secret_and_is_written_once(
+    inviter: tuple[Inviter, FederationId],
+) -> None:
+    founder, _ = inviter
+    secret = secrets.token_bytes(16)
+    there = FederationId(b"x" * 16)
+    code = Invitation(there, TownId(b"i" * 32), ("http://roanne.example",), secret, 2**40).code()
+    for _ in range(2):
+        await founder.joinings.take(code)
+    ask = founder.joinings.ask_of(TownId(b"i" * 32))
+    assert ask is not None
+    own = founder.now.own_town
+    consents = await founder.store.read(lambda reader: reader.records_of(own, JOIN))
+    assert [record.raw for record in consents] == [ask.records[-1]]
+    nonce = consents[0].header.nonce
+    assert nonce == blake2b(secret, digest_size=8, person=b"hedgerow/joining").digest()
+    assert nonce not in secret
 
 
 async def test_an_invitation_that_was_taken_waits_across_a_restart_and_a_refusal_is_kept(
