@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.accounts import LINK_MS
 from node.board import head_ids
-from node.errors import InvalidRequest, NotFound
+from node.errors import HedgerowError, InvalidRequest, NotFound
 from node.exchange import document_json, each_shown
 from node.store.documents import Document, Near, Query
+from node.transport.dialer import Reach
 from protocol.errors import ProtocolError
 from protocol.ids import RecordId, TownId
 from protocol.kinds import KINDS, kind_of
@@ -170,9 +171,16 @@ async def peer_remove(daemon: Daemon, arguments: Arguments) -> object:
 
 @act
 async def sync(daemon: Daemon, arguments: Arguments) -> object:
-    """Call the peers now, or one of them, and compare."""
-    peer = _text_or_none(arguments, "peer")
-    return await daemon.sync(None if peer is None else _find_peer(daemon, peer)[0])
+    """Call the peers now, or one of them, and compare; a named one that is not reached is a refusal."""
+    named = _text_or_none(arguments, "peer")
+    if named is None:
+        return await daemon.sync()
+    town, name = _find_peer(daemon, named)
+    answer = await daemon.sync(town)
+    if daemon.links.reach(town) is not Reach.UP:
+        says = f"{name or 'Town ' + town.hex()[:8]} cannot be reached: {_why_away(daemon, town)}"
+        raise HedgerowError(says, code="unreachable", status=502)
+    return answer
 
 
 @act
@@ -202,6 +210,17 @@ def page_url(daemon: Daemon) -> str:
     host, port = daemon.address
     shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def _why_away(daemon: Daemon, town: TownId) -> str:
+    peer, failure = daemon.peers.get(town), daemon.dialer.failure(town)
+    if peer is None or not peer.urls:
+        return "no address of it is known here; it calls this node"
+    if not daemon.settings.links.dial:
+        return "this node calls nobody (links.dial is off)"
+    if failure is None:
+        return "no answer yet; this node goes on calling"
+    return str(failure.detail.get("why") or failure.says)
 
 
 def _kind(name: str) -> Kind:

@@ -28,7 +28,13 @@ JOIN_S_MAX: Final = 10.0
 """How long `join` waits for the inviter's answer before it says that it goes on trying."""
 
 CALL_S_MAX: Final = 15.0
-"""How long `add` and `reach` wait for somebody to answer."""
+"""How long `add` waits for somebody to answer."""
+
+REACH_S_MAX: Final = 5.0
+"""How long `reach` waits for those that neither answer nor refuse; the node goes on calling them."""
+
+LOOK_S: Final = 0.1
+"""How often `reach` looks whether a call has failed: the dialer tells nobody."""
 
 
 class Neighbours:
@@ -109,13 +115,24 @@ class Neighbours:
         }
 
     async def reach(self, town: TownId | None = None) -> None:
-        """Call the peers that are not reached, or one of them; returns when they are, or after 15 s.
+        """Call the peers that are not reached, or one of them; returns when each is or its call has failed,
+        after 5 s at the latest.
 
         What is linked already compares by itself whenever something changes.
         """
-        self._dialer.wake(town)
         wanted = [peer.town for peer in self._peers.all() if town in (None, peer.town) and peer.urls]
-        await self._wait(lambda: all(self._links.reach(each) is Reach.UP for each in wanted), CALL_S_MAX)
+        before = {each: self._dialer.failure(each) for each in wanted}
+        self._dialer.wake(town)
+
+        def is_known(each: TownId) -> bool:
+            failure = self._dialer.failure(each)
+            return self._links.reach(each) is Reach.UP or (
+                failure is not None and failure is not before[each]
+            )
+
+        ends_s = asyncio.get_running_loop().time() + REACH_S_MAX
+        while not all(map(is_known, wanted)) and asyncio.get_running_loop().time() < ends_s:
+            await self._wait(lambda: all(map(is_known, wanted)), LOOK_S)
 
     async def _wait(self, holds: Callable[[], bool], seconds: float) -> None:
         try:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from node import neighbours
 from node.acts import ACTS, page_url
 from node.beginnings import Town, begin
 from node.cli import client
 from node.cli.client import Refused
 from node.config import Settings, Web
 from node.daemon import Daemon
+from protocol.ids import TownId
 
 
 @pytest.fixture
@@ -173,6 +175,24 @@ async def test_tokens_links_and_residents_are_made(node: Daemon) -> None:
     assert link["url"].startswith(f"{page_url(node)}/sign-in?token=")
     await ask(node, "resident_add", name="Anne", pin="246810")
     assert await node.accounts.names() == ["Anne"]
+
+
+async def test_a_neighbour_that_is_down_is_said_at_once(
+    node: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = TownId(b"\x07" * 32)
+    await node.peers.approve(town, name="Charlieu", urls=["http://127.0.0.1:1"])
+    monkeypatch.setattr(neighbours, "REACH_S_MAX", 3_600.0)
+    problem = await refused(node, "sync", peer="Charlieu")
+    rows = (await ask(node, "sync"))["peers"]
+    assert problem["code"] == "unreachable"
+    assert problem["detail"].startswith("Charlieu cannot be reached: ")
+    assert "calling it fails" in rows[0]["says"]
+
+
+async def test_a_neighbour_that_only_calls_us_cannot_be_called(node: Daemon) -> None:
+    await node.peers.approve(TownId(b"\x07" * 32), name="Charlieu")
+    assert "no address of it is known" in (await refused(node, "sync", peer="Charlieu"))["detail"]
 
 
 @pytest.mark.parametrize(
