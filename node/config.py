@@ -20,6 +20,7 @@ from msgspec import Meta
 
 SETTINGS_FILE = "hedgerow.toml"
 ENVIRONMENT_PREFIX = "HEDGEROW_"
+HOME_DOCUMENTS_MAX = 10_000
 LISTEN_DEFAULT = "127.0.0.1:8460"
 
 
@@ -60,6 +61,19 @@ class Web(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ] = True
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much this town keeps for itself; what it shares is bounded by the quotas of its federations."""
+
+    home_documents: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How many documents posted for this town only may be kept; withdrawn ones count "
+            "until they would have ended.",
+        ),
+    ] = HOME_DOCUMENTS_MAX
+
+
 class Links(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The links to the nodes of other towns."""
 
@@ -89,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     web: Web = Web()
     links: Links = Links()
+    limits: Limits = Limits()
     log: Log = Log()
 
 

@@ -169,6 +169,7 @@ class Daemon:
         self._closers.append(self.store.close)
         self.clock = NodeClock(await self._last_sure_ms())
         self.intake = Intake(self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes)
+        self.intake.home_documents_max = self.settings.limits.home_documents
         self._authority = await self.store.write(lambda tx: tx.authority())
         self.accounts = Accounts(self.data / ACCOUNTS_FILE, self.clock.now_ms)
         await self.accounts.open()

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Final
 from node.errors import InvalidRequest, LimitReached, NotCertified, NotFound, NotOurs, StaleEdit, UnknownKind
 from node.store.documents import fold
 from protocol.clock import Clock
-from protocol.ids import Op
+from protocol.ids import Lane, Op, home_id
 from protocol.kinds import kind_of
 from protocol.limits import ENTRIES_MAX, NONCE_BYTES, SALT_BYTES
 from protocol.record import Header, Record, make, make_body
 from sync.admission import QUOTA, SUPERSEDED, Changes, State, Verdict
+from sync.authority import outside_quotas
 
 if TYPE_CHECKING:
     from node.store.contract import Transaction
     from protocol.encoding import Value
     from protocol.identity import SigningKey
-    from protocol.ids import DocId, FederationId, Lane, RecordId
+    from protocol.ids import DocId, FederationId, RecordId, TownId
     from protocol.schema import Kind
 
 STAMP_BYTES: Final = 8
@@ -183,6 +184,26 @@ def last_stamp(tx: Transaction) -> int:
 def keep_stamp(tx: Transaction, stamp: int) -> None:
     """Note the greatest own stamp."""
     tx.set_meta("stamp", stamp.to_bytes(STAMP_BYTES, "big"))
+
+
+def check_home_room(tx: Transaction, town: TownId, fresh: Sequence[Record], most: int) -> None:
+    """Refuse to begin documents of the home set beyond `most`: no federation's quota bounds them.
+
+    Raises:
+        LimitReached: Says what to do.
+    """
+    ours = {
+        record.doc
+        for record in fresh
+        if not record.header.federations and not outside_quotas(record.header.kind)
+    }
+    begun = ours - {doc for doc, facts in tx.facts(list(ours)).items() if facts} if ours else ours
+    if begun and len(begun) + sum(tx.document_count((home_id(town), lane), town) for lane in Lane) > most:
+        raise LimitReached(
+            f"this town keeps {most:,} documents for itself at most (withdrawn ones count until they would"
+            " have ended); wait until some end, share this one in a federation, or ask the operator to raise"
+            " home_documents in [limits]"
+        )
 
 
 def check_standing(fresh: Sequence[Record], changes: Changes) -> None:

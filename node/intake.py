@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from node.drafts import Desk, Draft, check_standing, keep_stamp, last_stamp
+from node.config import HOME_DOCUMENTS_MAX
+from node.drafts import Desk, Draft, check_home_room, check_standing, keep_stamp, last_stamp
 from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
 from protocol.ids import RecordId
 from protocol.limits import RECORD_BYTES_MAX
@@ -99,6 +100,7 @@ class Intake:
     Attributes:
         announce: Called with `Committed` in the event loop's thread after each commit that changed something,
             in the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
+        home_documents_max: How many documents of our own that never leave the town may be held.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Intake:
     ) -> None:
         self.announce: Callable[[Committed], None] = _nobody
         self._store = store
+        self.home_documents_max = HOME_DOCUMENTS_MAX
         self._desk = Desk(key, chance)
         self._clock = clock
 
@@ -136,7 +139,9 @@ class Intake:
             answers, fresh = self._desk.sign(tx, drafts, now_ms=now.now_ms, sure=now.sure)
             if not fresh:
                 return answers, None
-            changes = judge(fresh, tx, tx.authority(), now.now_ms, now.sure)
+            authority = tx.authority()
+            check_home_room(tx, authority.own_town, fresh, self.home_documents_max)
+            changes = judge(fresh, tx, authority, now.now_ms, now.sure)
             check_standing(fresh, changes)
             return answers, _apply(tx, changes, fresh, sure=now.sure)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.board import Post, head_ids
-from node.errors import NoFederation, NotFound, NotOurs, StaleEdit, UnknownKind
+from node.errors import LimitReached, NoFederation, NotFound, NotOurs, StaleEdit, UnknownKind
 from node.exchange import raw_of_line, record_json
 from node.store import Query
 from protocol.errors import InvalidAddress, InvalidField
@@ -39,6 +39,28 @@ async def test_an_audience_that_this_town_is_not_in_is_refused(node: Any) -> Non
     with pytest.raises(NoFederation):
         await node.board.post("offer", {"title": "Bread"}, audience=(FederationId(b"x" * 16),))
     assert await node.all() == []
+
+
+async def test_what_a_town_keeps_for_itself_is_bounded_and_what_it_shares_is_not(node: Any) -> None:
+    node.intake.home_documents_max = 2
+    kept = await node.board.post("need", {"title": "Company"}, audience="town", nonce=bytes(8))
+    posts = [Post("skill", {"name": f"Skill {number}"}, audience="town") for number in range(2)]
+    with pytest.raises(LimitReached, match="2 documents for itself"):
+        await node.board.post_many(posts)
+    await node.board.post_many(posts[:1])
+    await node.board.withdraw(kept.address)
+    with pytest.raises(LimitReached):
+        await node.board.post("offer", {"title": "Bread"}, audience="town")
+    await node.board.post("offer", {"title": "Bread"})
+    mended = (await node.all(text="skill"))[0]
+    await node.board.edit(mended.address, {"name": "Skill, mended"})
+
+
+async def test_a_repeated_post_is_answered_where_no_other_has_room(node: Any) -> None:
+    node.intake.home_documents_max = 1
+    first = await node.board.post("need", {"title": "Company"}, audience="town", nonce=bytes(8))
+    again = await node.board.post("need", {"title": "Company"}, audience="town", nonce=bytes(8))
+    assert again == first
 
 
 async def test_the_same_nonce_gives_the_same_document_and_writes_nothing(node: Any) -> None:
