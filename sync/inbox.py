@@ -11,9 +11,9 @@ from protocol.limits import BAD_RECORDS_MAX, BAN_S, BATCHES_IN_FLIGHT_MAX
 from protocol.wire import PARCEL_WIRE_BYTES_MAX, Ack, Records, open_parcel
 from sync.admission import SUPERSEDED, State, Verdict
 from sync.events import TakeIn
-from sync.line import Line, PeerFault, id_of
+from sync.line import Line, PeerFault, id_of, is_whole
 
-BAD_CAUSES: Final = frozenset({"malformed", "bad_signature", "limit_exceeded"})
+BAD_CAUSES: Final = frozenset({"malformed", "bad_signature", "limit_exceeded", "body_missing"})
 """Causes that only a faulty or a hostile node brings about."""
 
 
@@ -100,9 +100,11 @@ class Inbox:
         ids = tuple(id_of(raw) for raw in records)
         self._batches[frame.batch] = _Batch(key, ids)
         named = [record for record in ids if record is not None]
-        for record in named:
-            self._arriving[record[:8]] = record
-            self._line.acquaintance.show(record)
+        for record, raw in zip(ids, records, strict=True):
+            if record is not None:
+                self._line.acquaintance.show(record)
+                if is_whole(raw):
+                    self._arriving[record[:8]] = record
         self._line.ask(TakeIn(self._line.link, frame.batch, records))
         return named
 

@@ -34,6 +34,7 @@ class Lawful:
         mine: Ids that I hold and the other refused; True if for good, False if not now.
         theirs: Ids that the other holds and I refused; the same.
         delivered: Short id -> id of what the other gave and I hold, though perhaps in another lane only.
+        expected: Short ids that were not asked for once, since they were on their way in over some link.
         pair: (my digest, their digest) at the end of a meeting that left nothing to do.
         quiet_until_ms: The pair `met` is left alone until then.
         shown_until_ms: An unexplained difference is not shown again before.
@@ -46,6 +47,7 @@ class Lawful:
     __slots__ = (
         "_not_now_ms",
         "delivered",
+        "expected",
         "fruitless_count",
         "met",
         "mine",
@@ -61,6 +63,7 @@ class Lawful:
         self.mine: dict[RecordId, bool] = {}
         self.theirs: dict[RecordId, bool] = {}
         self.delivered: dict[bytes, RecordId] = {}
+        self.expected: dict[bytes, None] = {}
         self.pair: tuple[bytes, bytes] | None = None
         self.met: tuple[bytes, bytes] | None = None
         self.retry_at_ms = 0
@@ -82,7 +85,7 @@ class Lawful:
         """Remember that the other gave an id that I hold; if it is not in this lane, it may be later."""
         self.delivered.pop(record[:8], None)
         self.delivered[record[:8]] = record
-        _trim(self.delivered, REFUSED_MAX)
+        trim(self.delivered, REFUSED_MAX)
         if self._not_now_ms is None:
             self._not_now_ms = now_ms
 
@@ -91,6 +94,7 @@ class Lawful:
         for record in added:
             self.theirs.pop(record, None)
             self.delivered.pop(record[:8], None)
+            self.expected.pop(record[:8], None)
         for record in removed:
             self.mine.pop(record, None)
             self.delivered.pop(record[:8], None)
@@ -119,7 +123,7 @@ class Lawful:
     def _refuse(self, refused: dict[RecordId, bool], record: RecordId, final: bool, now_ms: int) -> None:
         refused.pop(record, None)
         refused[record] = final
-        _trim(refused, REFUSED_MAX)
+        trim(refused, REFUSED_MAX)
         if not final and self._not_now_ms is None:
             self._not_now_ms = now_ms
 
@@ -179,7 +183,7 @@ class Acquaintance:
         """Note that the device has shown that it knows an id."""
         self.known.pop(record, None)
         self.known[record] = None
-        _trim(self.known, KNOWN_MAX)
+        trim(self.known, KNOWN_MAX)
 
     def change(self, key: LaneKey, added: tuple[RecordId, ...], removed: tuple[RecordId, ...]) -> None:
         """Forget what a change of a held set of ours has made untrue."""
@@ -218,7 +222,7 @@ class Recent:
             self._gone_prefixes[record[:5]] = record
             self.added.pop(record[:8], None)
         for noted in (self.added, self.removed, self._gone_prefixes):
-            _trim(noted, KNOWN_MAX)
+            trim(noted, KNOWN_MAX)
 
     def find_gone(self, prefix: bytes) -> RecordId | None:
         """Return an id that lately left and begins so; prefixes of 5, 8 or 32 bytes."""
@@ -227,7 +231,7 @@ class Recent:
         return self.removed.get(prefix[:8])
 
 
-def _trim(noted: dict[Any, Any], most: int) -> None:
+def trim(noted: dict[Any, Any], most: int) -> None:
     """Forget the oldest quarter of what has grown beyond its bound; by one at a time a dict is slow."""
     if len(noted) > most:
         for key in list(islice(noted, len(noted) - most + most // 4)):

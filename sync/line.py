@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol, TypeAlias
 
-from protocol.ids import FederationId, LaneKey, RecordId
-from protocol.record import record_id
+from protocol.errors import ProtocolError
+from protocol.ids import FederationId, LaneKey, Op, RecordId
+from protocol.record import open_record, record_id
 from protocol.wire import Frame, encode_frame
 from sync.chores import Chores
 from sync.events import Effect, IdsLoaded, LinkUp, Load, Loaded, LoadEvidence, LoadIds, Send
 from sync.held import HeldSet, Snapshot
-from sync.lawful import Acquaintance, Lawful, Recent
+from sync.lawful import REFUSED_MAX, Acquaintance, Lawful, Recent, trim
 
 ThenRecords: TypeAlias = Callable[[tuple[bytes, ...], bool], None]
 """Goes on with raw records that were loaded, and whether there were more."""
 ThenIds: TypeAlias = Callable[[tuple[RecordId, ...]], None]
 """Goes on with ids that were loaded."""
 
+_SIGNATURE_BYTES: Final = 66
+"""64, and how it is written."""
 IDS_LOADED_MAX: Final = 8_192
 """Ids that one reading of a held set should give: half a megabyte."""
 
@@ -113,6 +116,19 @@ class Line:
         recent = self.recent.get(key)
         return recent.added.get(short) if recent is not None else None
 
+    def find_expected(self, key: LaneKey, short: bytes) -> RecordId | None:
+        """Return an id that begins so of a record that is on its way in, over any link.
+
+        Only once for each: whoever sends it may not send it as it was signed, so a meeting later it is
+        asked for here.
+        """
+        expected = self.lawful(key).expected
+        record = self.find_arriving(short) if short not in expected else None
+        if record is not None:
+            expected[short] = None
+            trim(expected, REFUSED_MAX)
+        return record
+
     def load(self, key: LaneKey, prefixes: tuple[bytes, ...], bytes_max: int, then: ThenRecords) -> None:
         """Read records and go on with them."""
         self._token += 1
@@ -166,6 +182,19 @@ def id_of(raw: bytes) -> RecordId | None:
     """Return the id of a raw record from its header alone; None if it is not even shaped like one."""
     header = header_of(raw)
     return None if header is None else record_id(header)
+
+
+def is_whole(raw: bytes) -> bool:
+    """Tell whether a raw record has its body, or is a delete, which has none."""
+    start = 3 + raw[2] if raw[1] == 0xC4 else 4 + (raw[2] << 8 | raw[3])
+    body = raw[start + _SIGNATURE_BYTES :][:1]
+    if body != b"\xc0":
+        # A body is bin 8, bin 16 or bin 32.
+        return body in (b"\xc4", b"\xc5", b"\xc6")
+    try:
+        return open_record(raw).header.op is Op.DELETE
+    except ProtocolError:
+        return False
 
 
 _NOTHING: Final = HeldSet().snapshot()

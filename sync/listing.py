@@ -164,7 +164,9 @@ class Comparer:
         )
         own = {record[:SHORT_ID_BYTES] for record in ids} | lawful.delivered.keys()
         own |= {record[:SHORT_ID_BYTES] for record in lawful.theirs}
-        wanted = [short for short in sorted(listed - own) if self._line.find_arriving(short) is None]
+        wanted = [
+            short for short in sorted(listed - own) if self._line.find_expected(self._key, short) is None
+        ]
         if wanted:
             self._wants_open += 1
             self._want(wanted, self._wanted)

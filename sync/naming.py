@@ -339,7 +339,7 @@ class LaneMeeting:
             record = refused.get(short) or lawful.delivered.get(short)
             if record is None:
                 self.has_moved = True
-                record = self._line.find_arriving(short) or self._line.find_added(self.key, short)
+                record = self._line.find_expected(self.key, short) or self._line.find_added(self.key, short)
             if record is None:
                 wanted.append(short)
             else:

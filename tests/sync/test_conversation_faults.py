@@ -10,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol import wire
-from protocol.ids import RecordId
+from protocol.encoding import decode_list, encode_list
+from protocol.identity import TownKey
+from protocol.ids import Lane, Op, RecordId, TownId
+from protocol.record import make, make_body
 from protocol.wire import Frame, encode_frame, federation_name
 from sync.admission import State as Held
 from sync.admission import Verdict
 from sync.events import (
     Committed,
     Drop,
+    Effect,
     Heard,
     Incident,
     LaneChange,
@@ -25,13 +29,16 @@ from sync.events import (
     LinkUp,
     Load,
     Loaded,
+    Send,
     TakeIn,
     TakenIn,
 )
 from sync.hub import Hub
+from sync.line import is_whole
 from tests.sync.cable import (
     FEDERATION,
     Bench,
+    Node,
     authority_of,
     device_of,
     id_and_key,
@@ -119,6 +126,66 @@ def test_a_peer_that_sends_forged_records_is_left_alone_for_an_hour() -> None:
     assert [effect.code for effect in peer.hub.handle(up, 5_000) if isinstance(effect, Drop)] == ["banned"]
     later = peer.hub.handle(replace(up, link=LinkId(3)), 5_000 + 3_700_000)
     assert not [effect for effect in later if isinstance(effect, Drop)]
+
+
+class Babbler:
+    """An approved peer that keeps copies of one record on their way into another's store."""
+
+    def __init__(self, bench: Bench, copy: bytes) -> None:
+        self.bench, self.copy, self.number = bench, copy, 0
+        bench.hashed, bench.store_ms = HASH, 20
+        self.a = bench.node("a", authority_of("a", "abx"))
+        self.x = bench.node("x", authority_of("x", "abx"))
+        self.x.mute = True
+        cable = bench.join(self.x, self.a)
+        cable.passes, self.link = lambda: False, cable.links[1]
+        self._say(wire.Hello(1, ((federation_name(FEDERATION, HASH, initiator=True), True),)))
+        bench.watch = self._watch
+        self._send()
+        self._send()
+
+    def _say(self, frame: Frame) -> None:
+        self.bench.tell(self.a, Heard(self.link, encode_frame(frame)))
+
+    def _send(self) -> None:
+        self.number += 1
+        self._say(wire.Records(self.number, 0, 1, True, wire.pack_parcel([self.copy])))
+
+    def _watch(self, node: Node, effect: Effect) -> None:
+        if not isinstance(effect, Send) or (node, effect.link) != (self.a, self.link):
+            return
+        if isinstance(wire.decode_frame(effect.frame), wire.Ack):
+            self.bench.later(1, self._send)
+
+
+@pytest.mark.parametrize(
+    ("is_whole", "cause"), [(False, "body_missing"), (True, "bad_signature"), (True, "future")]
+)
+def test_copies_that_are_always_on_their_way_do_not_keep_the_record_away(is_whole: bool, cause: str) -> None:
+    raw = raw_record(1)
+    header, _, body = decode_list(raw, bytes_max=40_000)
+    copy = encode_list([header, bytes(64), body if is_whole else None])
+    bench = Bench()
+    babbler = Babbler(bench, copy)
+    babbler.a.judge = lambda record, taken: (Held.NOT_NOW, cause) if taken == copy else (Held.HELD, "held")
+    bench.join(babbler.a, bench.node("b", authority_of("b", "abx"), [raw]))
+    bench.run(5_000)
+    assert len(babbler.a.ids()) == 1
+    codes = [drop.code for drop in babbler.a.of(Drop) if isinstance(drop, Drop)]
+    assert codes == ([] if cause == "future" else ["bad_records"])
+
+
+@pytest.mark.parametrize(("op", "whole"), [(Op.DELETE, True), (Op.PUT, False)])
+def test_only_a_delete_is_whole_without_a_body(op: Op, whole: bool) -> None:
+    town = TownKey(b"t" * 32)
+    body = make_body(bytes(16), {}) if op is Op.PUT else None
+    record = make(
+        town, town=TownId(town.public), epoch=b"ab12", counter=1, stamp=1, kind="town.profile",
+        lane=Lane.URGENT, born=1, expires=2, nonce=b"12345678", op=op, body=body,
+    )  # fmt: skip
+    bare = encode_list([record.header_bytes, record.signature, None])
+    assert is_whole(record.raw) and is_whole(bare) is whole
+    assert not is_whole(bare[:-1]) and not is_whole(bare[:-1] + b"\x01")
 
 
 def test_a_peer_that_never_answers_a_digest_is_dropped_though_it_lives() -> None:
