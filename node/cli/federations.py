@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from node.cli.app import Commands, app
+from node.cli.client import Refused
 from node.cli.terminal import Terminal, command, counted, said, table
 
 
@@ -73,14 +74,31 @@ def members(terminal: Terminal, federation: str | None) -> None:
 @click.argument("url")
 @click.option("--yes", is_flag=True, help="Approve without asking.")
 def add(terminal: Terminal, url: str, yes: bool) -> None:
-    """Call a node, show the fingerprint of who answers, and approve it as a peer."""
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not terminal.as_json:
-        seen = terminal.ask("peer_add", url=url, approve=False)
-        click.echo(f"{seen.get('name') or 'A town'} answers there. Its fingerprint: {seen['fingerprint']}")
-        click.confirm("Is that what its operator reads to you? Approve it", abort=True)
+    """Call a node, show the fingerprint of who answers, and approve it as a peer.
+
+    Without a terminal to ask on, nothing is approved but with --yes.
+    """
+    if not yes:
+        _confirm(terminal, terminal.ask("peer_add", url=url, approve=False))
     added = terminal.ask("peer_add", url=url, approve=True)
     name = added.get("name") or added["town"][:8]
     terminal.answer(added, f"approved {name}, fingerprint {added['fingerprint']}")
+
+
+def _confirm(terminal: Terminal, seen: Any) -> None:
+    """Have a person compare the fingerprint.
+
+    Raises:
+        Refused: Nobody can be asked, or says no.
+    """
+    answers = f"{seen.get('name') or 'A town'} answers there. Its fingerprint: {seen['fingerprint']}"
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or terminal.as_json:
+        says = f"{answers}. Add --yes to approve it"
+        raise Refused({**seen, "code": "not_approved", "title": says, "detail": says})
+    click.echo(answers)
+    if not click.confirm("Is that what its operator reads to you? Approve it"):
+        says = "not approved; nothing was changed"
+        raise Refused({"code": "not_approved", "title": says, "detail": says})
 
 
 @command(peer, "list")

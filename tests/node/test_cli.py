@@ -124,6 +124,30 @@ def test_a_list_is_asked_for_in_pages_until_it_ends(node: Node, capsys: pytest.C
     assert asked == [("list", {"q": "ten loaves", "limit": 500})]
 
 
+SEEN = {
+    "town": "ab" * 32,
+    "name": "Charlieu",
+    "fingerprint": "amber bread",
+    "url": "http://c",
+    "approved": False,
+}
+
+
+def test_without_a_terminal_a_peer_is_approved_only_with_yes(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, asked = node({"peer_add": (200, SEEN)})
+    assert run(["peer", "add", "http://c", "--data", str(data)]) == 1
+    assert capsys.readouterr().err == (
+        "hedgerow: Charlieu answers there. Its fingerprint: amber bread. Add --yes to approve it\n"
+    )
+    assert run(["peer", "add", "http://c", "--json", "--data", str(data)]) == 1
+    assert json.loads(capsys.readouterr().out)["fingerprint"] == "amber bread"
+    assert [arguments["approve"] for _, arguments in asked] == [False, False]
+    assert run(["peer", "add", "http://c", "--yes", "--data", str(data)]) == 0
+    assert asked[-1] == ("peer_add", {"url": "http://c", "approve": True})
+
+
 def test_an_import_sends_csv_rows_as_forms_and_names_the_lines_that_are_refused(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
