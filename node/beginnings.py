@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from node import keys as key_files
-from node.clock import NodeClock, wall_ms
+from node.clock import LAST_SURE, NodeClock, wall_ms
 from node.config import SETTINGS_FILE, Settings, commented, read_settings
 from node.errors import DataInUse, DataUnreadable, HedgerowError
 from protocol.identity import SEED_BYTES, TownKey, fingerprint
 from protocol.ids import TownId
 from protocol.kinds import kind_of
+from protocol.record import open_record
 from sync.admission import State
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ async def begin(
         if (data / SETTINGS_FILE).exists():
             raise DataInUse(f"{data} holds a node already. Run it with: hedgerow run", code="begun_already")
         keys = key_files.open_keys(folder)
+        await _keep(data, keys, [])
         _write_settings(data, listen, public_url)
         return Begun(data, keys.town, "", fingerprint(keys.town), "", adopted=True)
     fields = _profile_fields(town) if saved is None or town.is_described else None
@@ -223,19 +225,23 @@ def _write_settings(data: Path, listen: str | None, public_url: str | None) -> N
 
 
 async def _keep(data: Path, keys: Keys, records: Sequence[bytes]) -> None:
-    """Put the certificate and the profile, if there is one, into the store, through the one door."""
+    """Put the time into the store, because a person is there who sees the clock; and what a new town or
+    device has to say of itself, through the one door.
+    """
     from node.intake import Intake
     from node.store.sqlite import open_store
 
     store = open_store(data, keys.town, chance=secrets.token_bytes)
     try:
-        intake = Intake(store, keys.device, NodeClock(0).read, chance=secrets.token_bytes)
+        kept = await store.read(lambda reader: reader.meta(LAST_SURE))
+        known_ms = kept if isinstance(kept, int) else 0
+        now_ms = max(wall_ms(), known_ms, open_record(keys.certificate).header.born * 1_000)
+        await store.write(lambda tx: tx.set_meta(LAST_SURE, now_ms))
+        intake = Intake(store, keys.device, NodeClock(now_ms).read, chance=secrets.token_bytes)
         intake.announce = lambda committed: None
-        verdicts = await intake.accept(records)
+        verdicts = await intake.accept(records) if records else ()
     finally:
         await store.close()
     refused = next((verdict for verdict in verdicts if verdict.state is not State.HELD), None)
     if refused is not None:
-        raise HedgerowError(
-            f"the town's own certificate or profile was not taken in ({refused.cause})", code="fault"
-        )
+        raise HedgerowError(f"the town's own profile was not taken in ({refused.cause})", code="fault")

@@ -26,6 +26,9 @@ STEP_BACK_MS_MAX = 10 * 60_000
 time daemon).
 """
 
+LAST_SURE = "last_sure_ms"
+"""Under this name the store keeps the last time that was sure."""
+
 STATUS_UNSYNCHRONISED = 0x0040
 """STA_UNSYNC of the kernel's timex.h: set until a time daemon disciplines the clock."""
 

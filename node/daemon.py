@@ -18,7 +18,7 @@ from node.accounts import Accounts
 from node.background import Background, carefully
 from node.board import Board
 from node.certificates import Certificates
-from node.clock import NodeClock, wall_ms
+from node.clock import LAST_SURE, NodeClock, wall_ms
 from node.config import Settings
 from node.control import ControlServer
 from node.engine import Engine
@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from sync.authority import Authority
 
 LOG: Final = logging.getLogger("hedgerow.daemon")
-
-LAST_SURE: Final = "last_sure_ms"
-"""Under this name the store keeps the last time that was sure."""
 
 KEYS_FOLDER: Final = "keys"
 ACCOUNTS_FILE: Final = "accounts.db"
@@ -368,7 +365,9 @@ class Daemon:
             self._snapshots.update((key, held.change) for key, held in frozen.items())
 
     async def _last_sure_ms(self) -> int:
-        """Return the last sure time; at the first start the wall clock's: a person has just run `init`."""
+        """Return the last sure time; where none is kept, because the disk is new and nobody ran `init` on
+        it, the wall clock's.
+        """
         kept = await self.store.read(lambda reader: reader.meta(LAST_SURE))
         if isinstance(kept, int):
             return kept

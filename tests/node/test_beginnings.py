@@ -1,12 +1,15 @@
 """How a node begins: what `init` makes, what it adopts, and that nothing is ever overwritten."""
 
+import shutil
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from node import beginnings
 from node.beginnings import SavedKey, Town, begin
+from node.clock import LAST_SURE, NodeClock
 from node.config import read_settings
 from node.errors import HedgerowError
 from node.keys import WrongPassphrase, open_keys, open_town_key
@@ -47,6 +50,24 @@ async def test_keys_that_lie_there_are_adopted_and_not_touched(tmp_path: Path) -
     assert adopted.town == made.town
     assert not adopted.passphrase
     assert {file.name: file.read_bytes() for file in (new / "keys").iterdir()} == kept
+
+
+async def test_the_time_at_which_a_person_began_is_believed_from_then_on(tmp_path: Path) -> None:
+    await begin(tmp_path / "made", Town("Roanne"))
+    (tmp_path / "adopted").mkdir()
+    shutil.copytree(tmp_path / "made" / "keys", tmp_path / "adopted" / "keys")
+    await begin(tmp_path / "adopted", Town(""))
+    for data in (tmp_path / "made", tmp_path / "adopted"):
+        store = open_store(data, open_keys(data / "keys").town, chance=bytes)
+        kept = await store.read(lambda reader: reader.meta(LAST_SURE))
+        is_empty = await store.read(lambda reader: reader.change()) == 0
+        await store.close()
+        assert isinstance(kept, int)
+        # The board was switched off overnight, and nobody disciplines its clock.
+        woken = NodeClock(kept, wall=partial(int, kept + 86_400_000), synchronised=lambda: False)
+        assert woken.sure
+        # An adopted town's copy comes from its peers, so its store must still count as empty.
+        assert is_empty == (data.name == "adopted")
 
 
 async def test_a_directory_that_holds_a_node_is_refused(tmp_path: Path) -> None:

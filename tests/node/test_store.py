@@ -253,6 +253,20 @@ def test_the_backlog_counts_each_record_once_whatever_lanes_it_is_in(bench: Benc
     assert bench.read(lambda reader: reader.backlog(before + 1, [RIVER])) == 0
 
 
+def test_the_records_of_a_town_and_kind_are_found_held_and_parked_and_no_others(bench: Bench) -> None:
+    bench.hold(offer(SEA, "Fish"), offer(BEE, "Bread"))
+    stranger = Town("stranger")
+    bench.take(stranger.certificate())
+
+    def found(town: Town, kind: str) -> list[RecordId]:
+        return [record.id for record in bench.read(lambda reader: reader.records_of(town.id, kind))]
+
+    assert found(SEA, "offer") == [offer(SEA, "Fish").id]
+    assert found(SEA, "need") == []
+    assert found(stranger, "town.device") == [stranger.certificate().id]
+    assert found(Town("nobody"), "town.device") == []
+
+
 def test_evidence_begins_with_the_charter_and_shows_both_towns(bench: Bench) -> None:
     bench.take(SMALL)
     bench.hold(OWN.join(HILL), BEE.admit(HILL, SEA), SEA.join(HILL))
