@@ -21,7 +21,7 @@ from sync.admission import (
     judge,
 )
 from tests.sync.river import BEE, CHARTER, FOUNDATION, HILL, OWN, RIVER, SEA, SECOND_CHARTER, founded
-from tests.sync.world import NOW_S, World, specified
+from tests.sync.world import FAR_S, NOW_S, World, specified
 
 DAY_S = 86_400
 
@@ -347,28 +347,6 @@ def test_rights_that_end_take_along_what_is_like_a_record_that_ended_with_them()
     world.now_s += 10
     world.end()
     assert world.waiting[long.id] == UNCERTIFIED and short.id not in world.held
-
-
-@settings(max_examples=100, deadline=None)
-@given(chosen=st.lists(st.sampled_from(POOL), max_size=40), seed=st.integers(0, 2**32))
-def test_a_node_whose_clock_becomes_sure_settles_in_the_specified_state(
-    chosen: list[Record], seed: int
-) -> None:
-    """Whatever it took in before that, at whatever moment that was."""
-    chance = random.Random(seed)
-    seen = [*chosen, *BASIS]
-    chance.shuffle(seen)
-    world = World(OWN.id, sure=False)
-    start, sure_from = 0, chance.randrange(len(seen))
-    while start < len(seen):
-        size = chance.choice([1, 2, 5, 40])
-        world.take(*seen[start : start + size])
-        start += size
-        world.sure = start > sure_from
-    world.sure = True
-    world.end()
-    world.settle(seen)
-    assert world.state()[0] == specified(OWN.id, seen)
 
 
 def test_an_empty_batch_changes_nothing() -> None:

@@ -259,6 +259,28 @@ def test_two_nodes_that_hand_each_other_what_they_hold_become_one(
     assert here.state()[0] == there.state()[0] == specified(OWN.id, [*BASIS, *seen])
 
 
+@settings(max_examples=100, deadline=None)
+@given(chosen=st.lists(st.sampled_from(POOL), max_size=40), seed=st.integers(0, 2**32))
+def test_a_node_whose_clock_becomes_sure_settles_in_the_specified_state(
+    chosen: list[Record], seed: int
+) -> None:
+    """Whatever it took in before that, at whatever moment that was."""
+    chance = random.Random(seed)
+    seen = [*chosen, *BASIS]
+    chance.shuffle(seen)
+    world = World(OWN.id, sure=False)
+    start, sure_from = 0, chance.randrange(len(seen))
+    while start < len(seen):
+        size = chance.choice([1, 2, 5, 40])
+        world.take(*seen[start : start + size])
+        start += size
+        world.sure = start > sure_from
+    world.sure = True
+    world.end()
+    world.settle(seen)
+    assert world.state()[0] == specified(OWN.id, seen)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     chosen=st.lists(st.sampled_from(range(24)), max_size=40),
