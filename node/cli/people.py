@@ -37,11 +37,18 @@ def resident() -> None:
 @command(resident, "add")
 @click.argument("name")
 @click.option("--pin", help="Six characters or more; made by chance otherwise.")
-def add(terminal: Terminal, name: str, pin: str | None) -> None:
-    """Make an account for the page, or give one a new PIN; prints the PIN once."""
+@click.option(
+    "--new-pin", is_flag=True, help="Give an account that is there a new PIN, and end its sessions."
+)
+def add(terminal: Terminal, name: str, pin: str | None, new_pin: bool) -> None:
+    """Make an account for the page; prints its PIN once."""
     chosen = pin or "".join(secrets.choice("0123456789") for _ in range(PIN_DIGITS))
-    added = terminal.ask("resident_add", name=name, pin=chosen)
-    terminal.answer({**added, "pin": chosen}, f"{name} signs in with the PIN {chosen}")
+    added = terminal.ask("resident_add", name=name, pin=chosen, new_pin=new_pin or None)
+    if new_pin:
+        says = f"{added['name']} has a new PIN: {chosen}; the old one no longer works"
+    else:
+        says = f"{added['name']} signs in with the PIN {chosen}"
+    terminal.answer({**added, "pin": chosen}, says)
 
 
 def _sentences(state: Mapping[str, Any]) -> str:

@@ -177,6 +177,16 @@ async def test_tokens_links_and_residents_are_made(node: Daemon) -> None:
     assert await node.accounts.names() == ["Anne"]
 
 
+async def test_the_pin_of_an_account_is_replaced_only_where_that_is_asked(node: Daemon) -> None:
+    await ask(node, "resident_add", name="Marie", pin="246810")
+    problem = await refused(node, "resident_add", name="marie", pin="135791")
+    assert (problem["code"], problem["status"]) == ("name_taken", 409)
+    assert (await node.accounts.sign_in("Marie", "246810")).cookie
+    assert (await ask(node, "resident_add", name="marie", pin="135791", new_pin=True))["name"] == "Marie"
+    assert (await node.accounts.sign_in("Marie", "135791")).cookie
+    assert (await refused(node, "resident_add", name="Paul", pin="135791", new_pin=True))["status"] == 404
+
+
 async def test_a_neighbour_that_is_down_is_said_at_once(
     node: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
