@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from protocol.clock import stamp_at
 from protocol.ids import Lane, Op, home_id
+from protocol.limits import STAMP_MAX
 from sync.admission import (
     CHARTER_STANDS,
     EXPIRED,
