@@ -34,7 +34,7 @@ from sync.events import (
     WakeAt,
 )
 from sync.held import HeldSet
-from sync.lawful import Acquaintance, Recent
+from sync.lawful import Acquaintance, Conduct, Recent
 from sync.line import Chance, Line
 
 ACQUAINTANCES_MAX: Final = 256
@@ -95,6 +95,7 @@ class Hub:
         self._conversations: dict[LinkId, Conversation] = {}
         self._since_ms: dict[LinkId, int] = {}
         self._acquaintances: dict[DeviceId, Acquaintance] = {}
+        self._conducts: dict[bytes, Conduct] = {}
         self._recent: dict[LaneKey, Recent] = {}
         self._change = max((each.change for each in held.values()), default=0)
         self._wake_ms: int | None = None
@@ -147,8 +148,8 @@ class Hub:
         ]
 
     def _link_up(self, up: LinkUp, now_ms: int, effects: list[Effect]) -> None:
-        acquaintance = self._acquaint(up.device)
-        refusal = self._refuse(up, acquaintance, now_ms)
+        conduct = self._conduct_of(up, now_ms)
+        refusal = self._refuse(up, conduct, now_ms)
         if refusal is not None:
             effects.append(refusal)
             return
@@ -161,7 +162,8 @@ class Hub:
                 self._collect(link, effects)
         line = Line(
             up,
-            acquaintance=acquaintance,
+            acquaintance=self._acquaint(up.device),
+            conduct=conduct,
             held=self.held,
             recent=self._recent,
             find_arriving=self._find_arriving,
@@ -172,10 +174,28 @@ class Hub:
         self._since_ms[up.link] = now_ms
         self._advance(up.link, now_ms, effects)
 
-    def _refuse(self, up: LinkUp, acquaintance: Acquaintance, now_ms: int) -> Drop | None:
+    def _conduct_of(self, up: LinkUp, now_ms: int) -> Conduct:
+        """Return how a town behaves; of the own one each device by itself, or one could shut out all."""
+        talking = {self._who(each.line.up) for each in self._conversations.values()}
+        for who in self._conducts.keys() - talking:
+            if self._conducts[who].is_clean(now_ms):
+                del self._conducts[who]
+        return self._conducts.setdefault(self._who(up), Conduct())
+
+    def _who(self, up: LinkUp) -> bytes:
+        return up.device if up.town == self.own_town else up.town
+
+    def _leave_alone(self, conduct: Conduct, now_ms: int, effects: list[Effect]) -> None:
+        """End all links of a town that has just been banned."""
+        for link, each in list(self._conversations.items()):
+            if each.line.conduct is conduct and now_ms < conduct.banned_until_ms:
+                each.drop("banned", "another device of its town sent too many bad records")
+                self._collect(link, effects)
+
+    def _refuse(self, up: LinkUp, conduct: Conduct, now_ms: int) -> Drop | None:
         if up.device == self.own_device:
             return Drop(up.link, "own_device", "this is our own device")
-        if now_ms < acquaintance.banned_until_ms:
+        if now_ms < conduct.banned_until_ms:
             return Drop(up.link, "banned", "it sent too many bad records; it is left alone for an hour")
         if len(self._conversations) >= LINKS_MAX:
             return Drop(up.link, "links_many", f"{LINKS_MAX} links stand already")
@@ -260,6 +280,8 @@ class Hub:
             case _:
                 assert_never(told)
         self._advance(told.link, now_ms, effects)
+        if isinstance(told, TakenIn):
+            self._leave_alone(conversation.line.conduct, now_ms, effects)
 
     def _advance(self, link: LinkId, now_ms: int, effects: list[Effect]) -> None:
         conversation = self._conversations[link]

@@ -7,7 +7,7 @@ from typing import Final
 
 from protocol.errors import MalformedFrame
 from protocol.ids import LaneKey, RecordId
-from protocol.limits import BAD_RECORDS_MAX, BAN_S, BATCHES_IN_FLIGHT_MAX
+from protocol.limits import BAD_RECORDS_MAX, BATCHES_IN_FLIGHT_MAX
 from protocol.wire import PARCEL_WIRE_BYTES_MAX, Ack, Records, open_parcel
 from sync.admission import SUPERSEDED, State, Verdict
 from sync.events import TakeIn
@@ -132,22 +132,18 @@ class Inbox:
         self._check_bad()
 
     def _note(self, key: LaneKey | None, record: RecordId | None, verdict: Verdict) -> None:
-        acquaintance = self._line.acquaintance
         if verdict.cause in BAD_CAUSES:
-            acquaintance.note_bad(self._line.now_ms)
+            self._line.conduct.note_bad(self._line.now_ms)
         if record is None or key is None:
             return
-        lawful = acquaintance.lawful(key)
+        lawful = self._line.lawful(key)
         if verdict.state is State.HELD:
             lawful.deliver(record, self._line.now_ms)
         else:
             lawful.refuse_theirs(record, final=_is_final(verdict), now_ms=self._line.now_ms)
 
     def _check_bad(self) -> None:
-        acquaintance = self._line.acquaintance
-        if acquaintance.bad_count > BAD_RECORDS_MAX:
-            acquaintance.bad_count = 0
-            acquaintance.banned_until_ms = self._line.now_ms + BAN_S * 1_000
+        if self._line.conduct.judge(self._line.now_ms):
             raise PeerFault("bad_records", f"more than {BAD_RECORDS_MAX} malformed or forged records")
 
 

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from protocol.ids import DeviceId, LaneKey, RecordId
+from protocol.limits import BAD_RECORDS_MAX, BAN_S
 
 REFUSED_MAX: Final = 16_384
 """Ids remembered of one device, lane and direction; the oldest are forgotten first (about 2 MB)."""
@@ -128,21 +129,50 @@ class Lawful:
             self._not_now_ms = now_ms
 
 
+class Conduct:
+    """How a town behaves, whichever of its devices calls: each new one would have a clean slate.
+
+    Attributes:
+        banned_until_ms: It sent too much that was forged or malformed; left alone until then.
+    """
+
+    __slots__ = ("_bad_count", "_bad_ms", "banned_until_ms")
+
+    def __init__(self) -> None:
+        self.banned_until_ms = 0
+        self._bad_count = 0
+        self._bad_ms = -RETRY_MS
+
+    def note_bad(self, now_ms: int) -> None:
+        """Count a record that was forged or malformed; an hour without any wipes the slate."""
+        if now_ms - self._bad_ms > RETRY_MS:
+            self._bad_count = 0
+        self._bad_ms = now_ms
+        self._bad_count += 1
+
+    def judge(self, now_ms: int) -> bool:
+        """Tell whether it is to be left alone from now on, since it sent more than may be."""
+        if self._bad_count <= BAD_RECORDS_MAX:
+            return False
+        self._bad_count = 0
+        self.banned_until_ms = now_ms + BAN_S * 1_000
+        return True
+
+    def is_clean(self, now_ms: int) -> bool:
+        """Tell whether nothing of it is worth remembering any more."""
+        return now_ms >= self.banned_until_ms and now_ms - self._bad_ms >= RETRY_MS
+
+
 class Acquaintance:
     """What is remembered of one device from link to link.
 
     Attributes:
         known: Ids that it showed us lately.
-        banned_until_ms: It sent too much that was forged or malformed; left alone until then.
-        bad_count: How many such records it sent lately.
     """
 
     __slots__ = (
-        "_bad_ms",
         "_look_count",
         "_looks_since_ms",
-        "bad_count",
-        "banned_until_ms",
         "device",
         "known",
         "lanes",
@@ -152,9 +182,6 @@ class Acquaintance:
         self.device = device
         self.lanes: dict[LaneKey, Lawful] = {}
         self.known: dict[RecordId, None] = {}
-        self.banned_until_ms = 0
-        self.bad_count = 0
-        self._bad_ms = 0
         self._look_count = 0
         self._looks_since_ms = 0
 
@@ -164,13 +191,6 @@ class Acquaintance:
             self._look_count, self._looks_since_ms = 0, now_ms
         self._look_count += 1
         return self._look_count <= LOOKS_MAX
-
-    def note_bad(self, now_ms: int) -> None:
-        """Count a record that was forged or malformed; an hour without any wipes the slate."""
-        if now_ms - self._bad_ms > RETRY_MS:
-            self.bad_count = 0
-        self._bad_ms = now_ms
-        self.bad_count += 1
 
     def lawful(self, key: LaneKey) -> Lawful:
         """Return what differs lawfully in a lane."""

@@ -12,7 +12,7 @@ from protocol.wire import Frame, encode_frame
 from sync.chores import Chores
 from sync.events import Effect, IdsLoaded, LinkUp, Load, Loaded, LoadEvidence, LoadIds, Send
 from sync.held import HeldSet, Snapshot
-from sync.lawful import REFUSED_MAX, Acquaintance, Lawful, Recent, trim
+from sync.lawful import REFUSED_MAX, Acquaintance, Conduct, Lawful, Recent, trim
 
 ThenRecords: TypeAlias = Callable[[tuple[bytes, ...], bool], None]
 """Goes on with raw records that were loaded, and whether there were more."""
@@ -54,6 +54,7 @@ class Line:
         now_ms: Time of the input that is being handled.
         effects: What is asked for while it is handled.
         acquaintance: What is remembered of the device at the other end.
+        conduct: How its town behaves.
         held: All held sets of this node.
         find_arriving: Gives the whole id of a short one whose record is on its way into the store.
         chores: What is done in steps.
@@ -65,6 +66,7 @@ class Line:
         up: LinkUp,
         *,
         acquaintance: Acquaintance,
+        conduct: Conduct,
         held: Mapping[LaneKey, HeldSet],
         recent: Mapping[LaneKey, Recent],
         find_arriving: Callable[[bytes], RecordId | None],
@@ -74,6 +76,7 @@ class Line:
         self.up = up
         self.link = up.link
         self.acquaintance = acquaintance
+        self.conduct = conduct
         self.held = held
         self.recent = recent
         self.find_arriving = find_arriving

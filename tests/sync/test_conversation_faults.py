@@ -113,6 +113,43 @@ def test_a_batch_is_acknowledged_only_after_the_commit() -> None:
     assert peer.frames() == [wire.Ack(1, (1,), (2, 3))]
 
 
+def test_a_ban_is_for_the_town_whichever_device_calls() -> None:
+    peer = Scripted()
+    peer.hello(FEDERATION)
+    beside = LinkUp(LinkId(2), town_of("b"), device_of("b1"), HASH, False)
+    other = LinkUp(LinkId(3), town_of("c"), device_of("c"), HASH, False)
+    for up in (beside, other):
+        peer.hub.handle(up, peer.now_ms)
+    peer.say(wire.Records(1, 0, 1, True, wire.pack_parcel([raw_record(number) for number in range(21)])))
+    verdicts = (Verdict(RecordId(bytes(32)), Held.NOT_NOW, "bad_signature"),) * 21
+    effects = peer.hub.handle(TakenIn(LINK, 1, verdicts), peer.now_ms)
+    drops = [(effect.link, effect.code) for effect in effects if isinstance(effect, Drop)]
+    assert drops == [(LINK, "bad_records"), (LinkId(2), "banned")]
+    # Strangers that come and go in crowds do not wash it off.
+    for number in range(10, 400):
+        stranger = LinkUp(LinkId(number), town_of(str(number)), device_of(str(number)), HASH, False, False)
+        peer.hub.handle(stranger, peer.now_ms)
+        peer.hub.handle(LinkDown(LinkId(number)), peer.now_ms)
+    next_device = LinkUp(LinkId(1_000), town_of("b"), device_of("b2"), HASH, False)
+    effects = peer.hub.handle(next_device, peer.now_ms)
+    assert [effect.code for effect in effects if isinstance(effect, Drop)] == ["banned"]
+    assert len(peer.hub._conducts) < 5
+
+
+def test_of_the_own_town_only_the_device_is_banned() -> None:
+    peer = Scripted()
+    ups = [LinkUp(LinkId(number), town_of("a"), device_of(f"a{number}"), HASH, False) for number in (2, 3)]
+    for up in ups:
+        peer.hub.handle(up, peer.now_ms)
+    hello = wire.Hello(1, ((federation_name(FEDERATION, HASH, initiator=True), True),))
+    batch = wire.Records(1, 0, 1, True, wire.pack_parcel([raw_record(number) for number in range(21)]))
+    for frame in (hello, batch):
+        peer.hub.handle(Heard(LinkId(2), encode_frame(frame)), peer.now_ms)
+    verdicts = (Verdict(RecordId(bytes(32)), Held.NOT_NOW, "malformed"),) * 21
+    effects = peer.hub.handle(TakenIn(LinkId(2), 1, verdicts), peer.now_ms)
+    assert [effect.link for effect in effects if isinstance(effect, Drop)] == [2]
+
+
 def test_a_peer_that_sends_forged_records_is_left_alone_for_an_hour() -> None:
     peer = Scripted()
     peer.hello(FEDERATION)
