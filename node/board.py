@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from node.errors import (
@@ -54,6 +55,7 @@ Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 COUNTS_MAX: Final = 64
 """Questions whose counts by kind are remembered."""
 
+_NOTHING: Final[Mapping[str, Value]] = MappingProxyType({})
 _DOC_HEX: Final = re.compile(r"[0-9a-fA-F]{32}\Z")
 
 
@@ -189,6 +191,7 @@ class Board:
             fields["by"] = by
         kind.check(fields)
         _check_until(fields, document.expires)
+        _check_days(fields, self._now_ms() // 1000, document.fields)
         draft = Draft(
             document.kind, kind.op, fields, doc=document.doc, cites=cites, based_on=head_ids(document)
         )
@@ -306,6 +309,7 @@ class Board:
             raise InvalidRequest(f"a nonce has {NONCE_BYTES} bytes, not {len(post.nonce)}")
         born = self._now_ms() // 1000
         _check_until(fields, born + kind.lifetime_max_s)
+        _check_days(fields, born)
         until = fields.get("until")
         expires = max(born + kind.lifetime_default_s, until if isinstance(until, int) else 0)
         return Draft(
@@ -400,6 +404,14 @@ def _check_until(fields: Mapping[str, Value], latest: int) -> None:
     if isinstance(until, int) and until > latest:
         day = datetime.fromtimestamp(latest, UTC).date()
         raise InvalidField("until", f"must be {day.isoformat()} or earlier")
+
+
+def _check_days(fields: Mapping[str, Value], now_s: int, before: Mapping[str, Value] = _NOTHING) -> None:
+    """A post whose day is over would be on no board, and nobody would tell its poster."""
+    for name in ("until", "needed_by"):
+        day = fields.get(name)
+        if isinstance(day, int) and day <= now_s and day != before.get(name):
+            raise InvalidField(name, "that day is over")
 
 
 def _posted(record: Record) -> Posted:

@@ -57,7 +57,7 @@ async def post(request: web.Request) -> web.Response:
             kind.name, fields, by=poster_of(request), audience=_audience(typed), nonce=_nonce(typed)
         )
     except InvalidField as error:
-        return await _post_form(request, kind, typed, errors={error.field: error.says}, status=400)
+        return await _post_form(request, kind, typed, errors=forms.slip(kind, error), status=400)
     except (HedgerowError, LimitExceeded) as error:
         return await _post_form(request, kind, typed, says=_says(error), status=_status(error))
     raise web.HTTPSeeOther(f"/d/{posted.address}?posted=1")
@@ -92,7 +92,7 @@ async def edit(request: web.Request) -> web.Response:
             request, found, kind, typed, says=_says(error), status=error.status, other=found
         )
     except InvalidField as error:
-        return await _edit_form(request, found, kind, typed, errors={error.field: error.says}, status=400)
+        return await _edit_form(request, found, kind, typed, errors=forms.slip(kind, error), status=400)
     except (HedgerowError, LimitExceeded) as error:
         return await _edit_form(request, found, kind, typed, says=_says(error), status=_status(error))
     raise web.HTTPSeeOther(f"/d/{posted.address}?changed=1")

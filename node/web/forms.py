@@ -77,6 +77,11 @@ def read(kind: Kind, typed: Mapping[str, str]) -> tuple[dict[str, Value], dict[s
     return {}, {_control(kind, name): _sentence(kind, name, says) for name, says in errors.items()}
 
 
+def slip(kind: Kind, error: InvalidField) -> dict[str, str]:
+    """Return what the board refused, as a sentence by the name of the control at which it is shown."""
+    return {_control(kind, error.field): _sentence(kind, error.field, error.says)}
+
+
 def form(kind: Kind, values: Mapping[str, str], errors: Mapping[str, str], *, fresh: bool) -> Form:
     """Return the form of a kind filled with what was typed; a fresh one shows the defaults."""
     controls = [

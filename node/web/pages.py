@@ -16,7 +16,7 @@ from aiohttp import web
 from node.errors import NotFound, NotSignedIn
 from node.exchange import each_shown, record_json
 from node.store import Document, Near, Query, TownFacts
-from node.store.documents import distance_km
+from node.store.documents import distance_km, ends_of
 from node.web import present
 from node.web.render import Pressed, card_html, html, render
 from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, session_of
@@ -100,7 +100,7 @@ async def document(request: web.Request) -> web.Response:
         "word": present.ONE.get(found.kind, kind.label),
         "card": present.card(found, now_s, _km(found, around)),
         "known": _known(found),
-        "until": present.date_text(found.expires, whole_day=False, clock=False),
+        "until": present.date_text(ends_of(found.fields, found.expires), whole_day=False, clock=False),
         "done": _done(request),
         "device": fingerprint((await site.node.board.record(found)).header.device),
         "may_edit": found.own and session_of(request) is not None,

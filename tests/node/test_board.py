@@ -91,6 +91,26 @@ async def test_until_lengthens_the_life_of_a_document_up_to_what_its_kind_allows
         await node.board.post("offer", {"title": "Bread"}, until=born + 91 * 86_400)
 
 
+@pytest.mark.parametrize(("kind", "field"), [("offer", "until"), ("need", "until"), ("need", "needed_by")])
+async def test_a_day_that_is_over_is_refused_for_nobody_would_see_the_post(
+    node: Any, kind: str, field: str
+) -> None:
+    now_s = node.clock.now_ms() // 1000
+    with pytest.raises(InvalidField, match=f"{field}: that day is over"):
+        await node.board.post(kind, {"title": "Bread", field: now_s})
+    posted = await node.board.post(kind, {"title": "Bread", field: now_s + 1})
+    with pytest.raises(InvalidField, match=f"{field}: that day is over"):
+        await node.board.edit(posted.address, {field: now_s - 86_400})
+
+
+async def test_an_edit_leaves_a_day_alone_that_was_to_come_when_it_was_typed(node: Any) -> None:
+    now_s = node.clock.now_ms() // 1000
+    posted = await node.board.post("need", {"title": "Bread", "needed_by": now_s + 1})
+    node.clock.at_ms += 5_000
+    await node.board.edit(posted.address, {"title": "Rye bread"})
+    assert (await node.board.show(posted.address)).fields["needed_by"] == now_s + 1
+
+
 async def test_an_edit_sets_and_takes_away_fields_and_keeps_the_address(node: Any) -> None:
     posted = await node.board.post("offer", {"title": "Bread", "text": "Rye", "condition": "fresh"})
     edited = await node.board.edit(posted.address, {"title": "Rye bread", "condition": None})

@@ -152,6 +152,22 @@ async def test_a_document_shows_its_facts_and_what_is_known_about_it(node: Any, 
     assert "Signed by Roanne" in page
 
 
+async def test_a_page_says_until_when_it_is_shown_itself(node: Any, browser: Any) -> None:
+    until = node.clock.now_ms() // 1000 + 3 * 86_400
+    posted = await node.board.post("offer", {"title": "Bread", "until": until})
+    _, page = await browser.get(f"/d/{posted.address}")
+    assert f"Shown until {present.date_text(until, whole_day=False, clock=False)}." in page
+
+
+async def test_a_day_that_is_over_is_said_beside_its_field(node: Any, browser: Any) -> None:
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=offer")
+    form = browser.form(page) | {"title": "Bread", "until": "2020-03-01"}
+    status, page, _ = await browser.post("/post?kind=offer", form)
+    assert status == 400
+    assert re.search(r'id="f-until-error">That day is over\.', page)
+
+
 async def test_an_address_is_found_however_it_is_typed(node: Any, browser: Any) -> None:
     posted = await node.board.post("offer", {"title": "Bread"})
     status, _page = await browser.get(f"/d/{show_address(posted.address).lower()}")
