@@ -18,7 +18,7 @@ from node.drafts import Desk, Draft, check_home_room, check_standing, keep_stamp
 from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
 from protocol.ids import RecordId
 from protocol.limits import RECORD_BYTES_MAX
-from protocol.record import Record, check_signature, open_header, open_record
+from protocol.record import Record, audience_of, check_signature, open_record
 from sync.admission import SUPERSEDED, Changes, State, Verdict, expire, judge
 from sync.authority import AUTHORITY_KINDS, Authority, has_several_places
 from sync.events import Committed, LaneChange, LinkId
@@ -244,7 +244,7 @@ def _held_in_part(
         name
         for raw, name in zip(raws, names, strict=True)
         if name in known and known[name].state is State.HELD
-        if (header := header_of(raw)) is not None and has_several_places(open_header(header))
+        if (header := header_of(raw)) is not None and has_several_places(*audience_of(header))
     ]
     return tx.records(held) if held else {}
 

@@ -219,6 +219,18 @@ def open_header(header_bytes: bytes) -> Header:
     return header
 
 
+def audience_of(header_bytes: bytes) -> tuple[str, Sequence[FederationId]]:
+    """Return kind and federations of a header that was opened before, as the holder of its id knows.
+
+    Raises:
+        MalformedRecord, LimitExceeded: It never was.
+    """
+    fields = decode_list(header_bytes, bytes_max=HEADER_BYTES_MAX)
+    if len(fields) != 15:
+        raise MalformedRecord(f"a header has 15 fields, not {len(fields)}")
+    return fields[5], fields[7]
+
+
 def check_signature(record: Record) -> None:
     """Check that the device's key signed this record.
 

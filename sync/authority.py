@@ -18,7 +18,7 @@ on repetition. An unreadable body counts for nothing, here and only here: everyw
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -189,9 +189,9 @@ def outside_quotas(kind: str) -> bool:
     return kind in AUTHORITY_KINDS or is_town_kind(kind)
 
 
-def has_several_places(header: Header) -> bool:
+def has_several_places(kind: str, federations: Sequence[FederationId]) -> bool:
     """Tell whether a record like this can belong in several held sets, and so be in some of them only."""
-    return len(header.federations) > 1 or header.kind == JOIN or is_town_kind(header.kind)
+    return len(federations) > 1 or kind == JOIN or is_town_kind(kind)
 
 
 def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:

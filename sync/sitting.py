@@ -165,7 +165,7 @@ class Sitting:
             self._hear_afresh(record, None)
         elif known.state is State.HELD:
             self.verdicts[record.id] = Verdict(record.id, State.HELD, KNOWN)
-            if has_several_places(record.header):
+            if has_several_places(record.header.kind, record.header.federations):
                 self._again[record.id] = record
         else:
             self.verdicts[record.id] = known

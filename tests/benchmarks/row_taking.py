@@ -100,8 +100,7 @@ async def _run(bench: Bench, door: Door, batches: Sequence[bytes]) -> tuple[floa
     verifies: list[float] = []
     # Two batches wait at the door, as on a link.
     for start in range(0, len(batches), 2):
-        if start % 8 == 0:
-            verifies.append(bench.verify_s())
+        verifies.append(bench.verify_s())
         began_cpu_s, began_s = time.process_time(), time.perf_counter()
         taken = await asyncio.gather(
             *(door.intake.accept(open_parcel(batch)) for batch in batches[start : start + 2])
@@ -110,4 +109,5 @@ async def _run(bench: Bench, door: Door, batches: Sequence[bytes]) -> tuple[floa
         wall_s += time.perf_counter() - began_s
         if any(verdict.state is not State.HELD for verdicts in taken for verdict in verdicts):
             raise RuntimeError("a record was not held")
-    return cpu_s, wall_s, sorted(verifies)[len(verifies) // 2]
+    # The mean, for what slows the machine at times slows the work that is summed up too.
+    return cpu_s, wall_s, sum(verifies) / len(verifies)
