@@ -295,7 +295,7 @@ class Board:
         """
         from node.exchange import import_lines
 
-        return await import_lines(self, self._intake, lines, by=by)
+        return await import_lines(self, self._intake, self._store, lines, by=by)
 
     def _draft(self, post: Post) -> Draft:
         kind = _kind(post.kind)

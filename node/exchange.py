@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from node.errors import HedgerowError
 from protocol.encoding import encode
 from protocol.errors import ProtocolError
-from protocol.ids import address
+from protocol.ids import RecordId, address
 from protocol.kinds import kind_of
 from protocol.limits import NONCE_BYTES, RECORD_BYTES_MAX
 from protocol.record import Record, fields_of, open_record
@@ -59,7 +59,8 @@ class Imported:
     """What became of the lines of an import.
 
     Attributes:
-        held: Records that are held now, those that were held before among them.
+        held: Records that are held now and were not before.
+        already: Records that were held before, nothing new among them.
         posted: Posts of our own that were written.
         waiting: Records that are kept until their town is known to have the right.
         dropped: Records that others have replaced, that have ended, or that are another town's own.
@@ -68,6 +69,7 @@ class Imported:
     """
 
     held: int
+    already: int
     posted: int
     waiting: int
     dropped: int
@@ -78,6 +80,7 @@ class Imported:
         """Return what `import --json` prints."""
         return {
             "held": self.held,
+            "already": self.already,
             "posted": self.posted,
             "waiting": self.waiting,
             "dropped": self.dropped,
@@ -213,9 +216,11 @@ async def export_lines(store: Store) -> AsyncIterator[str]:
         after = rows[-1][0]
 
 
-async def import_lines(board: Board, intake: Intake, lines: Iterable[str], *, by: str | None) -> Imported:
+async def import_lines(
+    board: Board, intake: Intake, store: Store, lines: Iterable[str], *, by: str | None
+) -> Imported:
     """Take lines in, in turns of a few hundred; see `Board.import_`."""
-    import_ = _Import(board, intake, by)
+    import_ = _Import(board, intake, store, by)
     for number, line in enumerate(lines, 1):
         if line.strip():
             import_.read(number, line)
@@ -228,14 +233,15 @@ async def import_lines(board: Board, intake: Intake, lines: Iterable[str], *, by
 class _Import:
     """The counts of one import and what waits for the next turn."""
 
-    def __init__(self, board: Board, intake: Intake, by: str | None) -> None:
+    def __init__(self, board: Board, intake: Intake, store: Store, by: str | None) -> None:
         self._board = board
         self._intake = intake
+        self._store = store
         self._by = by
         self._raws: list[tuple[int, bytes]] = []
         self._bytes = 0
         self._posts: list[tuple[int, Post]] = []
-        self._held = self._posted = self._waiting = self._dropped = self._refused_count = 0
+        self._held = self._already = self._posted = self._waiting = self._dropped = self._refused_count = 0
         self._refused: list[RefusedLine] = []
 
     @property
@@ -270,28 +276,44 @@ class _Import:
         """Send what waits through the door."""
         raws, self._raws, self._bytes = self._raws, [], 0
         if raws:
-            for (number, _), verdict in zip(
-                raws, await self._intake.accept([raw for _, raw in raws]), strict=True
-            ):
-                match verdict.state:
-                    case State.HELD:
-                        self._held += 1
-                    case State.PARKED:
-                        self._waiting += 1
-                    case State.NOT_NOW:
-                        self._refuse(number, verdict.cause, NOT_NOW_SAYS.get(verdict.cause, NOT_NOW_ELSE))
-                    case State.DROPPED if verdict.cause in UNREADABLE:
-                        self._refuse(number, verdict.cause, "is not a record that its town signed")
-                    case State.DROPPED:
-                        self._dropped += 1
+            await self._take_in(raws)
         posts, self._posts = self._posts, []
         if posts:
             await self._post_all(posts)
 
+    async def _take_in(self, numbered: Sequence[tuple[int, bytes]]) -> None:
+        """Count what becomes of raw records, each with the number of its line."""
+        raws = [raw for _, raw in numbered]
+        ids = [record_id for record_id in map(_id_of, raws) if record_id is not None]
+        here = set(await self._store.read(lambda reader: reader.raws(ids)))
+        verdicts = await self._intake.accept(raws)
+        for (number, _), verdict in zip(numbered, verdicts, strict=True):
+            match verdict.state:
+                case State.HELD if verdict.id in here:
+                    self._already += 1
+                case State.HELD:
+                    self._held += 1
+                    here.add(verdict.id)
+                case State.PARKED:
+                    self._waiting += 1
+                case State.NOT_NOW:
+                    self._refuse(number, verdict.cause, NOT_NOW_SAYS.get(verdict.cause, NOT_NOW_ELSE))
+                case State.DROPPED if verdict.cause in UNREADABLE:
+                    self._refuse(number, verdict.cause, "is not a record that its town signed")
+                case State.DROPPED:
+                    self._dropped += 1
+
     def result(self) -> Imported:
         """Return the counts, and the refused lines in their order."""
-        refused = tuple(sorted(self._refused, key=lambda each: each.line))
-        return Imported(self._held, self._posted, self._waiting, self._dropped, refused, self._refused_count)
+        return Imported(
+            self._held,
+            self._already,
+            self._posted,
+            self._waiting,
+            self._dropped,
+            tuple(sorted(self._refused, key=lambda each: each.line)),
+            self._refused_count,
+        )
 
     def _post(self, entry: Mapping[str, object]) -> Post:
         from node.board import Post
@@ -351,6 +373,13 @@ NOT_NOW_ELSE: Final = "cannot be taken at present; import it again later"
 
 def _export(after: int, reader: Reader) -> list[tuple[int, bytes]]:
     return reader.export(after, EXPORT_RECORDS)
+
+
+def _id_of(raw: bytes) -> RecordId | None:
+    try:
+        return open_record(raw).id
+    except ProtocolError:
+        return None
 
 
 def _is_nonce(text: str) -> bool:

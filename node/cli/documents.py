@@ -143,13 +143,13 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
 
     Exported records are taken in as they are, documents as posts of this town.
     """
-    totals = dict.fromkeys(("held", "posted", "waiting", "dropped", "refused"), 0)
+    totals = dict.fromkeys(("held", "already", "posted", "waiting", "dropped", "refused"), 0)
     refused: list[dict[str, Any]] = []
     before = 0
     for batch in _batches(_lines(file, kind)):
         answer = terminal.ask("import", lines=batch, by=by)
         for name in totals:
-            totals[name] += answer[name]
+            totals[name] += answer.get(name, 0)
         refused += [{**line, "line": line["line"] + before} for line in answer["lines"]]
         before += len(batch)
         terminal.progress(f"{before} lines")
@@ -337,10 +337,14 @@ def _import_text(totals: Mapping[str, Any]) -> str:
         f"{totals[name]} {word}"
         for name, word in (
             ("posted", "posted"),
-            ("held", "records taken in"),
+            ("held", "taken in"),
             ("waiting", "waiting"),
             ("dropped", "replaced, ended or not for this town"),
         )
         if totals[name]
     ]
-    return ", ".join(said) or "nothing new"
+    known = totals["already"]
+    here = f"{known} {'was' if known == 1 else 'were'} here already" if known else ""
+    if said:
+        return ", ".join([*said, here] if here else said)
+    return f"nothing new: {here}" if here else "nothing new"

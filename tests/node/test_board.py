@@ -254,7 +254,7 @@ async def test_what_is_exported_verifies_and_comes_in_again_elsewhere(node: Any)
     titles = [(json.loads(line)["decoded"]["fields"] or {}).get("title") for line in lines]
     assert {"Bread", "Ladders of Charlieu"} <= set(titles)
     again = await node.board.import_(lines)
-    assert (again.held, again.refused_count) == (len(lines), 0)
+    assert (again.held, again.already, again.refused_count) == (0, len(lines), 0)
     assert (await node.board.show(posted.address)).id == posted.id
 
 
@@ -276,8 +276,8 @@ async def test_an_import_takes_the_good_lines_and_names_the_bad_ones(node: Any) 
         json.dumps(forged),
         json.dumps({"kind": "offer", "fields": {"title": "Bread"}, "audience": "everybody"}),
     ]
-    report = await node.board.import_(lines, by="alice")
-    assert report.held == 1
+    report = await node.board.import_([*lines, lines[0]], by="alice")
+    assert (report.held, report.already) == (1, 1)
     assert report.posted == 2
     assert [(each.line, each.code) for each in report.refused] == [
         (3, "malformed_line"),
