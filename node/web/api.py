@@ -20,7 +20,7 @@ from node.exchange import document_json, each_shown
 from node.store import Document, Near, Query
 from node.web import pages
 from node.web.openapi import description
-from node.web.site import SITE, poster_of, read_body, reviser_of, session_of
+from node.web.site import SITE, must_be_theirs, poster_of, read_body, session_of
 from protocol.errors import InvalidField
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.kinds import KINDS, kind_of
@@ -85,13 +85,14 @@ async def edit(request: web.Request) -> web.Response:
     if not isinstance(changes, dict):
         raise InvalidField("fields", "must be a JSON object")
     found = await pages.find(request)
+    must_be_theirs(request, found, revise=True)
     _check_match(request, found)
     kind = _kind(found.kind)
     whole = kind.to_json(found.fields) | changes
     fields = kind.from_json(whole)
     try:
         posted = await request.app[SITE].node.board.edit(
-            found.doc.hex(), fields, based_on=head_ids(found), replace=True, by=reviser_of(request, found)
+            found.doc.hex(), fields, based_on=head_ids(found), replace=True, by=poster_of(request)
         )
     except StaleEdit as error:
         raise _stale(request, error) from None
@@ -103,6 +104,7 @@ async def withdraw(request: web.Request) -> web.Response:
     """`DELETE documents/ADDRESS`: withdraw it everywhere and for good."""
     _must_write(request)
     found = await pages.find(request)
+    must_be_theirs(request, found)
     _check_match(request, found)
     try:
         posted = await request.app[SITE].node.board.withdraw(found.doc.hex())

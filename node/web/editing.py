@@ -10,12 +10,12 @@ from urllib.parse import quote
 from aiohttp import web
 
 from node.board import Audience, head_ids
-from node.errors import HedgerowError, NotOurs, StaleEdit, StorageUnavailable
+from node.errors import HedgerowError, NotFound, NotOurs, StaleEdit, StorageUnavailable
 from node.store import Document
 from node.web import forms, pages, present
 from node.web.guard import form_token_fits
 from node.web.render import html, render
-from node.web.site import SITE, poster_of, read_body, reviser_of, session_of
+from node.web.site import SITE, must_be_theirs, poster_of, read_body, session_of
 from protocol.errors import InvalidField, LimitExceeded
 from protocol.ids import Op, RecordId, show_address
 from protocol.kinds import kind_of
@@ -67,7 +67,7 @@ async def edit(request: web.Request) -> web.Response:
     """Change an own document; a guide gets a new revision, or one that brings two together."""
     site = request.app[SITE]
     must_sign_in(request)
-    found, kind = await _own(request)
+    found, kind = await _own(request, revise=True)
     if request.method != "POST":
         values = kind.to_text(found.fields)
         seen = head_ids(found) if request.query.get("merge") else head_ids(found)[:1]
@@ -81,12 +81,12 @@ async def edit(request: web.Request) -> web.Response:
     kept = {name: found.fields[name] for name in forms.LEFT_TO_PAGE if name in found.fields}
     try:
         posted = await site.node.board.edit(
-            found.doc.hex(), kept | fields, based_on=_seen(typed), replace=True, by=reviser_of(request, found)
+            found.doc.hex(), kept | fields, based_on=_seen(typed), replace=True, by=poster_of(request)
         )
     except StaleEdit as error:
         # What stands now is shown below the form; the next try is based on it, so it is a choice, not an
         # accident.
-        found, kind = await _own(request)
+        found, kind = await _own(request, revise=True)
         typed = {**typed, "_seen": _hex(head_ids(found))}
         return await _edit_form(
             request, found, kind, typed, says=_says(error), status=error.status, other=found
@@ -208,10 +208,14 @@ async def _edit_form(
     return html(request, render("form.html", values), status=status)
 
 
-async def _own(request: web.Request) -> tuple[Document, Kind]:
+async def _own(request: web.Request, *, revise: bool = False) -> tuple[Document, Kind]:
     found = await pages.find(request)
     kind = kind_of(found.kind)
-    if not found.own or kind is None:
+    if kind is None:
+        raise NotFound("this program does not know how to show that document")
+    if session_of(request) is not None:
+        must_be_theirs(request, found, revise=revise)
+    elif not found.own:
         raise NotOurs(f"That was posted in {found.town_name}; only that town can change it.")
     return found, kind
 

@@ -19,7 +19,7 @@ from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km, ends_of
 from node.web import present
 from node.web.render import Pressed, card_html, html, render
-from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, session_of
+from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, may_change, poster, session_of
 from protocol.identity import fingerprint
 from protocol.ids import Op, TownId, parse_address, show_address
 from protocol.kinds import KINDS, kind_of
@@ -103,7 +103,9 @@ async def document(request: web.Request) -> web.Response:
         "until": present.date_text(ends_of(found.fields, found.expires), whole_day=False, clock=False),
         "done": _done(request),
         "device": fingerprint((await site.node.board.record(found)).header.device),
-        "may_edit": found.own and session_of(request) is not None,
+        "may_edit": may_change(request, found, revise=True),
+        "may_withdraw": may_change(request, found),
+        "poster": poster(found),
     }
     if kind.op is Op.ENTRY:
         chosen = request.query.get("revision", "")

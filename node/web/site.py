@@ -17,7 +17,7 @@ from node.accounts import OPERATOR, Accounts, Session
 from node.board import Board
 from node.clock import NodeClock
 from node.config import Settings
-from node.errors import InvalidRequest
+from node.errors import InvalidRequest, NotAllowed, NotOurs
 from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
 from protocol.ids import Op, RecordId, TownId
@@ -158,14 +158,39 @@ def poster_of(request: web.Request) -> str | None:
     return session.name if session is not None and session.name != OPERATOR else None
 
 
-def reviser_of(request: web.Request, found: Document) -> str | None:
-    """Return the name that stands under an edit: a guide's revision is its writer's; all else stays its
-    poster's, whoever mends a word in it.
+def may_change(request: web.Request, found: Document, *, revise: bool = False) -> bool:
+    """Tell whether who asks may change and withdraw a document, or with `revise` add a revision to a guide.
+
+    Only its poster and the operator may; a guide is everybody's work, so all who are signed in may revise it.
     """
-    name, before = poster_of(request), found.fields.get("by")
+    session = session_of(request)
+    if session is None or not found.own:
+        return False
     kind = kind_of(found.kind)
-    is_revision = kind is not None and kind.op is Op.ENTRY
-    return before if name is not None and isinstance(before, str) and not is_revision else name
+    if session.name == OPERATOR or (revise and kind is not None and kind.op is Op.ENTRY):
+        return True
+    return poster(found).casefold() == session.name.casefold()
+
+
+def must_be_theirs(request: web.Request, found: Document, *, revise: bool = False) -> None:
+    """Let nobody else change a document.
+
+    Raises:
+        NotOurs: It is another town's.
+        NotAllowed: It is somebody else's; says whose.
+    """
+    if not found.own:
+        raise NotOurs(f"that was posted in {found.town_name}; only that town can change it")
+    if not may_change(request, found, revise=revise):
+        name = poster(found)
+        who = f"{name} and the operator" if name else "the operator"
+        raise NotAllowed(f"that was posted by {name or 'the operator'}; only {who} can change or withdraw it")
+
+
+def poster(found: Document) -> str:
+    """Return the name of who began a document; nothing for what the operator posted."""
+    by = found.versions[-1].fields.get("by")
+    return by if isinstance(by, str) else ""
 
 
 def news_of(peers: list[Mapping[str, Any]]) -> News | None:

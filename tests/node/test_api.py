@@ -92,7 +92,7 @@ async def test_the_same_idempotency_key_gives_the_same_document(
 
 
 async def test_a_change_based_on_what_is_no_more_is_refused(node: Any, program: Program) -> None:
-    posted = await node.board.post("offer", {"title": "Bread"})
+    posted = await node.board.post("offer", {"title": "Bread"}, by="test")
     path = f"{DOCUMENTS}/{posted.address}"
     _, _, headers = await program.call("GET", path)
     await node.board.edit(posted.address, {"title": "Rye bread"})
@@ -175,8 +175,8 @@ async def test_nobody_posts_or_revises_in_another_name_but_the_operator(
     other = Program(browser.client, await node.accounts.make_token("another"))
     path = f"{DOCUMENTS}/{posted['address']}"
     for change in ({"by": "Mayor"}, {"by": None}, {"title": "Mended"}):
-        assert (await other.call("PATCH", path, {"fields": change}))[0] == 200
-        assert await by_of(posted["address"]) == "test", "an offer or need stays its poster's"
+        assert (await program.call("PATCH", path, {"fields": change}))[0] == 200
+        assert await by_of(posted["address"]) == "test"
     guide = {"kind": "practice", "fields": {"title": "Rice", "steps": [{"text": "Wash it"}]}}
     _, posted, _ = await program.call("POST", DOCUMENTS, guide)
     await other.call("PATCH", f"{DOCUMENTS}/{posted['address']}", {"fields": {"by": "Mayor"}})
@@ -184,6 +184,33 @@ async def test_nobody_posts_or_revises_in_another_name_but_the_operator(
     operator = Program(browser.client, await node.accounts.make_token("operator"))
     _, posted, _ = await operator.call("POST", DOCUMENTS, {"kind": "need", "fields": fields})
     assert await by_of(posted["address"]) == "Mayor"
+
+
+async def test_only_its_poster_and_the_operator_change_or_withdraw_a_document(
+    node: Any, browser: Any, program: Program
+) -> None:
+    other = Program(browser.client, await node.accounts.make_token("another"))
+    operator = Program(browser.client, await node.accounts.make_token("operator"))
+    _, posted, _ = await program.call("POST", DOCUMENTS, {"kind": "need", "fields": {"title": "Blankets"}})
+    nobodys = await node.board.post("need", {"title": "Beds"})
+    for number, says in (
+        (posted["address"], "posted by test; only test and"),
+        (nobodys.address, "only the op"),
+    ):
+        for method, body in (("PATCH", {"fields": {"title": "Planted"}}), ("DELETE", None)):
+            status, problem, _ = await other.call(method, f"{DOCUMENTS}/{number}", body)
+            assert (status, problem["code"]) == (403, "not_allowed")
+            assert says in problem["detail"]
+    path = f"{DOCUMENTS}/{posted['address']}"
+    assert (await operator.call("PATCH", path, {"fields": {"title": "Warm blankets"}}))[0] == 200
+    assert (await program.call("GET", path))[1]["fields"]["by"] == "test", "it stays its poster's"
+    assert (await program.call("DELETE", path))[0] == 200
+    guide = {"kind": "practice", "fields": {"title": "Rice", "steps": [{"text": "Wash it"}]}}
+    _, posted, _ = await program.call("POST", DOCUMENTS, guide)
+    path = f"{DOCUMENTS}/{posted['address']}"
+    assert (await other.call("PATCH", path, {"fields": {"title": "Good rice"}}))[0] == 200
+    assert (await other.call("DELETE", path))[0] == 403, "who revises a guide has not begun it"
+    assert (await program.call("DELETE", path))[0] == 200
 
 
 async def test_an_audience_may_name_federations(node: Any, program: Program) -> None:

@@ -412,6 +412,29 @@ async def test_another_towns_document_cannot_be_changed_here(node: Any, browser:
         assert "posted in Charlieu" in page
 
 
+async def test_another_residents_document_is_not_mine_to_change(node: Any, browser: Any) -> None:
+    await node.accounts.add("Alice", "123456")
+    await browser.post("/sign-in", {"name": "Alice", "pin": "123456"})
+    bobs = await node.board.post("offer", {"title": "Bread"}, by="Bob")
+    mine = await node.board.post("offer", {"title": "Rye bread"}, by="Alice")
+    guide = await node.board.post("practice", {"title": "Kraut", "steps": STEPS}, by="Bob")
+    _, page = await browser.get(f"/d/{bobs.address}")
+    assert "Only Bob and the operator can change or withdraw it." in page
+    assert "/withdraw" not in page
+    form = {"_token": browser.form_token(node), "title": "Planted", "_seen": bobs.id.hex()}
+    for act in ("edit", "withdraw"):
+        assert (await browser.get(f"/d/{bobs.address}/{act}"))[0] == 403
+        status, page, _ = await browser.post(f"/d/{bobs.address}/{act}", form)
+        assert status == 403
+        assert "only Bob and the operator" in page
+        assert (await browser.get(f"/d/{mine.address}/{act}"))[0] == 200
+    _, page = await browser.get(f"/d/{guide.address}")
+    assert f"/d/{guide.address}/edit" in page
+    assert f"/d/{guide.address}/withdraw" not in page
+    assert (await browser.get(f"/d/{guide.address}/edit"))[0] == 200
+    assert (await browser.get(f"/d/{guide.address}/withdraw"))[0] == 403
+
+
 async def test_what_stays_in_town_is_shown_only_to_who_is_signed_in(node: Any, browser: Any) -> None:
     posted = await node.board.post("need", {"title": "Company in the evening"}, audience="town")
     assert "Company" not in (await browser.get("/"))[1]
