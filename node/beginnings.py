@@ -15,13 +15,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from unicodedata import category
 
 import msgspec
 
 from node import keys as key_files
 from node.clock import LAST_SURE, NodeClock, wall_ms
-from node.config import SETTINGS_FILE, Settings, commented, read_settings
+from node.config import SETTINGS_FILE, Settings, Web, checked_web, commented, read_settings
 from node.errors import DataInUse, DataUnreadable, HedgerowError
+from protocol.errors import InvalidField
 from protocol.identity import SEED_BYTES, TownKey, fingerprint
 from protocol.ids import TownId
 from protocol.kinds import kind_of
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 KEYS_FOLDER: Final = "keys"
 LANGUAGE_DEFAULT: Final = "en"
+NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
+"""Unicode's categories of control characters and of the ends of lines and paragraphs."""
 DEGREES_DIGITS: Final = 5
 """Coordinates are kept to 1e-5 degrees, about a metre."""
 
@@ -93,8 +97,11 @@ async def begin(
 
     Raises:
         HedgerowError: The directory cannot be written, holds a node already, or the saved key does not open.
+        SettingsError: No node can listen there, or be reached there.
+        InvalidField: The town cannot be called or described so.
     """
     folder = data / KEYS_FOLDER
+    checked_web(Web(), listen=listen, public_url=public_url)
     if key_files.has_keys(folder):
         if (data / SETTINGS_FILE).exists():
             raise DataInUse(f"{data} holds a node already. Run it with: hedgerow run", code="begun_already")
@@ -162,10 +169,9 @@ async def run_node(
 
 def _over(settings: Settings, listen: str | None, public_url: str | None) -> Settings:
     """The settings with what the command line says in their place."""
-    given = {
-        name: value for name, value in (("listen", listen), ("public_url", public_url)) if value is not None
-    }
-    return msgspec.structs.replace(settings, web=msgspec.structs.replace(settings.web, **given))
+    return msgspec.structs.replace(
+        settings, web=checked_web(settings.web, listen=listen, public_url=public_url)
+    )
 
 
 def _profile_fields(town: Town) -> dict[str, Value]:
@@ -176,6 +182,8 @@ def _profile_fields(town: Town) -> dict[str, Value]:
     """
     kind = kind_of(key_files.PROFILE)
     assert kind is not None
+    if any(category(letter) in NOT_IN_A_LINE for letter in town.name):
+        raise InvalidField("name", "must be one line without control characters")
     form = {"name": town.name, "languages": town.language or LANGUAGE_DEFAULT}
     if town.lat is not None and town.lon is not None:
         form |= {

@@ -18,10 +18,13 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from node.errors import HedgerowError
+
 SETTINGS_FILE = "hedgerow.toml"
 ENVIRONMENT_PREFIX = "HEDGEROW_"
 HOME_DOCUMENTS_MAX = 10_000
 LISTEN_DEFAULT = "127.0.0.1:8460"
+PORT_MAX = 65_535
 
 
 class SettingsError(Exception):
@@ -174,9 +177,51 @@ def read_settings(data: Path, environment: Mapping[str, str] | None = None) -> S
     _refuse_unknown(tree, str(path))
     _overlay(tree, os.environ if environment is None else environment)
     try:
-        return msgspec.convert(tree, Settings)
+        settings = msgspec.convert(tree, Settings)
+        web = settings.web
+        checked = checked_web(web, listen=web.listen, public_url=web.public_url)
+        return msgspec.structs.replace(settings, web=checked)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path}: {_in_words(str(error))}.") from None
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error.says}") from None
+
+
+def checked_web(web: Web, *, listen: str | None = None, public_url: str | None = None) -> Web:
+    """Return the settings of the page with what is given in their place, if a node can be run so.
+
+    Raises:
+        SettingsError: That is no address, or no URL.
+    """
+    given: dict[str, str] = {}
+    if listen is not None:
+        given["listen"] = _checked_listen(listen)
+    if public_url is not None:
+        given["public_url"] = _checked_public_url(public_url) if public_url else ""
+    return msgspec.structs.replace(web, **given)
+
+
+def _checked_listen(listen: str) -> str:
+    host, colon, port = listen.strip().rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= PORT_MAX
+    if is_port and not host:
+        # The system would take "no host" for all networks, which nobody has said.
+        raise SettingsError(
+            f"web.listen is {listen}: name the host too: 127.0.0.1:{port} serves this machine alone, "
+            f"0.0.0.0:{port} the network."
+        )
+    if not (colon and is_port) or "/" in host or any(letter.isspace() for letter in host):
+        raise SettingsError(f"web.listen is {listen}: write it as HOST:PORT, such as {LISTEN_DEFAULT}.")
+    return f"{host}:{port}"
+
+
+def _checked_public_url(url: str) -> str:
+    from node.peers import checked_url
+
+    try:
+        return checked_url(url)
+    except HedgerowError as error:
+        raise SettingsError(f"web.public_url: {error.says}.") from None
 
 
 def _toml(value: object) -> str:

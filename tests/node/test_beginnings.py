@@ -10,7 +10,7 @@ import pytest
 from node import beginnings
 from node.beginnings import SavedKey, Town, begin
 from node.clock import LAST_SURE, NodeClock
-from node.config import read_settings
+from node.config import SettingsError, read_settings
 from node.errors import HedgerowError
 from node.keys import WrongPassphrase, open_keys, open_town_key
 from node.store.sqlite import open_store
@@ -110,10 +110,21 @@ async def test_a_wrong_passphrase_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "second").exists()
 
 
-@pytest.mark.parametrize("town", [Town(""), Town("x" * 300), Town("Roanne", language="not a language")])
+@pytest.mark.parametrize(
+    "town", [Town(""), Town("x" * 300), Town("Roanne\nis lost"), Town("Roanne", language="not a language")]
+)
 async def test_a_town_that_cannot_be_told_leaves_nothing_behind(tmp_path: Path, town: Town) -> None:
     with pytest.raises(InvalidField):
         await begin(tmp_path / "data", town)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "given", [{"listen": "23460"}, {"listen": "x"}, {"public_url": "ftp://roanne.example"}]
+)
+async def test_where_no_node_can_be_nothing_is_made(tmp_path: Path, given: dict[str, str]) -> None:
+    with pytest.raises(SettingsError):
+        await begin(tmp_path / "data", Town("Roanne"), **given)
     assert not (tmp_path / "data").exists()
 
 

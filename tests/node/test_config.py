@@ -67,6 +67,11 @@ def test_every_setting_is_described_in_the_file_beside_its_variable() -> None:
         ("[web]\nlisten = 3", "web.listen: expected text, got a whole number"),
         ('[log]\nlevel = "loud"', "log.level: invalid enum value 'loud'"),
         ("[web", "is not valid TOML"),
+        ('[web]\nlisten = "8460"', "name the host too: 127.0.0.1:8460 serves this machine alone"),
+        ('[web]\nlisten = ":8460"', "name the host too"),
+        ('[web]\nlisten = "127.0.0.1:99999"', "write it as HOST:PORT"),
+        ('[web]\nlisten = "http://roanne:80"', "write it as HOST:PORT"),
+        ('[web]\npublic_url = "ftp://roanne"', "web.public_url: ftp://roanne is no address of a node"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_that_names_the_file(
@@ -77,6 +82,11 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_the_file(
     assert says in caught.value.says
     assert str(tmp_path) in caught.value.says
     assert "\n" not in caught.value.says
+
+
+def test_an_address_without_a_scheme_is_taken_as_http(tmp_path: Path) -> None:
+    settings = read_settings(_write(tmp_path, '[web]\npublic_url = "roanne.example:8460"'), {})
+    assert settings.web.public_url == "http://roanne.example:8460"
 
 
 def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
