@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 DATA_VARIABLE = "HEDGEROW_DATA"
 SOCKET_FILE = "control.sock"
@@ -29,6 +30,11 @@ def data_directory(chosen: str | None, environment: Mapping[str, str] | None = N
     import platformdirs
 
     return Path(platformdirs.user_data_dir("hedgerow"))
+
+
+def run_command(data: Path) -> str:
+    """What to type to run the node of a data directory: naming it, where another would be taken without."""
+    return "hedgerow run" if data == data_directory(None) else f"hedgerow run --data {quote(str(data))}"
 
 
 def preferred_socket(data: Path) -> Path | None:

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except NodeNotRunning as error:
-        return _fail(NOT_RUNNING, "not_running", f"{error}. Start it with: hedgerow run", as_json)
+        return _fail(NOT_RUNNING, "not_running", str(error), as_json)
     except Refused as error:
         return _fail(FAILED, str(error.problem.get("code", "failed")), str(error), as_json, error.problem)
     except BrokenPipeError:

@@ -9,6 +9,7 @@ import click
 
 from node.cli.app import app
 from node.cli.terminal import Terminal, command
+from node.places import run_command
 
 PASSPHRASE_VARIABLE = "HEDGEROW_PASSPHRASE"
 LAN_LISTEN = "0.0.0.0:8460"
@@ -135,10 +136,10 @@ def _begun_text(begun: Any) -> str:
     if begun.adopted:
         return (
             f"Adopted the keys in {begun.data}: {begun.fingerprint}.\n"
-            "Its copy comes back when the node runs and meets its peers: hedgerow run"
+            f"Its copy comes back when the node runs and meets its peers: {run_command(begun.data)}"
         )
     made = f"Made {begun.name}" if begun.passphrase else f"Made another device of {begun.name or 'the town'}"
     lines = [f"{made} in {begun.data}.", f"Fingerprint: {begun.fingerprint}"]
     if begun.passphrase:
         lines += [f"Passphrase of the town key, shown only now: {begun.passphrase}", "Write it on paper."]
-    return "\n".join([*lines, "Start the node with: hedgerow run"])
+    return "\n".join([*lines, f"Start the node with: {run_command(begun.data)}"])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from node.places import find_socket
+from node.places import find_socket, run_command
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
@@ -91,14 +91,18 @@ def _answering(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[
             says = f"the node at {data} belongs to another user; run this as that user."
             raise Refused({"code": "not_allowed", "detail": says}) from None
         except (OSError, http.client.HTTPException):
-            raise NodeNotRunning(f"no node is running on {data}") from None
+            raise NodeNotRunning(
+                f"no node is running on {data}. Start it with: {run_command(data)}"
+            ) from None
         with response:
             if response.status >= 400:
                 raise Refused(_problem(response))
             try:
                 yield response
             except (OSError, ValueError, http.client.HTTPException):
-                raise NodeNotRunning("the node went away while it answered") from None
+                raise NodeNotRunning(
+                    f"the node went away while it answered. Start it with: {run_command(data)}"
+                ) from None
 
 
 def _problem(response: http.client.HTTPResponse) -> Mapping[str, Any]:

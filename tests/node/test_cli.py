@@ -173,7 +173,8 @@ def test_an_import_with_refused_lines_answers_programs_once_and_fails(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = {"line": 3, "code": "malformed_line", "says": "is not JSON"}
-    counts = {"held": 0, "posted": 1, "waiting": 0, "dropped": 0, "refused": 1, "lines": [refused]}
+    counts: dict[str, Any] = dict.fromkeys(("held", "already", "posted", "waiting", "dropped"), 0)
+    counts |= {"posted": 1, "refused": 1, "lines": [refused]}
     data, asked = node({"import": (200, counts)})
     file = tmp_path / "offers.jsonl"
     file.write_text('{"kind": "offer", "fields": {"title": "Bread"}}\n\nnot JSON\n')
@@ -206,12 +207,23 @@ def test_an_export_writes_every_line(node: Node, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "all.jsonl").read_text() == '{"id":"a"}\n{"id":"b"}\n'
 
 
+def test_init_says_how_to_run_the_node_that_it_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "a valley"
+    assert run(["init", "--name", "Roanne", "--data", str(elsewhere)]) == 0
+    assert capsys.readouterr().out.endswith(f"Start the node with: hedgerow run --data '{elsewhere}'\n")
+    monkeypatch.setenv("HEDGEROW_DATA", str(tmp_path / "usual"))
+    assert run(["init", "--name", "Roanne"]) == 0
+    assert capsys.readouterr().out.endswith("Start the node with: hedgerow run\n")
+
+
 def test_without_a_node_the_status_is_3_and_the_line_says_how_to_start_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["status", "--data", str(tmp_path)]) == 3
     assert capsys.readouterr().err == (
-        f"hedgerow: no node is running on {tmp_path}. Start it with: hedgerow run\n"
+        f"hedgerow: no node is running on {tmp_path}. Start it with: hedgerow run --data {tmp_path}\n"
     )
 
 
