@@ -30,6 +30,8 @@ QUERY_WORDS_MAX: Final = 16
 """Words of a query that count; each may cost a walk through the index."""
 MEMO_WORDS_MAX: Final = 32_768
 """Words remembered for one language: about 6 MB at the most, and a language's daily words."""
+WORD_CHARS_MAX: Final = 40
+"""Longer pieces are no daily words: they are neither remembered nor stemmed."""
 LANGUAGES_MAX: Final = 16
 """Languages whose stems a query tries."""
 
@@ -60,6 +62,10 @@ class _Terms(dict[str, str]):
         )
 
     def __missing__(self, piece: str) -> str:
+        if len(piece) > WORD_CHARS_MAX:
+            found_words = dict.fromkeys(_WORD.findall(piece))
+            stems = [self.stem(word) for word in found_words if len(word) <= WORD_CHARS_MAX]
+            return " ".join(dict.fromkeys([*found_words, *stems]))
         if len(self) >= MEMO_WORDS_MAX:
             self.clear()
         if piece.isalnum():

@@ -101,6 +101,14 @@ def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch)
     assert len(search_module._memo("sv")) <= 10
 
 
+def test_long_pieces_of_text_are_found_but_not_remembered(bench: Bench) -> None:
+    """Else one guide could fill the memory with what nobody ever writes again."""
+    long = "x" * 41
+    bench.hold(offer(BEE, f"https://example.org/somewhere/reparations-{long}", fields={"lang": "fr"}))
+    assert [found(bench, text) for text in (long, "réparations", "réparer", "x" * 30)] == [1, 1, 1, 1]
+    assert max(map(len, search_module._memo("fr"))) <= search_module.WORD_CHARS_MAX
+
+
 @pytest.mark.parametrize(
     ("lang", "language"),
     [("en", "en"), ("pt-BR", "pt"), ("english", None), ("xx", None), (7, None), (None, None)],
