@@ -23,6 +23,8 @@ from sync.events import LaneChange
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
 
+STAMPS_MAX: Final = 10_000
+"""Stamps that several documents share, of which it is remembered where the next free place is."""
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
 
 
@@ -355,17 +357,32 @@ class Application:
         } - {own}
         chosen: list[int] = []
         for place in wanted:
-            while place in taken:
-                place += 1
-                if place not in taken and place != own and self._is_taken(place):
-                    taken.add(place)
+            if place in taken:
+                place = self._free_after(place, taken, own)
             taken.add(place)
             chosen.append(place)
         return chosen
 
-    def _is_taken(self, place: int) -> bool:
-        sql = "SELECT 1 FROM documents WHERE place = ?"
-        return self._db.execute(sql, (place,)).fetchone() is not None
+    def _free_after(self, start: int, taken: set[int], own: int | None) -> int:
+        """Return the next place that is free, from where the last search from here ended."""
+        free = self._tx.free_places
+        # A document that was here keeps its own place, or one before it.
+        place = free.get(start, start) if own is None else start
+        while True:
+            while place in taken:
+                place += 1
+            began = place
+            rows = self._db.execute("SELECT place FROM documents WHERE place >= ? ORDER BY place", (place,))
+            for (found,) in rows:
+                if found != place or found == own:
+                    break
+                place += 1
+            if place == began:
+                break
+        if len(free) >= STAMPS_MAX:
+            free.clear()
+        free[start] = place + 1
+        return place
 
 
 _Columns: TypeAlias = "tuple[int | None, int | None, int | None, int, int | None, int | None]"

@@ -63,6 +63,7 @@ class SqliteTransaction(DocumentReads):
         self._to_index: dict[int, str] = {}
         self._to_unindex: list[int] = []
         self._shown: Counter[tuple[str, int, int]] = Counter()
+        self.free_places: dict[int, int] = {}
 
     # The writer's turns.
 

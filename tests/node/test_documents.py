@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.errors import InvalidRequest
-from node.store import Document, Near, Page, Query
+from node.intake import settle
+from node.store import Document, Near, Page, Query, SqliteStore
 from node.store.documents import distance_km, fold
 from protocol.encoding import Value
 from protocol.ids import DocId, Lane, Op, RecordId, TownId, address, address_range, home_id
@@ -221,6 +222,25 @@ def test_a_cursor_that_is_none_of_ours_is_refused(bench: Bench) -> None:
     for cursor in ("", "xyz", "-1", "f" * 40):
         with pytest.raises(InvalidRequest):
             titles(bench, Query(cursor=cursor))
+
+
+def test_the_place_of_one_more_document_of_a_stamp_is_found_without_trying_each(bench: Bench) -> None:
+    """Whoever sends thousands of one stamp does not make the writer ask thousands of times."""
+    if not isinstance(bench.store, SqliteStore):
+        pytest.skip("not meant: in memory places are worked out at each asking")
+    for start in range(0, 400, 100):
+        bench.hold(*(offer(BEE, f"Thing {number}", stamp=7) for number in range(start, start + 100)))
+    asked: list[str] = []
+
+    def take(tx: Any) -> None:
+        tx.connection.set_trace_callback(asked.append)
+        newcomers = [offer(BEE, "One more", stamp=7), offer(BEE, "And one", stamp=8)]
+        settle(tx, newcomers, now_ms=NOW_S * 1_000, sure=True)
+        tx.connection.set_trace_callback(None)
+
+    bench.write(take)
+    assert len([each for each in asked if "place" in each]) < 20
+    assert titles(bench, Query(limit=3)) == ["And one", "One more", "Thing 399"]
 
 
 def test_documents_of_one_stamp_each_have_a_place(bench: Bench) -> None:
