@@ -231,30 +231,31 @@ class Moved:
 
     Attributes:
         towns: All of them; what they have parked may be held now.
-        held: Those whose held records may belong elsewhere now: a membership changed, or a device lost its
-            right.
+        held: Those whose held records may all belong elsewhere now: a membership changed.
+        lost: Devices that lost their right to write for a town.
     """
 
     towns: frozenset[TownId]
     held: frozenset[TownId]
+    lost: Mapping[TownId, frozenset[DeviceId]]
 
 
 def moved(before: Authority, after: Authority) -> Moved:
     """Return the towns some of whose records `after` places otherwise than `before`."""
-    towns, held = set[TownId](), set[TownId]()
+    towns, held, lost = set[TownId](), set[TownId](), dict[TownId, frozenset[DeviceId]]()
     for town in before.devices.keys() | after.devices.keys():
         old, new = before.devices.get(town, frozenset()), after.devices.get(town, frozenset())
         if old != new:
             towns.add(town)
         if old - new:
-            held.add(town)
+            lost[town] = old - new
     for name in before.federations.keys() | after.federations.keys():
         was, now = before.federations.get(name), after.federations.get(name)
         held |= (was.members if was else frozenset()) ^ (now.members if now else frozenset())
         if was is None or now is None:
             # The charter is a record of the founder, who need not be a member.
             held |= {each.founder for each in (was, now) if each}
-    return Moved(frozenset(towns | held), frozenset(held))
+    return Moved(frozenset(towns | held), frozenset(held), lost)
 
 
 def _placement(lanes: set[LaneKey], cause: str) -> Placement:

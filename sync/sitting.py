@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from protocol.clock import stamp_at
@@ -145,7 +146,9 @@ class Sitting:
         self._places.clear()
         change = moved(self._former, authority)
         self._moved |= change.towns
-        self.call([*self._view.parked(change.towns), *self._view.held_records(change.held)])
+        waiting, held = self._view.parked(change.towns), self._view.held_records(change.held)
+        lost = (self._view.signed_records(town, devices) for town, devices in change.lost.items())
+        self.call([*waiting, *held, *chain.from_iterable(lost)])
 
     def call(self, records: Sequence[Record]) -> None:
         """Hear known records afresh, as if nothing had been decided on them."""

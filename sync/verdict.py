@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from protocol.ids import DocId, LaneKey, RecordId, TownId
+from protocol.ids import DeviceId, DocId, LaneKey, RecordId, TownId
 from protocol.record import Record
 from sync.authority import Authority
 from sync.merge import Fact
@@ -86,6 +86,9 @@ class View(Protocol):
 
     def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the held records that these towns wrote, of every kind and lane."""
+
+    def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
+        """Return the held records that these devices wrote for a town."""
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from node.store.documents import Document, Page, Query
-    from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
+    from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
     from protocol.record import Record
     from sync.admission import Changes, Verdict
     from sync.authority import Authority
@@ -199,6 +199,9 @@ class Transaction(Reader, Protocol):
 
     def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the held records that these towns wrote, of every kind and lane."""
+
+    def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
+        """Return the held records that these devices wrote for a town."""
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""

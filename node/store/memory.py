@@ -16,7 +16,7 @@ from node.store.contract import Cell, Reader, Totals, Transaction
 from node.store.documents import is_shown
 from node.store.memory_board import MemoryBoard
 from node.store.records import evidence_of
-from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
+from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
 from sync.admission import EXPIRED, KNOWN, SUPERSEDED, Changes, State, Verdict
 from sync.authority import AUTHORITY_KINDS, Authority, outside_quotas, resolve
@@ -247,6 +247,12 @@ class MemoryTransaction(MemoryBoard):
         """Return the held records that these towns wrote, of every kind and lane."""
         named = {*towns}
         return [record for record in self._records.values() if record.header.town in named]
+
+    def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
+        """Return the held records that these devices wrote for a town."""
+        named = {*devices}
+        own = (record for record in self._records.values() if record.header.town == town)
+        return [record for record in own if record.header.device in named]
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from node.store.contract import Cell, Totals
 from protocol.encoding import encode_list
-from protocol.ids import DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
+from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import CHARTER, Record, fields_of, open_header, open_record
 from sync.admission import KNOWN, State, Verdict
@@ -31,6 +31,8 @@ STAMP_OFFSET: Final = 1 << 63
 OWN_TOWN: Final = 1
 """The number of the own town in the table of towns."""
 
+DEVICE_AT: Final = 39
+"""Where the device's 32 bytes begin in a header, from 1: before it are version, town and marks."""
 ALL: Final = (1 << 63) - 1
 """No limit; also above every row and place."""
 
@@ -232,6 +234,15 @@ class RecordReads:
             rows = self._db.execute(f"SELECT {RECORD_COLUMNS} WHERE d.town = ?", (self.town_number(town),))
             found += map(to_record, rows)
         return found
+
+    def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
+        """Return the held records that these devices wrote for a town."""
+        # In every header the device stands at the same place, so that only its own records are opened.
+        sql = (
+            f"SELECT {RECORD_COLUMNS} WHERE d.town = {self.town_number(town)}"
+            f" AND substr(r.header, {DEVICE_AT}, 32) IN"
+        )
+        return list(map(to_record, self.select_in(sql, list(devices))))
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from node.intake import settle
 from node.store import Transaction
 from node.store import transaction as transaction_module
 from protocol.encoding import Value
-from protocol.ids import FederationId, Lane, LaneKey, Op, RecordId, home_id
+from protocol.ids import DeviceId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import Record
 from sync.admission import EXPIRED, SUPERSEDED, State
@@ -168,6 +169,30 @@ def test_a_document_returns_to_a_lane_that_has_room_again_when_peers_bring_it(be
     assert [(each.key, set(each.added)) for each in taken.lanes] == [(library, {first.id, second.id})]
     again = bench.take_raw(first.raw, second.raw, now_s=NOW_S + 10)
     assert ([each.cause for each in again.verdicts], again.lanes) == (["known", "known"], ())
+
+
+def test_what_one_device_wrote_is_found_among_all_of_its_town(bench: Bench) -> None:
+    """So that a lost certificate moves the records of its own device, and no others are looked at."""
+    mine = [offer(BEE, f"Thing {number}", device=2) for number in range(3)]
+    bench.hold(*mine, offer(BEE, "Other"), offer(SEA, "Third", device=2))
+    ours = DeviceId(BEE.device(2).public)
+    found = bench.write(lambda tx: tx.signed_records(BEE.id, [ours, DeviceId(bytes(32))]))
+    assert {each.id for each in found} == {each.id for each in mine}
+    assert bench.write(lambda tx: tx.signed_records(SEA.id, [ours])) == []
+    looked_at: list[TownId] = []
+
+    def look(towns: Iterable[TownId]) -> list[Record]:
+        looked_at.extend(towns)
+        return []
+
+    def take(tx: Any) -> None:
+        tx.held_records = look
+        settle(tx, [BEE.certificate(2, op=Op.DELETE, stamp=9)], now_ms=NOW_S * 1_000, sure=True)
+        del tx.held_records
+
+    bench.write(take)
+    assert looked_at == []
+    assert {each.id for each in bench.write(lambda tx: tx.parked([BEE.id]))} == {each.id for each in mine}
 
 
 def test_lane_changes_say_exactly_what_entered_and_left(bench: Bench) -> None:

@@ -319,6 +319,11 @@ class World:
         named = set(towns)
         return [self.kept[id] for id in self.held if self.kept[id].header.town in named]
 
+    def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
+        """Return the held records that devices wrote for a town."""
+        named = set(devices)
+        return [record for record in self.held_records([town]) if record.header.device in named]
+
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return what has ended."""
         ended = [record for record in self.kept.values() if record.header.expires <= now_s]
