@@ -280,7 +280,7 @@ class Engine:
         waiting = self._take_ins.get(link.id)
         if waiting is not None:
             if len(waiting) >= TAKE_INS_WAITING_MAX:
-                self._links.drop(link, "window_exceeded", "more batches than may be under way")
+                self._links.drop(link, "flooding", "more batches than may be under way")
                 return
             waiting.append(batch)
             return

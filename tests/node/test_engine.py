@@ -251,7 +251,7 @@ async def test_more_batches_than_the_window_end_the_link(
     monkeypatch.setattr(roanne.intake, "accept", wait)
     for batch in range(10):
         roanne.engine._perform(TakeIn(link.id, batch, ()))
-    assert link.end_code == "window_exceeded"
+    assert link.end_code == "flooding"
     release.set()
 
 
