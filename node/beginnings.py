@@ -23,6 +23,7 @@ from node import keys as key_files
 from node.clock import LAST_SURE, NodeClock, wall_ms
 from node.config import SETTINGS_FILE, Settings, Web, checked_web, commented, read_settings
 from node.errors import DataInUse, DataUnreadable, HedgerowError
+from node.places import run_command
 from protocol.errors import InvalidField
 from protocol.identity import SEED_BYTES, TownKey, fingerprint
 from protocol.ids import TownId
@@ -38,6 +39,8 @@ KEYS_FOLDER: Final = "keys"
 LANGUAGE_DEFAULT: Final = "en"
 NOT_IN_A_LINE: Final = frozenset({"Cc", "Zl", "Zp"})
 """Unicode's categories of control characters and of the ends of lines and paragraphs."""
+WORDS_SHOWN: Final = 2
+"""Words of the fingerprint that stand for a town without a name."""
 DEGREES_DIGITS: Final = 5
 """Coordinates are kept to 1e-5 degrees, about a metre."""
 
@@ -104,7 +107,8 @@ async def begin(
     checked_web(Web(), listen=listen, public_url=public_url)
     if key_files.has_keys(folder):
         if (data / SETTINGS_FILE).exists():
-            raise DataInUse(f"{data} holds a node already. Run it with: hedgerow run", code="begun_already")
+            says = f"{data} holds a node already. Run it with: {run_command(data)}"
+            raise DataInUse(says, code="begun_already")
         keys = key_files.open_keys(folder)
         await _keep(data, keys, [])
         _write_settings(data, listen, public_url)
@@ -161,10 +165,15 @@ async def run_node(
     await daemon.start()
     try:
         status = await daemon.status()
-        announce(status["town"]["name"], page_url(daemon))
+        announce(status["town"]["name"] or _unnamed(daemon.town), page_url(daemon))
         await stopping.wait()
     finally:
         await daemon.stop()
+
+
+def _unnamed(town: TownId) -> str:
+    """What to call a town whose profile has not come back yet from its neighbours: by its fingerprint."""
+    return f"The town {' '.join(fingerprint(town).split()[:WORDS_SHOWN])} …"
 
 
 def _over(settings: Settings, listen: str | None, public_url: str | None) -> Settings:

@@ -53,9 +53,9 @@ def add(terminal: Terminal, name: str, pin: str | None, new_pin: bool) -> None:
 
 def _sentences(state: Mapping[str, Any]) -> str:
     clock = state["clock"]
+    name = state["town"]["name"] or "This town, whose profile has not come back yet"
     lines = [
-        f"{state['town']['name']}, Hedgerow {state['version']}"
-        + ("" if clock["sure"] else ", whose clock is not sure"),
+        f"{name}, Hedgerow {state['version']}" + ("" if clock["sure"] else ", whose clock is not sure"),
         f"{counted(state['documents'], 'document')} in {counted(state['records'], 'record')}, "
         f"{state['disk_bytes'] / 1e6:.1f} MB",
     ]

@@ -110,6 +110,28 @@ def test_an_answer_that_is_no_problem_document_is_still_one_line(
     assert capsys.readouterr().err == "hedgerow: the node answered 500\n"
 
 
+STATUS = {
+    "town": {"id": "ab" * 32, "name": ""},
+    "version": "0.1.0",
+    "clock": {"now_ms": 0, "sure": True},
+    "documents": 0,
+    "records": 1,
+    "disk_bytes": 0,
+    "federations": [],
+    "peers": [],
+}
+
+
+def test_a_town_that_came_back_with_its_keys_alone_has_no_name_yet(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, _ = node({"status": (200, STATUS)})
+    assert run(["status", "--data", str(data)]) == 0
+    assert capsys.readouterr().out.startswith(
+        "This town, whose profile has not come back yet, Hedgerow 0.1.0\n"
+    )
+
+
 def test_a_list_is_asked_for_in_pages_until_it_ends(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     document = {
         "address": "K7PQ42XW9TB",
@@ -248,6 +270,17 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert says in err
     assert err.count("\n") == 1
     assert "--help" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["federation"]])
+def test_without_a_command_the_help_is_printed_as_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("Usage: hedgerow")
+    assert "\n  " in err
 
 
 def test_a_fault_of_our_own_is_one_line_without_a_traceback(
