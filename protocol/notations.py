@@ -180,8 +180,8 @@ class Degrees(FieldType):
             raise InvalidField(name, f"must be {self.describe()}, is {self.write(value)}")
 
     def parse(self, text: str, name: str) -> Value:
-        """Read a decimal and round it."""
-        number = decimal(text)
+        """Read a decimal, with a point or a comma, and round it."""
+        number = decimal(text.replace(",", "."))
         if number is None or abs(number) > 1_000:
             raise InvalidField(name, f"must be {self.describe()}, like 46.03624, is {shown(text)}")
         return int((number * 100_000 / self.step).to_integral_value()) * self.step

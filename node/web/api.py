@@ -20,7 +20,7 @@ from node.exchange import document_json, each_shown
 from node.store import Document, Near, Query
 from node.web import pages
 from node.web.openapi import description
-from node.web.site import SITE, must_be_theirs, poster_of, read_body, session_of
+from node.web.site import SITE, must_be_theirs, poster_of, read_body, refuse_halves, session_of
 from protocol.errors import InvalidField
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.kinds import KINDS, kind_of
@@ -217,6 +217,7 @@ async def _object(request: web.Request) -> dict[str, Any]:
         raise InvalidRequest("the body is not JSON", code="not_json") from None
     if not isinstance(given, dict):
         raise InvalidRequest("the body must be a JSON object", code="not_json")
+    refuse_halves(given, "the body holds half of a surrogate pair, which is no character")
     return given
 
 

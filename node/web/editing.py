@@ -10,12 +10,12 @@ from urllib.parse import quote
 from aiohttp import web
 
 from node.board import Audience, head_ids
-from node.errors import HedgerowError, NotFound, NotOurs, StaleEdit, StorageUnavailable
+from node.errors import HedgerowError, InvalidRequest, NotFound, NotOurs, StaleEdit, StorageUnavailable
 from node.store import Document
 from node.web import forms, pages, present
 from node.web.guard import form_token_fits
 from node.web.render import html, render
-from node.web.site import SITE, must_be_theirs, poster_of, read_body, session_of
+from node.web.site import SITE, must_be_theirs, poster_of, read_body, refuse_halves, session_of
 from protocol.errors import InvalidField, LimitExceeded
 from protocol.ids import Op, RecordId, show_address
 from protocol.kinds import kind_of
@@ -136,7 +136,9 @@ async def typed_form(request: web.Request) -> dict[str, str]:
         InvalidRequest: It is broken, or in a charset that nobody knows.
     """
     form = await read_body(request.post(), "That form could not be read: it is not as its headers say.")
-    return {name: value for name, value in form.items() if isinstance(value, str)}
+    typed = {name: value for name, value in form.items() if isinstance(value, str)}
+    refuse_halves(typed, "That form holds half a character, which cannot be kept.")
+    return typed
 
 
 async def _post_form(
@@ -221,7 +223,13 @@ async def _own(request: web.Request, *, revise: bool = False) -> tuple[Document,
 
 
 def _audience(typed: Mapping[str, str]) -> Audience:
-    return "town" if typed.get("_audience") == "town" else "federations"
+    """Return who may see a post; it can never be changed, so nothing is guessed."""
+    match typed.get("_audience", "federations"):
+        case "town":
+            return "town"
+        case "federations":
+            return "federations"
+    raise InvalidRequest("Nothing was posted yet: choose who may see it.")
 
 
 def _nonce(typed: Mapping[str, str]) -> bytes | None:

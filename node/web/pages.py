@@ -252,6 +252,9 @@ def _between(own: TownFacts | None, lat: float | None, lon: float | None) -> flo
     return distance_km(own.lat, own.lon, lat, lon)
 
 
+_ODD: Final = {"kind": "that kind", "town": "that town", "km": "that distance"}
+
+
 class _Asked:
     """What the address of the board asks for; what makes no sense is passed over."""
 
@@ -270,6 +273,9 @@ class _Asked:
         near = None
         if self.km and own is not None and own.lat is not None and own.lon is not None:
             near = Near(own.lat, own.lon, float(self.km))
+        told = {"kind": self.kind, "town": self.town, "km": self.km}
+        self.odd = [_ODD[name] for name, read in told.items() if given.get(name) and not read]
+        """What was asked for and not understood, in words: it is left out and said so."""
         self.query = Query(
             kinds=(self.kind,) if self.kind else (),
             town=TownId(bytes.fromhex(self.town)) if self.town else None,

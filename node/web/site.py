@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections import OrderedDict
@@ -150,6 +151,18 @@ async def read_body(body: Awaitable[T], says: str) -> T:
         # aiohttp and the codecs have a dozen exceptions for broken parts, charsets and packings; the fault
         # is the sender's in each.
         raise InvalidRequest(says) from error
+
+
+def refuse_halves(given: object, says: str) -> None:
+    """Refuse text with half of a surrogate pair in it, which JSON can escape but no encoding can hold.
+
+    Raises:
+        InvalidRequest: `says`.
+    """
+    try:
+        json.dumps(given, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError):
+        raise InvalidRequest(says) from None
 
 
 def poster_of(request: web.Request) -> str | None:

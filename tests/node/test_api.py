@@ -269,11 +269,14 @@ async def test_a_bad_post_is_one_clear_problem(
         (b"\xff", "application/json", 400, "not_json"),
         (b'{"kind": NaN}', "application/json", 400, "not_json"),
         (b"[" * 50_000, "application/json", 400, "not_json"),
+        (b'{"kind": "offer", "fields": {"title": "a \\ud800"}}', "application/json", 400, "invalid_request"),
+        (b'{"kind": "offer", "fields": {"\\udfff": 1}}', "application/json", 400, "invalid_request"),
+        (b'{"a": ' + 900 * b"[" + 900 * b"]" + b"}", "application/json", 400, "unknown_name"),
         (b"{}", "text/plain", 415, "not_json"),
         (b"kind=offer", "application/x-www-form-urlencoded", 415, "not_json"),
         (b"x" * 200_000, "application/json", 413, "too_large"),
     ],
-    ids=["cut", "bytes", "nan", "deep", "text", "form", "large"],
+    ids=["cut", "bytes", "nan", "deep", "half", "half-name", "less-deep", "text", "form", "large"],
 )
 async def test_a_body_that_is_not_json_is_one_clear_problem(
     program: Program, content: bytes, kind: str, status: int, code: str

@@ -69,6 +69,24 @@ async def test_a_question_that_makes_no_sense_still_gets_a_board(browser: Any, q
     assert status == 200
 
 
+@pytest.mark.parametrize(
+    ("query", "says"), [("kind=zorg", "that kind"), ("km=abc&town=zzz", "that town or that distance")]
+)
+async def test_what_a_question_says_in_vain_is_said(node: Any, browser: Any, query: str, says: str) -> None:
+    assert f"no such thing as {says}, so it was left out" in (await browser.get(f"/?{query}"))[1]
+    assert "left out" not in (await browser.get("/?kind=&town=&km=&q=x"))[1]
+
+
+async def test_an_audience_that_makes_no_sense_is_never_guessed(node: Any, browser: Any) -> None:
+    await browser.sign_in(node)
+    _, page = await browser.get("/post?kind=need")
+    form = browser.form(page) | {"title": "Company", "_audience": "banana"}
+    status, page, _ = await browser.post("/post?kind=need", form)
+    assert status == 400
+    assert "choose who may see it" in page
+    assert await node.all() == []
+
+
 async def test_a_cursor_that_is_none_is_one_clear_sentence(browser: Any) -> None:
     status, page = await browser.get("/?cursor=%F0%9F%98%80")
     assert status == 400

@@ -271,3 +271,11 @@ def test_the_schema_of_a_guide_describes_its_steps_and_the_form_gives_them_an_ar
     assert schema["properties"]["steps"]["items"]["required"] == ["text"]
     assert {each.name: each.widget for each in KINDS["practice"].inputs()}["steps"] == "textarea"
     assert "60 steps" in KINDS["practice"].as_markdown()
+
+
+def test_a_coordinate_may_be_typed_with_a_comma_as_people_write_it() -> None:
+    form = {"title": "Bread", "where.name": "Hall", "where.lat": "46,03", "where.lon": "-4,07"}
+    where = KINDS["offer"].from_text(form)["where"]
+    assert where == {"name": "Hall", "lat": 4_603_000, "lon": -407_000}
+    with pytest.raises(InvalidField, match=r"where\.lat"):
+        KINDS["offer"].from_text(form | {"where.lat": "46,03,1"})
