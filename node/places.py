@@ -37,6 +37,11 @@ def run_command(data: Path) -> str:
     return "hedgerow run" if data == data_directory(None) else f"hedgerow run --data {quote(str(data))}"
 
 
+def init_command(data: Path) -> str:
+    """What to type to make a data directory there."""
+    return "hedgerow init" if data == data_directory(None) else f"hedgerow init --data {quote(str(data))}"
+
+
 def preferred_socket(data: Path) -> Path | None:
     """The socket inside the data directory, or None where its path is too long for a socket."""
     path = data / SOCKET_FILE

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from node.places import find_socket, run_command
+from node.places import find_socket, init_command, run_command
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
@@ -91,6 +91,9 @@ def _answering(data: Path, name: str, arguments: Mapping[str, Any]) -> Iterator[
             says = f"the node at {data} belongs to another user; run this as that user."
             raise Refused({"code": "not_allowed", "detail": says}) from None
         except (OSError, http.client.HTTPException):
+            if not data.exists():
+                says = f"there is no data directory {data}. Make it with: {init_command(data)}"
+                raise NodeNotRunning(says) from None
             raise NodeNotRunning(
                 f"no node is running on {data}. Start it with: {run_command(data)}"
             ) from None

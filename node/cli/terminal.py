@@ -54,6 +54,8 @@ def command(
     def declare(act: Callable[..., int | None]) -> click.Command:
         @functools.wraps(act)
         def called(data: str | None, **arguments: Any) -> int | None:
+            if data == "":
+                raise click.UsageError("--data is empty: name the node's data directory.")
             as_json = False if own_json else bool(arguments.pop("as_json"))
             return act(Terminal(data_directory(data), as_json), **arguments)
 

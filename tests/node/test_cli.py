@@ -249,6 +249,18 @@ def test_without_a_node_the_status_is_3_and_the_line_says_how_to_start_one(
     )
 
 
+def test_a_data_directory_that_is_not_there_is_made_by_init(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert run(["status", "--data", str(nowhere)]) == 3
+    assert capsys.readouterr().err == (
+        f"hedgerow: there is no data directory {nowhere}. Make it with: hedgerow init --data {nowhere}\n"
+    )
+    assert run(["status", "--data", ""]) == 2
+    assert "--data is empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
