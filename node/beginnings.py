@@ -215,7 +215,12 @@ def _open_saved(saved: SavedKey) -> TownKey:
             beside.write_bytes(saved.file.read_bytes())
         except OSError as error:
             raise key_files.KeysUnreadable(f"{saved.file} cannot be read: {error.strerror}.") from None
-        return key_files.open_town_key(Path(folder), saved.passphrase)
+        try:
+            return key_files.open_town_key(Path(folder), saved.passphrase)
+        except key_files.KeysUnreadable as error:
+            # It names the file that it read; people know the one that they gave.
+            says = error.says.replace(str(beside), str(saved.file))
+            raise key_files.KeysUnreadable(says) from None
 
 
 def _make_folder(data: Path) -> None:

@@ -111,7 +111,10 @@ def _passphrase() -> str:
         return given
     if sys.stdin.isatty():
         return str(click.prompt("Passphrase of the town key", hide_input=True))
-    return sys.stdin.readline().strip()
+    read = sys.stdin.readline().strip()
+    if not read:
+        raise click.UsageError(f"--key needs the passphrase of the town key: set {PASSPHRASE_VARIABLE}.")
+    return read
 
 
 def _announcer(terminal: Terminal) -> Any:
