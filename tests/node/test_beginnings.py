@@ -12,7 +12,7 @@ from node.beginnings import SavedKey, Town, begin
 from node.clock import LAST_SURE, NodeClock
 from node.config import SettingsError, read_settings
 from node.errors import HedgerowError
-from node.keys import WrongPassphrase, open_keys, open_town_key
+from node.keys import KeysUnreadable, WrongPassphrase, open_keys, open_town_key
 from node.store.sqlite import open_store
 from protocol.errors import InvalidField
 
@@ -100,6 +100,13 @@ async def test_a_second_device_leaves_the_place_and_the_language_of_its_town_alo
         await store.close()
         assert [facts.name for facts in towns.values() if facts.name] == kinds
         assert records.records == 1 + len(kinds)
+
+
+async def test_a_saved_key_that_is_none_is_named_as_it_was_given(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("no key")
+    with pytest.raises(KeysUnreadable, match=f"^{readme} is damaged"):
+        await begin(tmp_path / "second", Town("Roanne"), saved=SavedKey(readme, "six words"))
 
 
 async def test_a_wrong_passphrase_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command line without a node: usage, mistyped words, and the form of every failure."""
 
+import io
 import json
 import socketserver
 import threading
@@ -259,6 +260,15 @@ def test_a_data_directory_that_is_not_there_is_made_by_init(
     )
     assert run(["status", "--data", ""]) == 2
     assert "--data is empty" in capsys.readouterr().err
+
+
+def test_a_saved_key_without_its_passphrase_says_where_to_put_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEDGEROW_PASSPHRASE", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(["init", "--key", str(tmp_path / "town.key"), "--data", str(tmp_path / "second")]) == 2
+    assert "set HEDGEROW_PASSPHRASE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
