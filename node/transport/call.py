@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,7 +95,9 @@ class Caller:
         except aiohttp.ClientConnectorDNSError:
             raise _unreachable(url, "the name in it is not known") from None
         except aiohttp.ClientConnectorError as error:
-            why = error.os_error.strerror or "no connection"
+            # The system's word for it, not the event loop's, which gives the address once more.
+            number = error.os_error.errno
+            why = os.strerror(number) if number else "no connection"
             raise _unreachable(url, why.lower()) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _unreachable(url, f"the call broke off ({type(error).__name__})") from None
