@@ -54,7 +54,7 @@ def app() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; whatever goes wrong is said in one line."""
     _declare()
-    as_json = "--json" in arguments
+    as_json = _asks_for_json(arguments)
     try:
         outcome = app.main(args=list(arguments), prog_name="hedgerow", standalone_mode=False)
     except click.UsageError as error:
@@ -74,6 +74,22 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         return _other(error, as_json)
     return outcome if isinstance(outcome, int) else DONE
+
+
+def _asks_for_json(arguments: Sequence[str]) -> bool:
+    """Tell whether the answer shall be JSON: `--json` alone asks so, `--json FILE` gives fields."""
+    command = app.commands.get(arguments[0]) if arguments else None
+    options = [] if command is None else [each for each in command.params if "--json" in each.opts]
+    takes_file = any(isinstance(each, click.Option) and not each.is_flag for each in options)
+    after = [*arguments[1:], ""]
+    return (
+        any(
+            given == "--json" and not (takes_file and (following == "-" or following[:1] not in ("", "-")))
+            for given, following in zip(arguments, after, strict=True)
+        )
+        if arguments
+        else False
+    )
 
 
 def _declare() -> None:

@@ -147,10 +147,10 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
     refused: list[dict[str, Any]] = []
     before = 0
     for batch in _batches(_lines(file, kind)):
-        answer = terminal.ask("import", lines=batch, by=by)
+        answer = terminal.ask("import", lines=[line for _, line in batch], by=by)
         for name in totals:
             totals[name] += answer.get(name, 0)
-        refused += [{**line, "line": line["line"] + before} for line in answer["lines"]]
+        refused += [{**line, "line": batch[line["line"] - 1][0]} for line in answer["lines"]]
         before += len(batch)
         terminal.progress(f"{before} lines")
     terminal.progress("")
@@ -228,11 +228,11 @@ def _object(source: str) -> dict[str, Any]:
         text = sys.stdin.read() if source == "-" else Path(source).read_text("utf-8")
         value = json.loads(text)
     except OSError as error:
-        raise click.ClickException(f"{source}: {error.strerror}") from None
-    except ValueError as error:
-        raise click.ClickException(f"{source} is not JSON: {error}") from None
+        raise click.ClickException(f"{_called(source)}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise click.ClickException(f"{_called(source)} is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise click.ClickException(f"{source}: a JSON object of fields is needed.")
+        raise click.ClickException(f"{_called(source)}: a JSON object of fields is needed.")
     return value
 
 
@@ -296,33 +296,42 @@ def _page(document: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _lines(file: str, kind: str | None) -> Iterator[str]:
-    """The lines of a JSON Lines file, or the rows of a CSV file as such lines."""
+def _lines(file: str, kind: str | None) -> Iterator[tuple[int, str]]:
+    """The lines of a JSON Lines file, or the rows of a CSV file as such lines, each with the number of the
+    line at which it begins.
+    """
     try:
         with sys.stdin if file == "-" else Path(file).open(encoding="utf-8-sig", newline="") as source:
             if file.lower().endswith(".csv"):
                 yield from _rows(source, kind)
             else:
-                yield from source  # blank lines too, so that the numbers of lines are the file's
+                yield from enumerate(source, 1)
     except OSError as error:
-        raise click.ClickException(f"{file}: {error.strerror}") from None
+        raise click.ClickException(f"{_called(file)}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise click.ClickException(f"{file} is not UTF-8 text.") from None
+        raise click.ClickException(f"{_called(file)} is not UTF-8 text.") from None
 
 
-def _rows(source: Any, kind: str | None) -> Iterator[str]:
+def _called(file: str) -> str:
+    return "standard input" if file == "-" else file
+
+
+def _rows(source: Any, kind: str | None) -> Iterator[tuple[int, str]]:
     import csv
 
-    for row in csv.DictReader(source):
+    rows = csv.DictReader(source)
+    for row in rows:
+        # A quoted value may run over several lines.
+        begins = rows.line_num - sum(str(value).count("\n") for value in row.values())
         form = {name: value for name, value in row.items() if name and name != "kind" and value}
         of_kind = row.get("kind") or kind
         if not of_kind:
             raise click.UsageError("the CSV file has no column `kind`: give --kind.")
-        yield json.dumps({"kind": of_kind, "form": form}, ensure_ascii=False)
+        yield begins, json.dumps({"kind": of_kind, "form": form}, ensure_ascii=False)
 
 
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
+def _batches(lines: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    batch: list[tuple[int, str]] = []
     for line in lines:
         batch.append(line)
         if len(batch) == IMPORT_LINES:

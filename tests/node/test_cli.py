@@ -88,6 +88,24 @@ def test_json_with_a_file_gives_the_fields(
     assert asked == [("post", {"kind": "offer", "fields": {"title": "Ten loaves"}})]
 
 
+def test_a_refused_file_of_fields_is_one_line_of_text(
+    node: Node, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, _ = node({"post": (400, {"code": "invalid_field", "detail": "title: is missing"})})
+    for typed, answer in (
+        ("{", "hedgerow: standard input is not JSON"),
+        ("{}", "hedgerow: title: is missing"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        assert run(["post", "offer", "--json", "-", "--data", str(data)]) == 1
+        out, err = capsys.readouterr()
+        assert not out
+        assert err.startswith(answer)
+    monkeypatch.setattr("sys.stdin", io.StringIO("{}"))
+    assert run(["post", "offer", "--json", "-", "--json", "--data", str(data)]) == 1
+    assert json.loads(capsys.readouterr().out)["code"] == "invalid_field"
+
+
 def test_a_refusal_is_one_line_and_status_1(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     data, _ = node(
         {"show": (404, {"code": "not_found", "title": "nothing\nthere", "detail": "nothing\nthere"})}
@@ -178,16 +196,16 @@ def test_an_import_sends_csv_rows_as_forms_and_names_the_lines_that_are_refused(
     counts = {"held": 0, "posted": 1, "waiting": 0, "dropped": 0, "refused": 1, "lines": [refused]}
     data, asked = node({"import": (200, counts)})
     file = tmp_path / "offers.csv"
-    file.write_text("title,where.name\nBread,Quay\n,Mill\n")
+    file.write_text('title,where.name\nBread,"Quay\nof Roanne"\n,Mill\n')
     assert run(["import", str(file), "--kind", "offer", "--data", str(data)]) == 1
     out, err = capsys.readouterr()
     assert out == "1 posted\n"
     assert err.splitlines() == [
-        "hedgerow: line 2: title: is missing (invalid_field)",
+        "hedgerow: line 4: title: is missing (invalid_field)",
         "hedgerow: 1 of 2 lines were refused",
     ]
     assert [json.loads(line)["form"] for line in asked[0][1]["lines"]] == [
-        {"title": "Bread", "where.name": "Quay"},
+        {"title": "Bread", "where.name": "Quay\nof Roanne"},
         {"where.name": "Mill"},
     ]
 
