@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node.accounts import LINK_MS
 from node.board import head_ids
 from node.errors import HedgerowError, InvalidRequest, NotFound
-from node.exchange import document_json, each_shown
+from node.exchange import document_json, each_shown, plain
 from node.store.documents import Document, Near, Query
 from node.transport.dialer import Reach
 from protocol.errors import ProtocolError
@@ -94,8 +94,14 @@ async def withdraw(daemon: Daemon, arguments: Arguments) -> object:
 
 @act
 async def show(daemon: Daemon, arguments: Arguments) -> object:
-    """One document."""
-    return document_json(await daemon.board.show(_text(arguments, "address")))
+    """One document, if that is asked with its fields as the form has them, for people to read."""
+    document = await daemon.board.show(_text(arguments, "address"))
+    shown = document_json(document)
+    kind = kind_of(document.kind)
+    if kind is None or not arguments.get("form"):
+        return shown
+    others = kind.unknown(document.fields)
+    return shown | {"form": kind.to_text(document.fields) | {name: plain(others[name]) for name in others}}
 
 
 @act

@@ -78,18 +78,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:
     """Tell whether the answer shall be JSON: `--json` alone asks so, `--json FILE` gives fields."""
-    command = app.commands.get(arguments[0]) if arguments else None
+    command = app.commands.get(next(iter(arguments), ""))
     options = [] if command is None else [each for each in command.params if "--json" in each.opts]
     takes_file = any(isinstance(each, click.Option) and not each.is_flag for each in options)
-    after = [*arguments[1:], ""]
-    return (
-        any(
-            given == "--json" and not (takes_file and (following == "-" or following[:1] not in ("", "-")))
-            for given, following in zip(arguments, after, strict=True)
-        )
-        if arguments
-        else False
-    )
+
+    def is_file(following: str) -> bool:
+        return takes_file and (following == "-" or following[:1] not in ("", "-"))
+
+    pairs = zip(arguments, [*arguments, ""][1:], strict=True)
+    return any(given == "--json" and not is_file(following) for given, following in pairs)
 
 
 def _declare() -> None:

@@ -79,7 +79,7 @@ def post(
 @click.argument("address")
 def show(terminal: Terminal, address: str) -> None:
     """Show one document with all its fields and versions."""
-    document = terminal.ask("show", address=address)
+    document = terminal.ask("show", address=address, form=None if terminal.as_json else True)
     terminal.answer(document, _page(document))
 
 
@@ -287,12 +287,18 @@ def _shown(address: str) -> str:
 def _page(document: Mapping[str, Any]) -> str:
     town = document.get("town_name") or document["town"]
     lines = [f"{_shown(document['address'])}  {document['kind']} of {town}"]
-    for name, value in document["fields"].items():
+    for name, value in document.get("form", document["fields"]).items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        lines.append(f"{name}: {text}")
+        first, *more = text.splitlines() or [""]
+        lines += [f"{name}:", *(f"  {line}" for line in (first, *more))] if more else [f"{name}: {first}"]
     versions = document.get("versions") or []
     if len(versions) > 1:
         lines.append(f"versions: {len(versions)}")
+    heads = [version["id"] for version in versions if version.get("head")]
+    if len(heads) > 1:
+        count = {2: "two", 3: "three"}.get(len(heads), str(len(heads)))
+        lines += [f"{count} revisions stand side by side; edit one of them with --based-on:"]
+        lines += [f"  {head}" for head in heads]
     return "\n".join(lines)
 
 

@@ -129,6 +129,31 @@ def test_an_answer_that_is_no_problem_document_is_still_one_line(
     assert capsys.readouterr().err == "hedgerow: the node answered 500\n"
 
 
+def test_a_document_is_shown_in_the_words_of_its_form(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    document = {
+        "address": "K7PQ42XW9TB",
+        "kind": "practice",
+        "town": "ab" * 32,
+        "town_name": "Roanne",
+        "fields": {"steps": [{"text": "Mix."}]},
+        "form": {"title": "Bread", "steps": "Mix.\nWait."},
+        "versions": [{"id": "aa", "head": True}, {"id": "bb", "head": True}, {"id": "cc", "head": False}],
+    }
+    data, _ = node({"show": (200, document)})
+    assert run(["show", "K7PQ42XW9TB", "--data", str(data)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "K7PQ-42XW-9TB  practice of Roanne",
+        "title: Bread",
+        "steps:",
+        "  Mix.",
+        "  Wait.",
+        "versions: 3",
+        "two revisions stand side by side; edit one of them with --based-on:",
+        "  aa",
+        "  bb",
+    ]
+
+
 STATUS = {
     "town": {"id": "ab" * 32, "name": ""},
     "version": "0.1.0",

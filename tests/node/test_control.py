@@ -110,6 +110,17 @@ async def test_a_document_is_posted_shown_changed_found_and_withdrawn(node: Daem
     assert (await refused(node, "show", address=posted["address"]))["code"] == "not_found"
 
 
+async def test_a_document_is_shown_to_people_as_it_was_typed(node: Daemon) -> None:
+    form = {"title": "Sourdough", "steps": "Mix.\nWait.", "quantity": "2.5 kg"}
+    practice = {name: form[name] for name in ("title", "steps")}
+    offer = {name: form[name] for name in ("title", "quantity")}
+    for kind, typed in (("practice", practice), ("offer", offer)):
+        posted = await ask(node, "post", kind=kind, form=typed)
+        assert "form" not in await ask(node, "show", address=posted["address"])
+        shown = (await ask(node, "show", address=posted["address"], form=True))["form"]
+        assert typed.items() <= shown.items()
+
+
 async def test_an_edit_by_json_sets_fields_and_null_takes_one_away(node: Daemon) -> None:
     posted = await ask(node, "post", kind="offer", fields={"title": "Ladder", "text": "Long."})
     await ask(node, "edit", address=posted["address"], fields={"text": None, "title": "Short ladder"})
