@@ -2,110 +2,36 @@
 
 import asyncio
 import secrets
-import socket
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
 from aiohttp import web
 
-from node.keys import CERTIFICATE, town_record
+from node.keys import town_record
 from node.transport.auth import Badge, Identity, check_auth, identify, make_auth
-from node.transport.call import Caller, sync_url
+from node.transport.call import Caller
 from node.transport.channel import (
     SOCKET_BYTES_MAX,
     Channel,
     LinkFailure,
-    close,
     new_static_key,
     shake_hands,
 )
 from node.transport.nearness import Nearness
 from node.transport.server import SyncServer
 from protocol.encoding import encode
-from protocol.identity import DeviceKey, TownKey
+from protocol.identity import TownKey
 from protocol.ids import DeviceId, TownId
 from protocol.limits import FRAME_BYTES_MAX
-
-NOW_MS = 1_790_000_000_000
-WAIT_S = 20.0
-"""Far above what anything here takes; only a test that has failed waits so long."""
-
-Serve = Callable[[web.WebSocketResponse], Awaitable[None]]
-
-
-def new_badge(urls: tuple[str, ...] = ()) -> Badge:
-    """What a new town's first device shows."""
-    device = DeviceKey(secrets.token_bytes(32))
-    return Badge(device, certificate_of(device, TownKey(secrets.token_bytes(32))), urls)
-
-
-def certificate_of(device: DeviceKey, town: TownKey) -> bytes:
-    """A town's certificate for a device."""
-    return town_record(town, CERTIFICATE, {"device": device.public}, NOW_MS).raw
-
-
-def nobody(device: DeviceId) -> TownId | None:
-    """A node that knows no devices."""
-    return None
-
-
-@dataclass
-class Place:
-    """A loopback server whose /sync does what a test says, and a session to call it."""
-
-    session: aiohttp.ClientSession
-    runners: list[web.AppRunner] = field(default_factory=list)
-    sockets: list[aiohttp.ClientWebSocketResponse] = field(default_factory=list)
-
-    async def serve(self, handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
-        """Serve /sync and return its URL."""
-        app = web.Application()
-        app.router.add_get("/sync", handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        self.runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}/sync"
-
-    async def answer(self, serve: Serve) -> str:
-        """Serve /sync with a WebSocket and return its URL."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            socket = web.WebSocketResponse(timeout=1.0, max_msg_size=SOCKET_BYTES_MAX, compress=False)
-            await socket.prepare(request)
-            try:
-                await serve(socket)
-            finally:
-                await close(socket)
-            return socket
-
-        return await self.serve(handle)
-
-    async def call(self, url: str) -> aiohttp.ClientWebSocketResponse:
-        """A plain WebSocket to a URL."""
-        socket = await self.session.ws_connect(
-            url, timeout=aiohttp.ClientWSTimeout(ws_close=0.1), max_msg_size=SOCKET_BYTES_MAX
-        )
-        self.sockets.append(socket)
-        return socket
+from tests.node.channels import NOW_MS, WAIT_S, Place, new_badge, nobody, open_place
 
 
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
     """A place for servers, cleaned up behind."""
-    async with aiohttp.ClientSession() as session:
-        found = Place(session)
+    async with open_place() as found:
         yield found
-        for socket in found.sockets:
-            await socket.close()
-        for runner in found.runners:
-            await runner.cleanup()
 
 
 async def both_ends(place: Place) -> tuple[Channel, Channel, asyncio.Event]:
@@ -450,95 +376,6 @@ async def test_a_browser_that_opens_the_sync_address_is_told_what_it_is(place: P
         assert "nodes" in await response.text()
 
 
-async def failure_of(url: str, deadline_s: float = WAIT_S) -> LinkFailure:
-    """Why a call fails."""
-    caller = Caller(static_key=new_static_key(), badge=new_badge, town_of=nobody)
-    await caller.open()
-    try:
-        with pytest.raises(LinkFailure) as told:
-            await caller.call(url, deadline_s=deadline_s)
-        return told.value
-    finally:
-        await caller.close()
-
-
-async def test_a_call_that_nobody_answers_says_so_in_one_line() -> None:
-    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    failure = await failure_of(f"http://127.0.0.1:{port}")
-    assert failure.code == "unreachable"
-    assert failure.says == f"http://127.0.0.1:{port}/sync cannot be reached: connection refused"
-    assert failure.detail == {"why": "connection refused"}
-
-
-async def test_a_call_into_silence_ends_at_its_deadline() -> None:
-    taken: list[asyncio.StreamWriter] = []
-    server = await asyncio.start_server(lambda reader, writer: taken.append(writer), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    failure = await failure_of(f"http://127.0.0.1:{port}", deadline_s=0.05)
-    assert failure.code == "unreachable"
-    for writer in taken:
-        writer.close()
-    server.close()
-
-
-async def test_a_web_server_that_is_no_node_is_told_apart(place: Place) -> None:
-    async def handle(_: web.Request) -> web.StreamResponse:
-        return web.Response(text="welcome")
-
-    assert (await failure_of(await place.serve(handle))).code == "not_a_node"
-
-
-async def test_a_redirect_is_not_followed_to_where_no_operator_pointed(place: Place) -> None:
-    visited = False
-
-    async def elsewhere(_: web.Request) -> web.StreamResponse:
-        nonlocal visited
-        visited = True
-        return web.Response()
-
-    target = await place.serve(elsewhere)
-
-    async def handle(_: web.Request) -> web.StreamResponse:
-        raise web.HTTPFound(target)
-
-    assert (await failure_of(await place.serve(handle))).code == "not_a_node"
-    assert not visited
-
-
-@pytest.mark.parametrize("most", [Nearness.ANYWHERE, Nearness.NETWORK])
-async def test_where_a_peer_has_no_business_to_point_is_not_called_by_address_or_name(
-    place: Place, monkeypatch: pytest.MonkeyPatch, most: Nearness
-) -> None:
-    visits: list[str] = []
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        visits.append(request.path)
-        return web.Response()
-
-    port = urlsplit(await place.serve(handle)).port
-    look_up = socket.getaddrinfo
-
-    def mislead(host: str, *more: Any, **named: Any) -> Any:
-        return look_up("127.0.0.1" if host == "roanne.example" else host, *more, **named)
-
-    monkeypatch.setattr(socket, "getaddrinfo", mislead)
-    caller = Caller(static_key=new_static_key(), badge=new_badge, town_of=nobody)
-    await caller.open()
-    for host in ("127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "roanne.example"):
-        with pytest.raises(LinkFailure) as told:
-            await caller.call(f"http://{host}:{port}", most=most)
-        assert told.value.code == "too_near"
-    assert visits == []
-    with pytest.raises(LinkFailure) as told:
-        await caller.call(f"http://roanne.example:{port}")
-    assert told.value.code == "not_a_node"
-    assert visits == ["/sync"]
-    await caller.close()
-
-
 async def test_how_near_the_other_end_is_is_seen_but_not_through_a_proxy(place: Place) -> None:
     over_there, over_here = await met(place, new_badge(), new_badge())
     assert (over_there.near, over_here.near) == (Nearness.MACHINE, Nearness.MACHINE)
@@ -555,53 +392,3 @@ async def test_how_near_the_other_end_is_is_seen_but_not_through_a_proxy(place: 
         await identify(channel, new_badge(), nobody, deadline_s=WAIT_S)
         await channel.close()
     assert seen == [Nearness.ANYWHERE] * 4
-
-
-async def test_a_name_service_that_does_not_answer_holds_nobody_up(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    release = threading.Event()
-    asked: list[str] = []
-    look_up = socket.getaddrinfo
-
-    def hang(host: str, *more: Any, **named: Any) -> Any:
-        if host == "roanne.example":
-            asked.append(host)
-            release.wait(WAIT_S)
-            raise OSError("no answer")
-        return look_up(host, *more, **named)
-
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    caller = Caller(static_key=new_static_key(), badge=new_badge, town_of=nobody)
-    await caller.open()
-    for _ in range(20):
-        with pytest.raises(LinkFailure) as told:
-            await caller.call("http://roanne.example:8460", deadline_s=0.01)
-        assert told.value.code == "unreachable"
-    assert len(asked) == 1
-    assert await asyncio.to_thread(lambda: "a thread is free") == "a thread is free"
-    release.set()
-    await caller.close()
-
-
-async def test_a_name_that_nobody_knows_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*more: Any, **named: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    failure = await failure_of("http://roanne.example:8460")
-    assert failure.code == "unreachable"
-    assert "roanne.example" in failure.says
-
-
-@pytest.mark.parametrize(
-    ("url", "called"),
-    [
-        ("http://roanne.example:8460", "http://roanne.example:8460/sync"),
-        ("https://roanne.example/", "https://roanne.example/sync"),
-        ("wss://roanne.example/hedgerow/sync", "wss://roanne.example/hedgerow/sync"),
-        ("http://[fe80::1]:8460?x=1#y", "http://[fe80::1]:8460/sync"),
-    ],
-)
-def test_a_url_without_a_path_calls_the_sync_address(url: str, called: str) -> None:
-    assert sync_url(url) == called
