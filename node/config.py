@@ -273,7 +273,8 @@ def _from_text(setting: Setting, text: str) -> object:
     try:
         return msgspec.convert(text, setting.type, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{setting.variable}={text}: {_in_words(str(error))}.") from None
+        choices = _choices(f"{setting.section}.{setting.key}")
+        raise SettingsError(f"{setting.variable}={text}: {_in_words(str(error))}{choices}.") from None
 
 
 def _in_words(message: str) -> str:
@@ -286,4 +287,14 @@ def _in_words(message: str) -> str:
         ("a list", "`array`"),
     ):
         text = text.replace(theirs, ours)
-    return f"{path.rstrip('`')}: {text.lower()}" if path else text.lower()
+    name = path.rstrip("`")
+    said = f"{text.lower()}{_choices(name)}"
+    return f"{name}: {said}" if path else said
+
+
+def _choices(name: str) -> str:
+    """What a setting may be, where that is one of a few words."""
+    for setting in declared():
+        if f"{setting.section}.{setting.key}" == name and get_origin(setting.type) is Literal:
+            return f"; it may be {', '.join(map(str, get_args(setting.type)))}"
+    return ""

@@ -65,7 +65,10 @@ def test_every_setting_is_described_in_the_file_beside_its_variable() -> None:
         ("[web]\nzzz = 1", "[web] has no key zzz; known are listen"),
         ("web = 3", "web is a section"),
         ("[web]\nlisten = 3", "web.listen: expected text, got a whole number"),
-        ('[log]\nlevel = "loud"', "log.level: invalid enum value 'loud'"),
+        (
+            '[log]\nlevel = "loud"',
+            "log.level: invalid enum value 'loud'; it may be error, warning, info, debug.",
+        ),
         ("[web", "is not valid TOML"),
         ('[web]\nlisten = "8460"', "name the host too: 127.0.0.1:8460 serves this machine alone"),
         ('[web]\nlisten = ":8460"', "name the host too"),
@@ -115,6 +118,11 @@ def test_a_variable_that_sets_nothing_is_refused_with_the_nearest_one(tmp_path: 
 def test_a_variable_of_the_wrong_type_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="HEDGEROW_LINKS__DIAL=often: expected true or false"):
         read_settings(tmp_path, {"HEDGEROW_LINKS__DIAL": "often"})
+
+
+def test_a_variable_that_is_none_of_a_few_words_is_told_them(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"HEDGEROW_LOG__LEVEL=loud: .*; it may be error, warning, info"):
+        read_settings(tmp_path, {"HEDGEROW_LOG__LEVEL": "loud"})
 
 
 def test_the_data_directory_is_the_option_then_the_variable_then_the_users_own(tmp_path: Path) -> None:
