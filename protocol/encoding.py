@@ -8,10 +8,8 @@ and with them two ids of one statement, cannot exist.
 
 from __future__ import annotations
 
-import threading
 import unicodedata
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import msgpack  # type: ignore[import-untyped]  # ships no types
 
@@ -22,18 +20,6 @@ Value: TypeAlias = "bool | int | str | bytes | list[Value] | dict[str, Value] | 
 """What a body or a frame may hold."""
 
 
-class _Packer(threading.local):
-    """One packer for each thread: making one anew for each value costs more than packing it."""
-
-    def __init__(self) -> None:
-        self.pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, buf_size=_PACKER_BYTES).pack
-
-
-_PACKER_BYTES: Final = 65_536
-"""What a packer takes at first; it grows by itself, and no record is larger."""
-_packer: Final = _Packer()
-
-
 def encode(value: Value) -> bytes:
     """Return the canonical bytes of a value; map keys are put in order here.
 
@@ -42,7 +28,7 @@ def encode(value: Value) -> bytes:
     """
     ordered = _ordered(value, 0)
     try:
-        return _packer.pack(ordered)
+        return cast(bytes, msgpack.packb(ordered))
     except (OverflowError, ValueError, TypeError) as error:
         raise MalformedRecord(f"a value cannot be encoded: {error}") from None
 
@@ -52,7 +38,7 @@ def encode_list(items: list[Any]) -> bytes:
 
     The fast way for what is made of checked parts: it looks at nothing.
     """
-    return _packer.pack(items)
+    return cast(bytes, msgpack.packb(items))
 
 
 def decode(data: bytes, *, bytes_max: int) -> Value:
@@ -97,7 +83,7 @@ def _unpack(data: bytes, bytes_max: int) -> Any:
 
 def _same(value: Any, data: bytes) -> None:
     try:
-        again = _packer.pack(value)
+        again = msgpack.packb(value)
     except (OverflowError, ValueError, TypeError):
         raise MalformedRecord("not the canonical form") from None
     if again != data:
