@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node.accounts import LINK_MS
 from node.board import head_ids
-from node.errors import HedgerowError, InvalidRequest, NotFound
+from node.errors import HedgerowError, InvalidRequest, NotFound, StaleEdit
 from node.exchange import document_json, each_shown, plain
 from node.store.documents import Document, Near, Query
 from node.transport.dialer import Reach
@@ -75,13 +75,13 @@ async def edit(daemon: Daemon, arguments: Arguments) -> object:
     heads = head_ids(document)
     seen = _hex(arguments, "based_on")
     based_on = RecordId(seen) if seen else heads[0] if len(heads) == 1 else None
-    posted = await daemon.board.edit(
-        document.doc.hex(),
-        _edited(_kind(document.kind), document, arguments),
-        based_on=based_on,
-        replace=True,
-        by=_text_or_none(arguments, "by"),
-    )
+    fields = _edited(_kind(document.kind), document, arguments)
+    by = _text_or_none(arguments, "by")
+    try:
+        posted = await daemon.board.edit(document.doc.hex(), fields, based_on=based_on, replace=True, by=by)
+    except StaleEdit as error:
+        says = f"{error.says.rstrip('.')}: look with hedgerow show, then edit again"
+        raise StaleEdit(says, code=error.code, status=error.status, detail=error.detail) from None
     return {"address": posted.address, "id": posted.id.hex()}
 
 
@@ -194,7 +194,10 @@ async def token(daemon: Daemon, arguments: Arguments) -> object:
     """A bearer token, a sign-in link, or the end of the tokens of a name."""
     name = _text(arguments, "name")
     if arguments.get("revoke"):
-        return {"revoked": await daemon.accounts.revoke_token(name)}
+        revoked = await daemon.accounts.revoke_token(name)
+        if not revoked:
+            raise NotFound(f"no token has the name “{name[:40]}”")
+        return {"revoked": revoked}
     if arguments.get("page"):
         link = await daemon.accounts.make_link()
         return {"url": f"{page_url(daemon)}/sign-in?token={link}", "valid_s": LINK_MS // 1_000}

@@ -136,6 +136,7 @@ async def test_an_edit_of_what_has_moved_on_is_refused(node: Daemon) -> None:
         node, "edit", address=posted["address"], form={"title": "Ladder, 4 m"}, based_on=posted["id"]
     )
     assert (problem["code"], problem["status"]) == ("stale_edit", 409)
+    assert problem["detail"].endswith(": look with hedgerow show, then edit again")
 
 
 async def test_the_same_nonce_posts_once(node: Daemon) -> None:
@@ -183,6 +184,7 @@ async def test_tokens_links_and_residents_are_made(node: Daemon) -> None:
     session = node.accounts.bearer(made["token"])
     assert session is not None and session.name == "printer"
     assert (await ask(node, "token", name="printer", revoke=True)) == {"revoked": 1}
+    assert (await refused(node, "token", name="printer", revoke=True))["status"] == 404
     link = await ask(node, "token", name="operator", page=True)
     assert link["url"].startswith(f"{page_url(node)}/sign-in?token=")
     await ask(node, "resident_add", name="Anne", pin="246810")
