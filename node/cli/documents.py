@@ -24,7 +24,7 @@ field_option = click.option(
     "fields",
     multiple=True,
     metavar="NAME=VALUE",
-    help="One field, e.g. title='Ten loaves', quantity='2.5 kg', where.lat=46.1.",
+    help="One field, e.g. title='Ten loaves', quantity='2.5 kg', where.name=Mill.",
 )
 file_option = click.option(
     "--json",
@@ -96,7 +96,7 @@ def list_(terminal: Terminal, kind: str | None, **chosen: Any) -> None:
 def search(terminal: Terminal, text: tuple[str, ...], kind: str | None, **chosen: Any) -> None:
     """Find documents by their words, newest first.
 
-    Accents, capitals and the endings of words do not matter.
+    Accents and capitals do not matter, nor do most endings of words.
     """
     _print_all(terminal, chosen, kind=kind, q=" ".join(text))
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 from node import places
 from node.cli.app import app, run
 from node.cli.terminal import said, table
+from protocol.kinds import KINDS
 
 BREAKS_OFF = b"and here the node went away"
 Answers = dict[str, tuple[int, Any]]
@@ -377,6 +379,22 @@ def test_the_socket_of_a_long_path_lies_in_the_runtime_directory(
     assert len(str(outside)) <= places.SOCKET_PATH_BYTES_MAX
     (long / "control").write_text(f"{outside}\n")
     assert places.find_socket(long) == outside
+
+
+def test_the_fields_of_every_kind_that_people_post_are_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
+    for kind in filter(lambda kind: kind.shown, KINDS.values()):
+        needed = {field.name for field in kind.fields if field.required}
+        names = (f"**{name}**" if name in needed else name for name in kind.columns())
+        assert f"| `{kind.name}` | {', '.join(names)} |" in text, kind.name
+
+
+def test_the_example_of_a_place_is_one_that_is_taken() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text("utf-8")
+    example = re.search(r"`((?:-f where\.\S+ ?)+)`", text)
+    assert example
+    pairs = (part.partition("=") for part in example[1].split() if part != "-f")
+    assert KINDS["offer"].from_text({"title": "Bread"} | {name: value for name, _, value in pairs})["where"]
 
 
 def test_ages_and_tables_are_plain_words() -> None:
