@@ -13,6 +13,8 @@ from node.places import run_command
 
 PASSPHRASE_VARIABLE = "HEDGEROW_PASSPHRASE"
 LAN_LISTEN = "0.0.0.0:8460"
+UNITS = 100_000
+"""The list of towns has its coordinates in 1e-5 degrees."""
 
 
 @command(app, "init")
@@ -57,6 +59,9 @@ def init(
         name = click.prompt("What do people call the town?")
     if asks and not lan and listen is None:
         lan = click.confirm("Serve the local network too, not this machine alone?", default=False)
+    place = _known_place(name) if name and lat is None and key is None and not adopting else None
+    if place is not None:
+        lat, lon = place.lat / UNITS, place.lon / UNITS
     begun = asyncio.run(
         beginnings.begin(
             terminal.data,
@@ -66,7 +71,7 @@ def init(
             saved=beginnings.SavedKey(key, _passphrase()) if key is not None else None,
         )
     )
-    terminal.answer(_begun_json(begun), _begun_text(begun))
+    terminal.answer(_begun_json(begun), "\n".join([_begun_text(begun), *_place_text(place)]))
 
 
 @command(app, "run")
@@ -102,6 +107,23 @@ def demo(terminal: Terminal, towns: int, leave: bool, no_heal: bool, records: in
 
     plan = Plan(towns=towns, stay=not leave, heal=not no_heal, records=records, as_json=terminal.as_json)
     return asyncio.run(play(plan))
+
+
+def _known_place(name: str) -> Any:
+    """The town of that name in the list that comes with the program, or None."""
+    from node.demo.corpus import find_town
+
+    return find_town(name)
+
+
+def _place_text(place: Any) -> list[str]:
+    """Which place was taken from the list, and the way out if that is another town of the name."""
+    if place is None:
+        return []
+    return [
+        f"Its place is that of {place.name} ({place.country}): {place.lat / UNITS}, {place.lon / UNITS}. "
+        f"If yours is another, begin again in another directory with --lat and --lon."
+    ]
 
 
 def _passphrase() -> str:

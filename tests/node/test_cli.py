@@ -280,10 +280,21 @@ def test_init_says_how_to_run_the_node_that_it_made(
 ) -> None:
     elsewhere = tmp_path / "a valley"
     assert run(["init", "--name", "Roanne", "--data", str(elsewhere)]) == 0
-    assert capsys.readouterr().out.endswith(f"Start the node with: hedgerow run --data '{elsewhere}'\n")
+    assert f"Start the node with: hedgerow run --data '{elsewhere}'\n" in capsys.readouterr().out
     monkeypatch.setenv("HEDGEROW_DATA", str(tmp_path / "usual"))
     assert run(["init", "--name", "Roanne"]) == 0
-    assert capsys.readouterr().out.endswith("Start the node with: hedgerow run\n")
+    assert "Start the node with: hedgerow run\n" in capsys.readouterr().out
+
+
+def test_a_town_of_the_list_is_placed_where_the_list_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["init", "--name", "roanne", "--data", str(tmp_path / "listed")]) == 0
+    assert "Its place is that of Roanne (FR): 46.0" in capsys.readouterr().out
+    given = ["--lat", "1", "--lon", "2"]
+    assert run(["init", "--name", "Roanne", *given, "--data", str(tmp_path / "given")]) == 0
+    assert run(["init", "--name", "Xyzzy", "--data", str(tmp_path / "unlisted")]) == 0
+    assert "Its place" not in capsys.readouterr().out
 
 
 def test_without_a_node_the_status_is_3_and_the_line_says_how_to_start_one(
