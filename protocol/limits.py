@@ -53,7 +53,13 @@ QUOTA_EVERYDAY_DOCUMENTS: Final = 20_000
 QUOTA_LIBRARY_DOCUMENTS: Final = 5_000
 """The same in the library lane."""
 DEVICES_MAX: Final = 16
-"""Certificates that one town may have outside quotas."""
+"""Certificates of one town that count: the newest of those that stand."""
+CERTIFICATES_MAX: Final = 64
+"""Documents of `town.device` of one town in a federation; withdrawn ones count until they end."""
+ADMISSIONS_MAX: Final = 1_024
+"""Admissions of one steward in a lane of its federation; withdrawn ones count until they end."""
+FEW_MAX: Final = 64
+"""Documents of one town in a lane: consents; admissions by no steward; other kinds of `town.*` together."""
 
 # Frames and batches.
 WIRE_VERSION: Final = 1

@@ -20,9 +20,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
+from protocol import limits
 from protocol.encoding import Value
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import (
@@ -63,6 +65,26 @@ _QUOTAS: Final = {
     "urgent": QUOTA_URGENT_DOCUMENTS,
     "everyday": QUOTA_EVERYDAY_DOCUMENTS,
     "library": QUOTA_LIBRARY_DOCUMENTS,
+}
+
+
+class Allotment(IntEnum):
+    """What of a town's documents is counted together in a held set, and has room of its own."""
+
+    POSTS = 0
+    """All that the charter's quotas count."""
+    CERTIFICATES = 1
+    ADMISSIONS = 2
+    CONSENTS = 3
+    OTHERS = 4
+    """Profiles, and kinds of `town.*` that only newer programs know."""
+
+
+_ALLOTMENTS: Final = {
+    DEVICE: Allotment.CERTIFICATES,
+    ADMIT: Allotment.ADMISSIONS,
+    JOIN: Allotment.CONSENTS,
+    CHARTER: None,
 }
 
 
@@ -141,10 +163,20 @@ class Authority:
             return self._place_at_home(header)
         return self._place_listed(header)
 
-    def quota(self, key: LaneKey) -> int | None:
-        """Return how many documents of one town a held set takes; None for home, which has no quota."""
+    def room(self, key: LaneKey, town: TownId, allotment: Allotment) -> int | None:
+        """Return how many documents of a town a held set takes; None for home, which takes any number."""
         federation = self.federations.get(key[0])
-        return None if federation is None else federation.quota(key[1])
+        if federation is None:
+            return None
+        match allotment:
+            case Allotment.POSTS:
+                return federation.quota(key[1])
+            case Allotment.CERTIFICATES:
+                return limits.CERTIFICATES_MAX
+            case Allotment.ADMISSIONS if town in federation.stewards:
+                return limits.ADMISSIONS_MAX
+            case _:
+                return limits.FEW_MAX
 
     def _place_charter(self, header: Header, record: RecordId) -> Placement:
         if header.op is not Op.ENTRY:
@@ -184,6 +216,13 @@ class Authority:
         return Placement(frozenset(lanes), "")
 
 
+def allotment_of(kind: str) -> Allotment | None:
+    """Return with what documents of this kind are counted; None for charters: a set has only its own."""
+    if kind in _ALLOTMENTS:
+        return _ALLOTMENTS[kind]
+    return Allotment.OTHERS if is_town_kind(kind) else Allotment.POSTS
+
+
 def outside_quotas(kind: str) -> bool:
     """Tell whether documents of this kind are not counted by quotas: those that say who may act at all."""
     return kind in AUTHORITY_KINDS or is_town_kind(kind)
@@ -207,7 +246,11 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
         by_kind[record.header.kind][record.id] = record
     devices = _certified(by_kind[DEVICE].values())
     signers = Authority(own_town, {}, devices)
-    admits = _standing(signers, by_kind[ADMIT].values())
+    admits = defaultdict[FederationId, list[Record]](list)
+    for record in by_kind[ADMIT].values():
+        if signers.is_certified(record.header.town, record.header.device):
+            for name in record.header.federations:
+                admits[name].append(record)
     joins = _standing(signers, by_kind[JOIN].values())
     consents = {
         record.header.federations[0]
@@ -216,12 +259,12 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     }
     federations = dict[FederationId, Federation]()
     for _, charter in sorted(by_kind[CHARTER].items()):
-        federation = _federation(charter, admits)
-        if federation is None or federation.id in federations:
-            continue
-        wrote = federation.founder == own_town and signers.is_certified(own_town, charter.header.device)
-        if wrote or federation.id in consents:
-            federations[federation.id] = federation
+        name, founder = FederationId(charter.id[:16]), charter.header.town
+        wrote = founder == own_town and signers.is_certified(own_town, charter.header.device)
+        if name not in federations and (wrote or name in consents):
+            federation = _federation(charter, admits[name])
+            if federation is not None:
+                federations[name] = federation
     return Authority(own_town, federations, devices)
 
 
@@ -263,9 +306,18 @@ def _placement(lanes: set[LaneKey], cause: str) -> Placement:
 
 
 def _certified(records: Iterable[Record]) -> dict[TownId, frozenset[DeviceId]]:
-    """Return the devices of each town: those of its newest `DEVICES_MAX` certificates."""
+    """Return the devices of each town: those of its newest `DEVICES_MAX` certificates.
+
+    Only documents for which a federation has room are looked at, so it is the same wherever all are kept.
+    """
+    signed = defaultdict[TownId, list[Record]](list)
+    for record in records:
+        if bytes(record.header.device) == record.header.town:
+            signed[record.header.town].append(record)
     standing = defaultdict[TownId, list[tuple[int, DocId, DeviceId]]](list)
-    for record in _heads(record for record in records if bytes(record.header.device) == record.header.town):
+    for record in _heads(
+        each for found in signed.values() for each in _newest(found, limits.CERTIFICATES_MAX)
+    ):
         device = _named(record.body, "device")
         if device is not None:
             header = record.header
@@ -281,6 +333,15 @@ def _standing(signers: Authority, records: Iterable[Record]) -> list[Record]:
     return _heads(
         record for record in records if signers.is_certified(record.header.town, record.header.device)
     )
+
+
+def _newest(records: Sequence[Record], most: int) -> Sequence[Record]:
+    """Return the records of the newest `most` documents, those withdrawn among them, by `(born, doc)`."""
+    documents = {(record.header.born, record.doc) for record in records}
+    if len(documents) <= most:
+        return records
+    kept = {doc for _, doc in sorted(documents)[-most:]}
+    return [record for record in records if record.doc in kept]
 
 
 def _heads(records: Iterable[Record]) -> list[Record]:
@@ -299,7 +360,11 @@ def _heads(records: Iterable[Record]) -> list[Record]:
 
 
 def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
-    """Return the federation of a charter with the members that its stewards admitted; None if unreadable."""
+    """Return the federation of a charter with the members that its stewards admitted; None if unreadable.
+
+    Args:
+        admits: All records of admissions there that certified devices wrote, deletions among them.
+    """
     fields = fields_of(charter)
     if charter.header.op is not Op.ENTRY or fields is None:
         return None
@@ -309,11 +374,16 @@ def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
     if not isinstance(name, str) or not stewards or members is None:
         return None
     identity = FederationId(charter.id[:16])
+    acts = defaultdict[tuple[Lane, TownId], list[Record]](list)
+    for record in admits:
+        if record.header.town in stewards:
+            acts[record.header.lane, record.header.town].append(record)
     admitted = {
         TownId(town)
-        for record in admits
-        if record.header.federations == (identity,) and record.header.town in stewards
-        if (town := _named(record.body, "town")) is not None
+        for record in _heads(
+            each for found in acts.values() for each in _newest(found, limits.ADMISSIONS_MAX)
+        )
+        if record.header.federations == (identity,) and (town := _named(record.body, "town")) is not None
     }
     return Federation(
         id=identity,

@@ -22,11 +22,12 @@ from sync.authority import (
     NOT_MEMBER,
     NOT_OURS,
     UNKNOWN_FEDERATION,
+    Allotment,
     Authority,
     Placement,
+    allotment_of,
     has_several_places,
     moved,
-    outside_quotas,
     resolve,
 )
 from sync.merge import Fact, Pruned, prune
@@ -44,7 +45,7 @@ class Document:
     """One document before the bench.
 
     Attributes:
-        counted: Whether quotas count it.
+        allotment: With what it is counted; None if it is not.
         heard: Records judged afresh that authority lets stand, and the held sets where they belong.
         left: Held records that may not stand any more, and why.
         before: In which held sets each held record is so far.
@@ -55,7 +56,7 @@ class Document:
     town: TownId
     born: int
     kind: str
-    counted: bool
+    allotment: Allotment | None
     heard: dict[RecordId, tuple[Record, frozenset[LaneKey]]] = field(default_factory=dict)
     left: dict[RecordId, str] = field(default_factory=dict)
     before: dict[RecordId, frozenset[LaneKey]] = field(default_factory=dict)
@@ -226,8 +227,7 @@ class Sitting:
         document = self._documents.get(record.doc)
         if document is None:
             header = record.header
-            counted = not outside_quotas(header.kind)
-            document = Document(header.town, header.born, header.kind, counted)
+            document = Document(header.town, header.born, header.kind, allotment_of(header.kind))
             self._documents[record.doc] = document
         return document
 
@@ -269,37 +269,43 @@ class Sitting:
 
     def _make_room(self) -> list[DocId]:
         """Bar the oldest documents from held sets that are full; return those of them not loaded yet."""
-        newcomers = defaultdict[tuple[LaneKey, TownId], list[tuple[int, DocId]]](list)
-        leaving = defaultdict[tuple[LaneKey, TownId], set[DocId]](set)
+        newcomers = defaultdict[tuple[LaneKey, TownId, Allotment], list[tuple[int, DocId]]](list)
+        leaving = defaultdict[tuple[LaneKey, TownId, Allotment], set[DocId]](set)
         for doc, document in self._documents.items():
-            if not document.counted:
+            allotment = document.allotment
+            if allotment is None:
                 continue
             kept = document.kept() if document.before else _NOWHERE
             for key in document.wanted() - kept if kept else document.wanted():
-                newcomers[key, document.town].append((document.born, doc))
+                newcomers[key, document.town, allotment].append((document.born, doc))
             if document.before:
                 for key in document.was() - kept:
-                    leaving[key, document.town].add(doc)
+                    leaving[key, document.town, allotment].add(doc)
         unknown = list[DocId]()
-        for (key, town), entering in newcomers.items():
-            for born, doc in self._outranked(key, town, entering, leaving[key, town]):
+        for place, entering in newcomers.items():
+            key, town, allotment = place
+            for born, doc in self._outranked(place, entering, leaving[place]):
                 if doc not in self._documents:
-                    self._documents[doc] = Document(town, born, "", True)
+                    self._documents[doc] = Document(town, born, "", allotment)
                     unknown.append(doc)
                 self._documents[doc].barred.add(key)
         return unknown
 
     def _outranked(
-        self, key: LaneKey, town: TownId, entering: list[tuple[int, DocId]], leaving: set[DocId]
+        self,
+        place: tuple[LaneKey, TownId, Allotment],
+        entering: list[tuple[int, DocId]],
+        leaving: set[DocId],
     ) -> list[tuple[int, DocId]]:
         """Return which documents of a town are too old for a held set when these enter and those leave."""
-        room = self._authority.quota(key)
+        key, town, allotment = place
+        room = self._authority.room(key, town, allotment)
         if room is None:
             return []
-        excess = self._view.document_count(key, town) - len(leaving) + len(entering) - room
+        excess = self._view.document_count(key, town, allotment) - len(leaving) + len(entering) - room
         if excess <= 0:
             return []
-        oldest = self._view.oldest_documents(key, town, excess + len(leaving))
+        oldest = self._view.oldest_documents(key, town, excess + len(leaving), allotment)
         return sorted([each for each in oldest if each[1] not in leaving] + entering)[:excess]
 
     def _rule(self, document: Document) -> None:

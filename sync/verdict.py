@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from protocol.ids import DeviceId, DocId, LaneKey, RecordId, TownId
 from protocol.record import Record
-from sync.authority import Authority
+from sync.authority import Allotment, Authority
 from sync.merge import Fact
 
 HELD_NOW: Final = "held"
@@ -75,10 +75,12 @@ class View(Protocol):
     def records(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Record]:
         """Return the held records among these ids."""
 
-    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
-        """Return how many documents of a town a held set has, those `outside_quotas` left out."""
+    def document_count(self, lane_key: LaneKey, town: TownId, allotment: Allotment = Allotment.POSTS) -> int:
+        """Return how many documents of a town, of those counted together, a held set has."""
 
-    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+    def oldest_documents(
+        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
+    ) -> Sequence[tuple[int, DocId]]:
         """Return the first `limit` of them, ascending by (born, doc)."""
 
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:

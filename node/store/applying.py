@@ -17,7 +17,7 @@ from node.store.search import language_of, terms
 from protocol.ids import DocId, LaneKey, RecordId
 from protocol.record import Header, Record
 from sync.admission import EXPIRED, SUPERSEDED, Changes, State
-from sync.authority import outside_quotas
+from sync.authority import Allotment, allotment_of, outside_quotas
 from sync.events import LaneChange
 
 if TYPE_CHECKING:
@@ -242,31 +242,31 @@ class Application:
         """Enter records into held sets, and their documents into the quotas."""
         tx = self._tx
         held: list[tuple[int, int, int]] = []
-        counted: dict[tuple[int, int], set[tuple[int, DocId]]] = defaultdict(set)
+        counted: dict[tuple[int, int, Allotment], set[tuple[int, DocId]]] = defaultdict(set)
         for record, lanes in hold:
             row = here[record.id][0]
             header = record.header
-            counts = not outside_quotas(header.kind)
+            allotment = allotment_of(header.kind)
             for key in lanes:
                 lane = tx.number_lane(key)
                 held.append((row, lane, self._change))
                 self._added[key].append(record.id)
-                if counts:
-                    counted[lane, tx.number_town(header.town)].add((header.born, record.doc))
+                if allotment is not None:
+                    counted[lane, tx.number_town(header.town), allotment].add((header.born, record.doc))
         self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
-        for (lane, town), documents in counted.items():
-            self._count_in(lane, town, documents)
+        for (lane, town, allotment), documents in counted.items():
+            self._count_in((lane, town, int(allotment)), documents)
 
-    def _count_in(self, lane: int, town: int, documents: Iterable[tuple[int, DocId]]) -> None:
-        """Let documents of a town count in a lane, each once."""
-        rows = [(lane, town, born, doc) for born, doc in documents]
+    def _count_in(self, place: tuple[int, int, int], documents: Iterable[tuple[int, DocId]]) -> None:
+        """Let documents count in a lane, for a town and with their like, each once."""
+        rows = [(*place, born, doc) for born, doc in documents]
         entered = self._db.executemany(
-            "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?)", rows
+            "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows
         ).rowcount
         self._db.execute(
-            "INSERT INTO quota_counts VALUES (?, ?, ?)"
+            "INSERT INTO quota_counts VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
-            (lane, town, entered),
+            (*place, entered),
         )
 
     # Documents that were here before.
@@ -309,18 +309,24 @@ class Application:
     def _leave_quotas(self) -> None:
         """Take documents out of the quotas of held sets in which nothing of them is left."""
         gone = (
-            "SELECT d.town, d.born, d.doc FROM documents d WHERE d.number = ?1 AND NOT EXISTS"
+            "SELECT d.town, d.kind, d.born, d.doc FROM documents d WHERE d.number = ?1 AND NOT EXISTS"
             " (SELECT 1 FROM records r JOIN held h ON h.record = r.row WHERE r.document = ?1 AND h.lane = ?2)"
         )
         for document, lane in self._vacated:
-            for town, born, doc in self._db.execute(gone, (document, lane)).fetchall():
+            for town, kind, born, doc in self._db.execute(gone, (document, lane)).fetchall():
+                allotment = allotment_of(kind)
+                if allotment is None:
+                    continue
+                place = (lane, town, int(allotment))
                 left = self._db.execute(
-                    "DELETE FROM quota_documents WHERE lane = ? AND town = ? AND born = ? AND doc = ?",
-                    (lane, town, born, doc),
+                    "DELETE FROM quota_documents"
+                    " WHERE lane = ? AND town = ? AND allotment = ? AND born = ? AND doc = ?",
+                    (*place, born, doc),
                 ).rowcount
                 self._db.execute(
-                    "UPDATE quota_counts SET documents = documents - ? WHERE lane = ? AND town = ?",
-                    (left, lane, town),
+                    "UPDATE quota_counts SET documents = documents - ?"
+                    " WHERE lane = ? AND town = ? AND allotment = ?",
+                    (left, *place),
                 )
         self._vacated.clear()
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from sync.authority import Allotment
+
 if TYPE_CHECKING:
     from node.store.documents import Document, Page, Query
     from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
@@ -185,10 +187,12 @@ class Transaction(Reader, Protocol):
     def lanes(self, ids: Sequence[RecordId]) -> Mapping[RecordId, frozenset[LaneKey]]:
         """Return in which held sets these records are."""
 
-    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
-        """Return how many documents of a town a lane holds, those outside quotas left out."""
+    def document_count(self, lane_key: LaneKey, town: TownId, allotment: Allotment = Allotment.POSTS) -> int:
+        """Return how many documents of a town, of those counted together, a lane holds."""
 
-    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+    def oldest_documents(
+        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
+    ) -> Sequence[tuple[int, DocId]]:
         """Return the oldest of them, (born, document) ascending."""
 
     def document_records(self, doc: DocId) -> Sequence[RecordId]:

@@ -19,7 +19,7 @@ from node.store.records import evidence_of
 from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
 from sync.admission import EXPIRED, KNOWN, SUPERSEDED, Changes, State, Verdict
-from sync.authority import AUTHORITY_KINDS, Authority, outside_quotas, resolve
+from sync.authority import AUTHORITY_KINDS, Allotment, Authority, allotment_of, resolve
 from sync.events import LaneChange
 from sync.held import HeldSet
 from sync.merge import Fact
@@ -37,7 +37,7 @@ class MemoryTransaction(MemoryBoard):
         self._lanes: dict[RecordId, frozenset[LaneKey]] = {}
         self._held: dict[LaneKey, dict[RecordId, int]] = {}
         self._rows: dict[RecordId, int] = {}
-        self._counted: dict[tuple[LaneKey, TownId], dict[tuple[int, DocId], None]] = {}
+        self._counted: dict[tuple[LaneKey, TownId, Allotment], dict[tuple[int, DocId], None]] = {}
         self._dropped: dict[RecordId, tuple[Verdict, TownId | None, int]] = {}
         self._parked: dict[RecordId, tuple[Record, str]] = {}
         self._governing: dict[RecordId, Record] = {}
@@ -226,13 +226,15 @@ class MemoryTransaction(MemoryBoard):
         """Return in which held sets these records are."""
         return {id: self._lanes.get(id, frozenset()) for id in ids}
 
-    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
-        """Return how many documents of a town a held set has, those outside quotas left out."""
-        return len(self._counted.get((lane_key, town), ()))
+    def document_count(self, lane_key: LaneKey, town: TownId, allotment: Allotment = Allotment.POSTS) -> int:
+        """Return how many documents of a town, of those counted together, a held set has."""
+        return len(self._counted.get((lane_key, town, allotment), ()))
 
-    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+    def oldest_documents(
+        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
+    ) -> Sequence[tuple[int, DocId]]:
         """Return the first `limit` of them, ascending by (born, document)."""
-        return sorted(self._counted.get((lane_key, town), ()))[:limit]
+        return sorted(self._counted.get((lane_key, town, allotment), ()))[:limit]
 
     def document_records(self, doc: DocId) -> Sequence[RecordId]:
         """Return the held records of a document."""
@@ -388,8 +390,11 @@ class MemoryTransaction(MemoryBoard):
             self._pop(self._documents, record.doc)
 
     def _leave_quotas(self, record: Record, lanes: frozenset[LaneKey]) -> None:
+        allotment = allotment_of(record.header.kind)
+        if allotment is None:
+            return
         for key in lanes:
-            counted = self._counted.get((key, record.header.town))
+            counted = self._counted.get((key, record.header.town, allotment))
             rest = self._documents.get(record.doc, {})
             if counted is not None and not any(key in self._lanes[id] for id in rest):
                 self._pop(counted, (record.header.born, record.doc))
@@ -409,12 +414,13 @@ class MemoryTransaction(MemoryBoard):
                 self._put(self._documents, record.doc, {})
             self._put(self._documents[record.doc], record.id, record)
         self._put(self._lanes, record.id, self._lanes.get(record.id, frozenset()) | lanes)
+        allotment = allotment_of(record.header.kind)
         for key in lanes:
             if key not in self._held:
                 self._put(self._held, key, {})
             self._put(self._held[key], record.id, change)
-            if not outside_quotas(record.header.kind):
-                name = (key, record.header.town)
+            if allotment is not None:
+                name = (key, record.header.town, allotment)
                 if name not in self._counted:
                     self._put(self._counted, name, {})
                 self._put(self._counted[name], (record.header.born, record.doc), None)

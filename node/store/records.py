@@ -18,7 +18,7 @@ from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, Recor
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import CHARTER, Record, fields_of, open_header, open_record
 from sync.admission import KNOWN, State, Verdict
-from sync.authority import ADMIT, DEVICE, JOIN, Authority, resolve
+from sync.authority import ADMIT, DEVICE, JOIN, Allotment, Authority, resolve
 from sync.held import HeldSet
 from sync.merge import Fact
 
@@ -205,16 +205,23 @@ class RecordReads:
             found[id].add(keys[lane])
         return {id: frozenset(found.get(id, ())) for id in ids}
 
-    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
-        """Return how many documents of a town a held set has, those outside quotas left out."""
-        sql = "SELECT documents FROM quota_counts WHERE lane = ? AND town = ?"
-        row = self._db.execute(sql, (self.lane_number(lane_key), self.town_number(town))).fetchone()
+    def document_count(self, lane_key: LaneKey, town: TownId, allotment: Allotment = Allotment.POSTS) -> int:
+        """Return how many documents of a town, of those counted together, a held set has."""
+        sql = "SELECT documents FROM quota_counts WHERE lane = ? AND town = ? AND allotment = ?"
+        place = (self.lane_number(lane_key), self.town_number(town), int(allotment))
+        row = self._db.execute(sql, place).fetchone()
         return row[0] if row else 0
 
-    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+    def oldest_documents(
+        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
+    ) -> Sequence[tuple[int, DocId]]:
         """Return the first `limit` of them, ascending by (born, document)."""
-        sql = "SELECT born, doc FROM quota_documents WHERE lane = ? AND town = ? ORDER BY born, doc LIMIT ?"
-        return self._db.execute(sql, (self.lane_number(lane_key), self.town_number(town), limit)).fetchall()
+        sql = (
+            "SELECT born, doc FROM quota_documents WHERE lane = ? AND town = ? AND allotment = ?"
+            " ORDER BY born, doc LIMIT ?"
+        )
+        place = (self.lane_number(lane_key), self.town_number(town), int(allotment))
+        return self._db.execute(sql, (*place, limit)).fetchall()
 
     def document_records(self, doc: DocId) -> Sequence[RecordId]:
         """Return the held records of a document."""

@@ -26,7 +26,19 @@ else:
 
 ENTRIES, DEVICES = 4096, 16
 QUOTAS = {0: ("urgent", 2000), 1: ("everyday", 20000), 2: ("library", 5000)}
-OUTSIDE_QUOTAS = {"charter", "federation.admit", "federation.join"}
+CERTIFICATES, ADMISSIONS, FEW = 64, 1024, 64
+
+
+def newest(records: Iterable[Record], most: int, *more: str) -> list[Record]:
+    """The records of the newest documents of each town, and of each value of the fields named."""
+    groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.town, *(getattr(record, name) for name in more)].append(record)
+    found: list[Record] = []
+    for members in groups.values():
+        kept = sorted({(r.born, r.doc) for r in members}, reverse=True)[:most]
+        found += [r for r in members if (r.born, r.doc) in kept]
+    return found
 
 
 def stands(records: Iterable[Record]) -> set[bytes]:
@@ -48,7 +60,8 @@ class Authority:
     def __init__(self, records: Iterable[Record], own: bytes | None = None) -> None:
         known, self.own = list(records), own
         found: dict[bytes, list[tuple[int, bytes, bytes]]] = defaultdict(list)
-        for record in standing_of(r for r in known if r.kind == "town.device"):
+        certificates = newest((r for r in known if r.kind == "town.device"), CERTIFICATES)
+        for record in standing_of(certificates):
             device = record.fields.get("device")
             if isinstance(device, bytes) and len(device) == 32:
                 found[record.town].append((record.born, record.doc, device))
@@ -56,15 +69,13 @@ class Authority:
             town: {device for _, _, device in sorted(all_)[-DEVICES:]} for town, all_ in found.items()
         }
         self.charters = {r.id[:16]: r for r in known if is_charter(r)}
-        admits, joins = (
-            standing_of(r for r in known if r.kind == kind and self.certified(r))
-            for kind in ("federation.admit", "federation.join")
-        )
+        acts = [r for r in known if r.kind == "federation.admit" and self.certified(r)]
+        joins = standing_of(r for r in known if r.kind == "federation.join" and self.certified(r))
         self.members = {
             name: {*charter.fields["stewards"], *charter.fields.get("members", ())}
             | {
                 town
-                for act in admits
+                for act in standing_of(newest((r for r in acts if name in r.federations), ADMISSIONS, "lane"))
                 if act.federations == (name,) and act.town in charter.fields["stewards"]
                 if is_bytes(town := act.fields.get("town"), 32)
             }
@@ -108,22 +119,38 @@ class Authority:
 
     def outside_quotas(self, places: dict[bytes, set[tuple[str, int]]], records: list[Record]) -> set[bytes]:
         """Take from the sets what is over the quotas; the ids that now stand nowhere."""
-        towns: dict[tuple[str, int, bytes], set[tuple[int, bytes]]] = defaultdict(set)
-        counted = [r for r in records if r.kind not in OUTSIDE_QUOTAS and not r.kind.startswith("town.")]
+        towns: dict[tuple[str, int, bytes, str], set[tuple[int, bytes]]] = defaultdict(set)
+        counted = [record for record in records if record.kind != "charter"]
         for record in counted:
-            for name, lane in places[record.id]:
-                towns[name, lane, record.town].add((record.born, record.doc))
-        for (name, lane, town), documents in towns.items():
-            word, most = QUOTAS[lane]
-            charter = self.charters.get(bytes.fromhex(name)) if name != "home" else None
-            told = charter.fields.get("quotas") if charter else {word: len(documents)}
-            said = told.get(word) if isinstance(told, dict) else None
-            most = said if type(said) is int and said >= 0 else most
+            for name, lane in places[record.id] - {("home", lane) for lane in range(3)}:
+                towns[name, lane, record.town, together(record)].add((record.born, record.doc))
+        for (name, lane, town, like), documents in towns.items():
+            most = self.room(self.charters[bytes.fromhex(name)], lane, town, like)
             kept = {doc for _, doc in sorted(documents, reverse=True)[:most]}
             for record in counted:
-                if record.town == town and record.doc not in kept:
+                if record.town == town and together(record) == like and record.doc not in kept:
                     places[record.id].discard((name, lane))
         return {record.id for record in records if not places[record.id]}
+
+    def room(self, charter: Record, lane: int, town: bytes, like: str) -> int:
+        """How many documents of a town a lane takes of what is counted together."""
+        if like == "town.device":
+            return CERTIFICATES
+        if like == "federation.admit" and town in charter.fields["stewards"]:
+            return ADMISSIONS
+        if like:
+            return FEW
+        word, most = QUOTAS[lane]
+        told = charter.fields.get("quotas")
+        said = told.get(word) if isinstance(told, dict) else None
+        return said if type(said) is int and said >= 0 else most
+
+
+def together(record: Record) -> str:
+    """With what a document is counted: nothing for what quotas count."""
+    if record.kind in {"town.device", "federation.admit", "federation.join"}:
+        return record.kind
+    return "town.*" if record.kind.startswith("town.") else ""
 
 
 def standing_of(records: Iterable[Record]) -> list[Record]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
+
+from protocol import limits
 from protocol.clock import stamp_at
 from protocol.ids import Lane, Op, home_id
 from protocol.limits import STAMP_MAX
@@ -257,6 +262,27 @@ def test_parked_records_beyond_the_quota_are_let_go_when_they_may_stand() -> Non
     world.take(BEE.admit(RIVER, SEA))
     assert [record.id in world.held for record in waiting] == [True, True, False]
     assert not world.waiting
+
+
+def test_what_quotas_do_not_count_has_room_of_its_own_for_each_town(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member can fill no disk with consents, nor with kinds that nobody knows; a steward admits more."""
+    monkeypatch.setattr(limits, "FEW_MAX", 3)
+    monkeypatch.setattr(limits, "CERTIFICATES_MAX", 4)
+    world = founded(BEE.admit(RIVER, SEA))
+    for number in range(9):
+        born = NOW_S - 20 + number
+        world.take(
+            SEA.write("town.anything", f"{number}", born=born),
+            SEA.write("federation.join", f"{number}", born=born, federations=[RIVER]),
+            SEA.write("federation.admit", f"{number}", born=born, federations=[RIVER]),
+            SEA.write("town.device", f"{number}", born=born),
+            BEE.write("federation.admit", f"{number}", born=born, federations=[RIVER]),
+        )
+    counts = Counter((world.kept[id].header.town, world.kept[id].header.kind) for id in world.held)
+    assert counts[SEA.id, "town.anything"] == counts[SEA.id, "federation.join"] == 3
+    assert (counts[SEA.id, "federation.admit"], counts[SEA.id, "town.device"]) == (3, 4)
+    assert counts[BEE.id, "federation.admit"] == 11
+    assert world.take(SEA.write("town.anything", "0", born=NOW_S - 20))[0].cause == QUOTA
 
 
 def test_authority_is_outside_quotas() -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import combinations_with_replacement, permutations
+from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol import limits
 from protocol.clock import stamp_at
+from protocol.encoding import Value
 from protocol.ids import Lane, Op
 from protocol.limits import STAMP_MAX
 from protocol.record import Record
 from tests.sync.river import BEE, CHARTER, FOUNDATION, HILL, OWN, RIVER, SEA, SECOND_CHARTER, founded
-from tests.sync.world import FAR_S, NOW_S, World, specified
+from tests.sync.world import FAR_S, NOW_S, Town, World, specified
 
 DAY_S = 86_400
 GREATEST_STAMP = stamp_at((NOW_S + DAY_S) * 1_000)
@@ -322,3 +327,66 @@ def crowd() -> list[Record]:
         for age in range(4)
         for op, device in ((Op.PUT, 1), (Op.ENTRY, 2))
     ]  # fmt: skip
+
+
+def acts() -> list[Record]:
+    """Return more certificates, admissions, consents and facts of towns than have room, some withdrawn."""
+    found: list[Record] = []
+    for age in range(6):
+        for op, stamp in ((Op.PUT, 0), (Op.DELETE, 1)) if age % 2 else ((Op.PUT, 0),):
+            more: dict[str, Any] = {
+                "op": op,
+                "stamp": stamp,
+                "born": NOW_S - age,
+                "expires": NOW_S + 10 if age == 1 else FAR_S,
+            }
+            for town in (BEE, SEA):
+                device: dict[str, Value] = {"device": town.device(1 + age % 3).public}
+                found.append(town.write("town.device", f"more {age}", fields=device, **more))
+                found.append(town.write("town.profile", f"more {age}", **more))
+                found.append(town.write("town.unheard-of", f"more {age}", **more))
+                found.append(town.write("federation.join", f"more {age}", federations=[RIVER], **more))
+                admitted: dict[str, Value] = {"town": [OWN, SEA, Town("elm")][age % 3].id}
+                for audience in ([RIVER], [RIVER, HILL]):
+                    found.append(
+                        town.write(
+                            "federation.admit", f"{age}", fields=admitted, federations=audience, **more
+                        )
+                    )
+    return [*found, Town("elm").certificate(), Town("elm").write("need", federations=[RIVER])]
+
+
+ACTS = acts()
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    chosen=st.lists(st.sampled_from([*ACTS, *ACTS, *POOL]), max_size=60),
+    room=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3)),
+    seed=st.integers(0, 2**32),
+)
+def test_with_little_room_for_acts_every_history_settles_in_the_specified_state(
+    chosen: list[Record], room: tuple[int, int, int], seed: int
+) -> None:
+    """What says who may act is bounded as well, and everyone resolves the same from what has room."""
+    names = ("CERTIFICATES_MAX", "ADMISSIONS_MAX", "FEW_MAX")
+    with ExitStack() as stack:
+        for name, most in zip(names, room, strict=True):
+            stack.enter_context(mock.patch.object(limits, name, most))
+        chance = random.Random(seed)
+        seen = [*chosen, *BASIS]
+        worlds = []
+        for _ in range(2):
+            chance.shuffle(seen)
+            world, start = World(OWN.id), 0
+            while start < len(seen):
+                size = chance.choice([1, 1, 2, 5, 60])
+                world.take(*seen[start : start + size])
+                start += size
+            world.settle(seen)
+            assert world.state()[0] == specified(OWN.id, seen)
+            world.now_s += 10
+            world.end()
+            world.settle(seen)
+            worlds.append(world.state()[0])
+        assert worlds[0] == worlds[1] == specified(OWN.id, seen, NOW_S + 10)

@@ -19,6 +19,7 @@ from sync.authority import (
     NOT_OURS,
     UNCERTIFIED,
     UNKNOWN_FEDERATION,
+    Allotment,
     Authority,
     moved,
     outside_quotas,
@@ -202,8 +203,9 @@ def test_a_quota_that_the_charter_does_not_state_is_the_standard_one(stated: Val
     fields: dict[str, Value] = {"name": "x", "stewards": [OWN.id], "quotas": stated}
     charter = OWN.write("charter", op=Op.ENTRY, fields=fields)
     authority = resolve(OWN.id, [OWN.certificate(), charter])
-    assert authority.quota((federation_of(charter), Lane.LIBRARY)) == QUOTA_LIBRARY_DOCUMENTS
-    assert authority.quota((home_id(OWN.id), Lane.LIBRARY)) is None
+    library = (federation_of(charter), Lane.LIBRARY)
+    assert authority.room(library, OWN.id, Allotment.POSTS) == QUOTA_LIBRARY_DOCUMENTS
+    assert authority.room((home_id(OWN.id), Lane.LIBRARY), OWN.id, Allotment.POSTS) is None
 
 
 # Places.

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 
+from protocol import limits
 from protocol.encoding import Value
 from protocol.identity import SigningKey
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
@@ -28,7 +29,7 @@ from sync.admission import (
     expire,
     judge,
 )
-from sync.authority import Authority, outside_quotas, resolve
+from sync.authority import Allotment, Authority, allotment_of, resolve
 from sync.merge import Fact
 from sync.sitting import horizon
 
@@ -287,23 +288,25 @@ class World:
         """Return where records are held."""
         return {id: self.held[id] for id in ids if id in self.held}
 
-    def _documents(self, lane_key: LaneKey, town: TownId) -> list[tuple[int, DocId]]:
+    def _documents(self, lane_key: LaneKey, town: TownId, allotment: Allotment) -> list[tuple[int, DocId]]:
         found = {
             (record.header.born, record.doc)
             for id, lanes in self.held.items()
             if lane_key in lanes
             and (record := self.kept[id]).header.town == town
-            and not outside_quotas(record.header.kind)
+            and allotment_of(record.header.kind) is allotment
         }
         return sorted(found)
 
-    def document_count(self, lane_key: LaneKey, town: TownId) -> int:
+    def document_count(self, lane_key: LaneKey, town: TownId, allotment: Allotment = Allotment.POSTS) -> int:
         """Return how many documents of a town a lane has."""
-        return len(self._documents(lane_key, town))
+        return len(self._documents(lane_key, town, allotment))
 
-    def oldest_documents(self, lane_key: LaneKey, town: TownId, limit: int) -> Sequence[tuple[int, DocId]]:
+    def oldest_documents(
+        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
+    ) -> Sequence[tuple[int, DocId]]:
         """Return the oldest of them."""
-        return self._documents(lane_key, town)[:limit]
+        return self._documents(lane_key, town, allotment)[:limit]
 
     def records(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Record]:
         """Return the held records among these."""
@@ -382,7 +385,9 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
     """Return where each record belongs, with authority worked out the long way."""
     certified = set[tuple[bytes, bytes]]()
     counts = defaultdict[bytes, list[tuple[int, DocId, bytes]]](list)
-    for document in _documents_of(record for record in records if record.header.kind == "town.device"):
+    certificates = [record for record in records if record.header.kind == "town.device"]
+    room = limits.CERTIFICATES_MAX
+    for document in _documents_of(_newest(certificates, lambda record: (record.header.town, room))):
         for record in _standing(document):
             device = (fields_of(record) or {}).get("device")
             if isinstance(device, bytes) and len(device) == 32:
@@ -394,8 +399,13 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
         header = record.header
         return bytes(header.device) == header.town or (header.town, header.device) in certified
 
-    def heads(kind: str) -> list[Record]:
-        lawful = (record for record in records if record.header.kind == kind and may(record))
+    def heads(kind: str, federation: FederationId | None = None, by: Sequence[Value] = ()) -> list[Record]:
+        lawful = [record for record in records if record.header.kind == kind and may(record)]
+        if federation is not None:
+            there = [
+                each for each in lawful if federation in each.header.federations and each.header.town in by
+            ]
+            lawful = _newest(there, lambda each: (each.header.town, each.header.lane, limits.ADMISSIONS_MAX))
         return [
             record
             for document in _documents_of(lawful)
@@ -417,7 +427,7 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
         assert isinstance(stewards, list) and isinstance(listed, list)
         if federation in consents or (charter.header.town == own and may(charter)):
             members[federation] = {town for town in stewards + listed if isinstance(town, bytes)}
-            for record in heads("federation.admit"):
+            for record in heads("federation.admit", federation, stewards):
                 admitted = (fields_of(record) or {}).get("town")
                 if record.header.federations == (federation,) and record.header.town in stewards:
                     assert isinstance(admitted, bytes)
@@ -453,22 +463,38 @@ def _within_quotas(
     authority: Authority,
     own: TownId,
 ) -> Held:
-    kept = dict[LaneKey, frozenset[RecordId]]()
-    for lane, ids in held.items():
-        documents = defaultdict[bytes, set[tuple[int, DocId]]](set)
-        for id in ids:
-            if not outside_quotas(records[id].header.kind):
-                documents[records[id].header.town].add((records[id].header.born, records[id].doc))
-        quota = None if lane[0] == home_id(own) else authority.quota(lane)
-        newest = {
-            doc
-            for found in documents.values()
-            for _, doc in (sorted(found)[-quota:] if quota else ([] if quota == 0 else found))
-        }
-        kept[lane] = frozenset(
-            id for id in ids if outside_quotas(records[id].header.kind) or records[id].doc in newest
-        )
+    def room(record: Record, lane: LaneKey) -> tuple[object, ...]:
+        town, kind = record.header.town, record.header.kind
+        if kind == "charter" or lane[0] == home_id(own):
+            return (None, len(records) + 1)
+        federation = authority.federations[lane[0]]
+        if kind == "town.device":
+            return (town, kind, limits.CERTIFICATES_MAX)
+        if kind == "federation.admit" and town in federation.stewards:
+            return (town, kind, limits.ADMISSIONS_MAX)
+        if kind in {"federation.admit", "federation.join"}:
+            return (town, kind, limits.FEW_MAX)
+        return (town, "town.*", limits.FEW_MAX) if is_town_kind(kind) else (town, federation.quotas[lane[1]])
+
+    kept = {
+        lane: frozenset(each.id for each in _newest([records[id] for id in ids], partial(room, lane=lane)))
+        for lane, ids in held.items()
+    }
     return {lane: ids for lane, ids in kept.items() if ids}
+
+
+def _newest(records: Iterable[Record], room: Callable[[Record], tuple[object, ...]]) -> list[Record]:
+    """Return the records of the newest documents of each group; `room` names the group, its bound last."""
+    groups = defaultdict[tuple[object, ...], list[Record]](list)
+    for record in records:
+        groups[room(record)].append(record)
+    found = list[Record]()
+    for (*_, most), members in groups.items():
+        assert isinstance(most, int)
+        ranked = sorted({(record.header.born, record.doc) for record in members}, reverse=True)
+        newest = {doc for _, doc in ranked[:most]}
+        found += [record for record in members if record.doc in newest]
+    return found
 
 
 def device_of(town: Town, number: int = 1) -> DeviceId:

@@ -106,17 +106,19 @@ CREATE TABLE held_sets (
 CREATE TABLE quota_documents (
     lane INTEGER NOT NULL,
     town INTEGER NOT NULL,
+    allotment INTEGER NOT NULL,         -- what is counted together: 0 posts, 1 certificates, and so on
     born INTEGER NOT NULL,              -- seconds
     doc BLOB NOT NULL,                  -- 16 bytes
-    PRIMARY KEY (lane, town, born, doc)
+    PRIMARY KEY (lane, town, allotment, born, doc)
 ) STRICT, WITHOUT ROWID;
 
 -- How many these are.
 CREATE TABLE quota_counts (
     lane INTEGER NOT NULL,
     town INTEGER NOT NULL,
+    allotment INTEGER NOT NULL,         -- as there
     documents INTEGER NOT NULL,         -- count
-    PRIMARY KEY (lane, town)
+    PRIMARY KEY (lane, town, allotment)
 ) STRICT, WITHOUT ROWID;
 
 -- Dropped for good and remembered, so that nobody has to be told twice. Bounded: the oldest are forgotten first.
