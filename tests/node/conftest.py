@@ -27,6 +27,7 @@ from protocol.ids import FederationId, Op, RecordId, TownId
 from protocol.kinds import KINDS
 from protocol.record import Record, make, make_body
 from sync.authority import Authority
+from tests.node.programs import Program
 
 START_MS = 1_790_000_000_000
 """Some day in 2026: no test looks at the real clock."""
@@ -252,3 +253,15 @@ async def browser(node: TestNode) -> AsyncIterator[Browser]:
 
 
 __all__ = ["Browser", "SqliteStore", "TestNode", "Town"]
+
+
+@pytest.fixture
+async def program(node: Any, browser: Any) -> Program:
+    """A program with a token."""
+    return Program(browser.client, await node.accounts.make_token("test"))
+
+
+@pytest.fixture
+async def stranger(browser: Any) -> Program:
+    """A program without one."""
+    return Program(browser.client)

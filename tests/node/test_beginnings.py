@@ -4,6 +4,7 @@ import shutil
 import stat
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,7 +130,7 @@ async def test_a_town_that_cannot_be_told_leaves_nothing_behind(tmp_path: Path, 
 @pytest.mark.parametrize(
     "given", [{"listen": "23460"}, {"listen": "x"}, {"public_url": "ftp://roanne.example"}]
 )
-async def test_where_no_node_can_be_nothing_is_made(tmp_path: Path, given: dict[str, str]) -> None:
+async def test_where_no_node_can_be_nothing_is_made(tmp_path: Path, given: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         await begin(tmp_path / "data", Town("Roanne"), **given)
     assert not (tmp_path / "data").exists()

@@ -50,7 +50,8 @@ def bounds(type_: FieldType) -> Iterator[Value]:
         case Degrees(most=most):
             yield from (-most * 100_000, most * 100_000, 0)
         case Measure():
-            yield from ({"milli": 1, "unit": "kg"}, {"milli": 10**12, "unit": "each", **STRANGE})
+            yield {"milli": 1, "unit": "kg"}
+            yield {"milli": 10**12, "unit": "each", **STRANGE}
         case Tags(count_max=count, word=word):
             yield [str(number).rjust(word.chars_min, "x") for number in range(count)]
         case Steps():
