@@ -201,6 +201,7 @@ async def _failed(
             "session": session_of(request),
             "town_name": request.app[SITE].town_name,
             "dir": request.app[SITE].direction,
+            "as_of": "",
             "status": status,
             "says": says
             if says[:1].isupper()

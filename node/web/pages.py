@@ -187,6 +187,7 @@ def shell(request: web.Request, around: Surroundings, section: str) -> dict[str,
         "session": session_of(request),
         "town_name": around.town_name,
         "dir": request.app[SITE].direction,
+        "as_of": present.date_text(request.app[SITE].node.clock.now_ms() // 1000, whole_day=False),
     }
 
 

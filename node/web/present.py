@@ -79,6 +79,8 @@ class Card:
     line: str
     place: str
     age: str
+    day: str
+    only: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Guide:
     lang: str
     by: str
     written: str
+    day: str
 
 
 def card(document: Document, now_s: int, km: float | None = None) -> Card:
@@ -130,6 +133,8 @@ def card(document: Document, now_s: int, km: float | None = None) -> Card:
         line=_joined(_line(document.kind, fields)),
         place=place(document, km),
         age=age(document.stamp >> 16, now_s * 1000),
+        day=day_of(document.stamp),
+        only="" if document.federations else f"only {document.town_name or 'this town'}",
     )
 
 
@@ -176,6 +181,7 @@ def guide(version: Version, kind: Kind, now_s: int) -> Guide:
         lang=text_of(fields, "lang"),
         by=text_of(fields, "by"),
         written=age(version.stamp >> 16, now_s * 1000),
+        day=day_of(version.stamp),
     )
 
 
@@ -230,6 +236,11 @@ def age(then_ms: int, now_ms: int) -> str:
     if seconds < 14 * DAY_S:
         return f"{seconds // DAY_S} days ago"
     return date_text(then_ms // 1000, whole_day=False, clock=False)
+
+
+def day_of(stamp: int) -> str:
+    """Return the day of a stamp, as it stands on paper, where "yesterday" means nothing."""
+    return date_text((stamp >> 16) // 1000, whole_day=False, clock=False)
 
 
 def date_text(seconds: int, *, whole_day: bool, clock: bool = True) -> str:

@@ -218,7 +218,9 @@ def news_of(peers: list[Mapping[str, Any]]) -> News | None:
         )
     waiting = max(int(peer.get("backlog_out") or 0) for peer in away)
     names = [_name(peer) for peer in away]
-    waits = f"{waiting} record{'s' if waiting > 1 else ''} from here wait." if waiting else ""
+    waits = (
+        f"{waiting} record{' from here waits' if waiting == 1 else 's from here wait'}." if waiting else ""
+    )
     rest = [
         waits,
         "What you post is kept and goes on when the link is back.",

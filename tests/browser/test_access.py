@@ -137,12 +137,13 @@ async def test_every_page_weighs_little_and_asks_for_little(served: Any) -> None
     for name, path in paths.items():
         context = await served.context(signed_in=True)
         page = await context.new_page()
-        answers: list[Any] = []
-        page.on("requestfinished", lambda answer, seen=answers: seen.append(answer))
         await page.goto(path, wait_until="networkidle")
-        sizes = [await answer.sizes() for answer in answers]
-        assert len(answers) <= 3, name
-        assert sum(size["responseBodySize"] for size in sizes) <= 14_000, name
+        sizes = await page.evaluate(
+            "['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))"
+            ".map(entry => entry.encodedBodySize)"
+        )
+        assert 2 <= len(sizes) <= 3, name
+        assert 1_000 < sum(sizes) <= 14_000, name
         await context.close()
 
 

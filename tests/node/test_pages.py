@@ -10,6 +10,7 @@ import pytest
 
 from node.config import Settings, Web
 from node.web import guard, present
+from node.web.site import news_of
 from protocol.ids import show_address
 from protocol.kinds import KINDS
 
@@ -104,6 +105,22 @@ async def test_more_than_a_page_is_reached_by_show_more(node: Any, browser: Any)
     titles = re.findall(r"Thing number \d+", first) + re.findall(r"Thing number \d+", second)
     assert sorted(set(titles)) == sorted(f"Thing number {number}" for number in range(25))
     assert len(titles) == 25
+
+
+async def test_on_paper_stand_days_and_when_it_was_printed(node: Any, browser: Any) -> None:
+    await node.hear_offer("Ladders")
+    _, page = await browser.get("/")
+    day = present.date_text(node.clock.now_ms() // 1000 - 7_200, whole_day=False, clock=False)
+    assert f'<span data-on="{day}">1 h ago</span>' in page
+    assert f"As of {present.date_text(node.clock.now_ms() // 1000, whole_day=False)}." in page
+
+
+async def test_a_card_says_what_only_this_town_sees(node: Any, browser: Any) -> None:
+    await node.board.post("need", {"title": "Company"}, audience="town")
+    await node.board.post("need", {"title": "Blankets"})
+    await browser.sign_in(node)
+    _, page = await browser.get("/")
+    assert page.count("only Roanne") == 1
 
 
 async def test_a_board_that_has_not_changed_is_not_sent_again(node: Any, browser: Any) -> None:
@@ -609,6 +626,15 @@ async def test_a_slow_sender_is_let_go(node: Any, browser: Any, monkeypatch: pyt
     headers = browser.origin | {"Content-Type": "application/x-www-form-urlencoded"}
     async with browser.client.post("/post?kind=offer", data=slowly(), headers=headers) as response:
         assert response.status == 408
+
+
+@pytest.mark.parametrize(
+    ("waiting", "says"), [(1, "1 record from here waits."), (2, "2 records from here wait.")]
+)
+def test_what_waits_for_a_neighbour_is_said_in_its_number(waiting: int, says: str) -> None:
+    news = news_of([{"name": "Charlieu", "state": "away", "backlog_out": waiting}])
+    assert news is not None
+    assert says in news.rest
 
 
 def test_durations_dates_and_ages_are_said_as_people_say_them() -> None:
