@@ -69,8 +69,9 @@ async def edit(request: web.Request) -> web.Response:
     must_sign_in(request)
     found, kind = await _own(request, revise=True)
     if request.method != "POST":
-        values = kind.to_text(found.fields)
-        seen = head_ids(found) if request.query.get("merge") else head_ids(found)[:1]
+        values, seen = kind.to_text(found.fields), head_ids(found)[:1]
+        if request.query.get("merge") and len(head_ids(found)) > 1:
+            values, seen = values | {"relation": "merge"}, head_ids(found)
         return await _edit_form(request, found, kind, values | {"_seen": _hex(seen)})
     typed = await typed_form(request)
     if session_of(request) is None or not form_token_fits(request, typed):
@@ -160,7 +161,7 @@ async def _post_form(
     values = pages.shell(request, await site.around(), "post") | {
         "heading": kind.label,
         "kind": kind,
-        "form": forms.form(kind, typed, errors or {}, fresh=fresh),
+        "form": forms.form(kind, typed, errors or {}, fresh=fresh, leave_out=forms.NOT_FOR_NEW),
         "hidden": {"_nonce": nonce},
         "audience": typed.get("_audience", "federations"),
         "federations": federations,
@@ -194,7 +195,7 @@ async def _edit_form(
         if kind.op is Op.ENTRY and version.is_head and len(seen) > 64 and version.id != found.id
     ]
     values = pages.shell(request, await site.around(), "board") | {
-        "heading": f"Change “{present.title(found)}”",
+        "heading": "Bring two revisions together" if beside else f"Change “{present.title(found)}”",
         "kind": kind,
         "form": forms.form(kind, typed, errors or {}, fresh=False),
         "hidden": {"_seen": seen},

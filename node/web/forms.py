@@ -27,6 +27,8 @@ LEFT_TO_PAGE: Final = frozenset({"by", "duplicate_of", "in_hand_by"})
 """Fields that the form does not ask for: who posts is known from the sign-in, the others are set by
 coordinators.
 """
+NOT_FOR_NEW: Final = LEFT_TO_PAGE | {"relation"}
+"""What the form of a new document leaves out: it follows no other."""
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 
@@ -82,12 +84,19 @@ def slip(kind: Kind, error: InvalidField) -> dict[str, str]:
     return {_control(kind, error.field): _sentence(kind, error.field, error.says)}
 
 
-def form(kind: Kind, values: Mapping[str, str], errors: Mapping[str, str], *, fresh: bool) -> Form:
+def form(
+    kind: Kind,
+    values: Mapping[str, str],
+    errors: Mapping[str, str],
+    *,
+    fresh: bool,
+    leave_out: frozenset[str] = LEFT_TO_PAGE,
+) -> Form:
     """Return the form of a kind filled with what was typed; a fresh one shows the defaults."""
     controls = [
         _shown(each, values.get(each.name, each.default if fresh else ""), errors.get(each.name, ""))
         for each in kind.inputs()
-        if each.name not in LEFT_TO_PAGE
+        if each.name not in leave_out
     ]
     return Form(
         tuple(control for control in controls if control.input.name in FIRST),

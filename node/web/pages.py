@@ -114,7 +114,10 @@ async def document(request: web.Request) -> web.Response:
         values |= {
             "guides": [present.guide(version, kind, now_s) for version in (old or heads)],
             "is_old": bool(old),
-            "revisions": [(present.guide(each, kind, now_s), each.is_head) for each in found.versions],
+            "revisions": [
+                (present.guide(each, kind, now_s), each.is_head, present.changed(each, found.versions, kind))
+                for each in found.versions
+            ],
         }
         return html(request, render("guide.html", values))
     values |= {
@@ -166,7 +169,7 @@ async def neighbours(request: web.Request) -> web.Response:
         "lanes": ("urgent", "everyday", "library"),
         "joins": [str(join.get("says") or "") for join in around.status.get("joins", [])],
         "incidents": [
-            (present.age(int(seen["at_ms"]), site.node.clock.now_ms()), str(seen["says"]))
+            (present.age(int(seen["at_ms"]), site.node.clock.now_ms()), _incident(seen, around))
             for seen in around.status.get("incidents", [])[-INCIDENTS_SHOWN:]
         ],
     }
@@ -350,6 +353,23 @@ def _without_name(says: str, name: str) -> str:
     """Return the sentence on a neighbour without its name, which stands beside it."""
     rest = says.removeprefix(f"{name}:").strip() if name else says
     return rest[:1].upper() + rest[1:]
+
+
+_REFUSED: Final = {
+    "invitation_used": "an invitation that was used already",
+    "invitation_expired": "an invitation that is out of date",
+    "invitation_unknown": "an invitation that this node did not make",
+}
+
+
+def _incident(seen: Mapping[str, object], around: Surroundings) -> str:
+    """Return what an operator should look at, told to them and not to the other town, with its name."""
+    says, town = str(seen["says"]), str(seen.get("town") or "")
+    known = around.towns.get(TownId(bytes.fromhex(town))) if len(town) == 64 else None
+    name = known.name if known else f"A town that is not known here ({town[:8]})"
+    if why := _REFUSED.get(str(seen.get("code"))):
+        return f"{name} wants to join with {why}. To let it in, make a new one: hedgerow federation invite."
+    return f"{name}: {says}" if town and (known is None or known.name not in says) else says
 
 
 def _notice() -> str:

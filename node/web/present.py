@@ -185,6 +185,20 @@ def guide(version: Version, kind: Kind, now_s: int) -> Guide:
     )
 
 
+def changed(version: Version, versions: tuple[Version, ...], kind: Kind) -> str:
+    """Return which fields of a revision are in none of those that it follows."""
+    before = [each for each in versions if each.id in version.cites]
+    if not before:
+        return "the first that is held here"
+    names = [
+        LABELS.get(each.name, each.label).lower() if each.name != kind.title_field else "title"
+        for each in kind.fields
+        if each.name not in ("by", "relation")
+        and all(version.fields.get(each.name) != old.fields.get(each.name) for old in before)
+    ]
+    return ", ".join(names) or ("brings two together" if len(before) > 1 else "nothing")
+
+
 def words(field: FieldType, value: Value, name: str = "") -> str:
     """Return a checked value as people read it."""
     match field:

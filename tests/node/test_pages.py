@@ -252,6 +252,8 @@ async def test_a_guide_has_numbered_steps_and_its_revisions(node: Any, browser: 
     assert old is not None
     _, earlier = await browser.get(old[1])
     assert "earlier revision" in earlier
+    assert ">title</td>" in page, "each row says what it changed"
+    assert ">the first that is held here</td>" in page
 
 
 async def two_heads(node: Any) -> str:
@@ -267,7 +269,7 @@ async def two_heads(node: Any) -> str:
         follows=first,
         cites=[posted.id],
     )
-    await node.board.edit(posted.address, {"title": "Stove from two tins"})
+    await node.board.edit(posted.address, {"title": "Stove from two tins", "cost": "two spoons of clay"})
     await node.hear(branch)
     return str(posted.address)
 
@@ -281,7 +283,10 @@ async def test_two_heads_of_a_guide_stand_side_by_side_and_can_be_brought_togeth
     assert "at the same time" in page
     assert page.count('<section class="panel" aria-label="Revision') == 2
     _, edit = await browser.get(f"/d/{address}/edit?merge=1")
-    assert "The other revision" in edit
+    assert "<h1>Bring two revisions together</h1>" in edit
+    assert edit.index("The other revision") < edit.index('<form class="panel')
+    assert '<option value="merge" selected>' in edit
+    assert "two spoons of clay" in edit
     form = browser.form(edit) | {"title": "Stove, both ways", "steps": "Cut\nBurn"}
     status, _, _ = await browser.post(f"/d/{address}/edit", form)
     assert status == 303
@@ -307,7 +312,8 @@ async def test_every_kind_has_a_form_that_follows_from_its_declaration(
     await browser.sign_in(node)
     status, page = await browser.get(f"/post?kind={kind}")
     assert status == 200
-    asked = {each.name for each in KINDS[kind].inputs()} - {"by", "duplicate_of", "in_hand_by"}
+    asked = {each.name for each in KINDS[kind].inputs()} - {"by", "duplicate_of", "in_hand_by", "relation"}
+    assert page.count("(needed)") == page.count('aria-required="true"') >= 1
     assert asked == set(
         re.findall(r'<(?:input|select|textarea) (?:type="checkbox" )?id="f-[^"]*" name="([^"]*)"', page)
     )
@@ -511,6 +517,28 @@ async def test_the_neighbours_page_says_what_status_says(node: Any, browser: Any
     assert "Ambierle is not connected." in page
     _, board = await browser.get("/")
     assert "12 records from here wait." in board
+
+
+async def test_what_to_look_at_names_the_town_and_what_the_operator_can_do(
+    node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, at_ms = node.status, node.clock.now_ms()
+    used = {"code": "invitation_used", "says": "an invitation was refused: ask for a new one"}
+    seen = [
+        {"at_ms": at_ms, "town": node.neighbour.id.hex(), **used},
+        {"at_ms": at_ms, "town": "cc" * 32, "code": "odd", "says": "that is odd"},
+        {"at_ms": at_ms, "town": "", "code": "storage_unavailable", "says": "the disk is full"},
+    ]
+
+    async def with_incidents() -> dict[str, Any]:
+        return {**await status(), "incidents": seen}
+
+    monkeypatch.setattr(node, "status", with_incidents)
+    _, page = await browser.get("/neighbours")
+    assert "Charlieu wants to join with an invitation that was used already." in page
+    assert "ask for a new one" not in page
+    assert "A town that is not known here (cccccccc): that is odd" in page
+    assert "<li>the disk is full" in page
 
 
 async def test_about_names_whose_data_came_along(browser: Any) -> None:
