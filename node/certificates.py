@@ -65,8 +65,14 @@ class Certificates:
             await self._keep(identity.certificate)
 
     def stands(self, identity: Identity) -> bool:
-        """Tell whether a device is certified by what this node knows already."""
+        """Tell whether a device is certified, for a town that may write here, by what is known already."""
         return self._authority().is_certified(identity.town, identity.device)
+
+    def is_withdrawn(self, identity: Identity) -> bool:
+        """Tell whether a town that may write here does not certify a device; others are not asked."""
+        authority = self._authority()
+        belongs = identity.town == authority.own_town or bool(authority.federations_of(identity.town))
+        return belongs and not self.stands(identity)
 
     async def _keep(self, certificate: bytes) -> None:
         try:

@@ -290,7 +290,7 @@ class Engine:
     async def _take_in(self, link: Link) -> None:
         while waiting := self._take_ins.get(link.id):
             batch = waiting[0]
-            verdicts = await self._intake.accept(batch.records, link.id)
+            verdicts = await self._intake.accept(batch.records, link.id, sender=link.identity.town)
             waiting.popleft()
             self._give(TakenIn(link.id, batch.batch, verdicts))
         self._take_ins.pop(link.id, None)

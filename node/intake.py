@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from node.config import HOME_DOCUMENTS_MAX
 from node.drafts import Desk, Draft, check_home_room, check_standing, keep_stamp, last_stamp
 from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
-from protocol.ids import RecordId
+from protocol.ids import RecordId, TownId
 from protocol.limits import RECORD_BYTES_MAX
 from protocol.record import Record, audience_of, check_signature, open_record
 from sync.admission import SUPERSEDED, Changes, State, Verdict, expire, judge
@@ -54,6 +54,7 @@ def take_in(
     now_ms: int,
     sure: bool,
     check: Callable[[Record], None] = check_signature,
+    sender: TownId | None = None,
 ) -> Taken:
     """Take a batch of foreign bytes in; the simulator and the door share it.
 
@@ -63,13 +64,14 @@ def take_in(
         now_ms: Node time.
         sure: Whether that time is sure.
         check: Raises BadSignature; the simulator remembers answers.
+        sender: The town at the other end of the link; None if they came in another way.
     """
     names = [_name(raw) for raw in raws]
     known = dict(tx.known(names))
     opened = _open_new(raws, names, known)
     sound, forged = _verify(opened, check)
     sound |= _held_in_part(tx, raws, names, known)
-    taken = settle(tx, list(sound.values()), now_ms=now_ms, sure=sure)
+    taken = settle(tx, list(sound.values()), now_ms=now_ms, sure=sure, sender=sender)
     known.update((verdict.id, verdict) for verdict in taken.verdicts)
     if taken.authority is not None:
         # What was parked may be held by now, and what was held parked.
@@ -81,11 +83,14 @@ def take_in(
     return Taken(verdicts, taken.lanes, taken.change, taken.authority)
 
 
-def settle(tx: Transaction, records: Sequence[Record], *, now_ms: int, sure: bool) -> Taken:
+def settle(
+    tx: Transaction, records: Sequence[Record], *, now_ms: int, sure: bool, sender: TownId | None = None
+) -> Taken:
     """Judge records whose signatures are sound, and make the changes that follow."""
     if not records:
         return Taken((), (), tx.change(), None)
-    return _apply(tx, judge(records, tx, tx.authority(), now_ms, sure), records, sure=sure)
+    changes = judge(records, tx, tx.authority(), now_ms, sure)
+    return _apply(tx, changes, records, sure=sure, sender=sender)
 
 
 class Intake:
@@ -112,8 +117,15 @@ class Intake:
         self._desk = Desk(key, chance)
         self._clock = clock
 
-    async def accept(self, raws: Sequence[bytes], source: LinkId | None = None) -> tuple[Verdict, ...]:
+    async def accept(
+        self, raws: Sequence[bytes], source: LinkId | None = None, *, sender: TownId | None = None
+    ) -> tuple[Verdict, ...]:
         """Take in records of others; return a verdict for each, in order, once they are committed.
+
+        Args:
+            raws: Records as they came.
+            source: The link that they came on, which is not told of them again.
+            sender: The town at its other end, which may have so much waiting here and no more.
 
         Raises:
             StorageUnavailable: Nothing was kept; the sender will offer them again.
@@ -121,7 +133,7 @@ class Intake:
 
         def work(tx: Transaction) -> Taken:
             now = self._clock()
-            return take_in(tx, raws, now_ms=now.now_ms, sure=now.sure)
+            return take_in(tx, raws, now_ms=now.now_ms, sure=now.sure, sender=sender)
 
         taken = await self._store.write(work, then=lambda taken: self._tell(taken, source))
         return taken.verdicts
@@ -249,10 +261,17 @@ def _held_in_part(
     return tx.records(held) if held else {}
 
 
-def _apply(tx: Transaction, changes: Changes, records: Sequence[Record], *, sure: bool) -> Taken:
+def _apply(
+    tx: Transaction,
+    changes: Changes,
+    records: Sequence[Record],
+    *,
+    sure: bool,
+    sender: TownId | None = None,
+) -> Taken:
     if not sure and changes.hold and tx.meta(DOUBTED_AFTER) is None:
         tx.set_meta(DOUBTED_AFTER, tx.change())
-    lanes = tx.apply(changes, records)
+    lanes = tx.apply(changes, records, sender)
     # The own clock observes what other devices of the own town wrote: only their stamps ever compete with its
     # own. Anybody can write a charter that names our town.
     stamp = max((each.header.stamp for each, _ in changes.hold if _is_own(tx, each)), default=0)

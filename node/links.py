@@ -160,7 +160,7 @@ class Links:
         """
         for link in list(self.live.values()):
             stood, link.certified = link.certified, self._certificates.stands(link.identity)
-            if stood and not link.certified:
+            if stood and self._certificates.is_withdrawn(link.identity):
                 self.drop(link, "certificate_withdrawn", "its town has withdrawn that device")
             else:
                 self._recognise(link)

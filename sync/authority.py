@@ -265,7 +265,11 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
             federation = _federation(charter, admits[name])
             if federation is not None:
                 federations[name] = federation
-    return Authority(own_town, federations, devices)
+    # Nobody asks for the devices of towns that may write nowhere; who sends them in heaps moves nothing.
+    concerned = {own_town}.union(*(each.members | {each.founder} for each in federations.values()))
+    return Authority(
+        own_town, federations, {town: found for town, found in devices.items() if town in concerned}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +398,16 @@ def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
         members=stewards | members | admitted,
         quotas=_quotas(fields.get("quotas")),
     )
+
+
+def founded_by(charter: Record) -> Federation | None:
+    """Return the federation of a charter as it was founded, before any admission; None if unreadable."""
+    return _federation(charter, ())
+
+
+def named_in(record: Record) -> bytes | None:
+    """Return the device that a certificate names, or the town that an admission does; None if unreadable."""
+    return _named(record.body, "device" if record.header.kind == DEVICE else "town")
 
 
 def _quotas(value: Value) -> tuple[int, int, int]:

@@ -134,7 +134,7 @@ class Sitting:
 
     def resolve(self, news: Sequence[Record] = ()) -> None:
         """Resolve authority anew, and call everything that the towns concerned have here."""
-        known = self._view.authority_records()
+        known = self._view.authority_records(news)
         late = [record for record in known if self._untimely(record)]
         # What gives no right any more leaves in the same breath.
         self.call(late)

@@ -60,8 +60,9 @@ class Verdict:
 class View(Protocol):
     """What `judge` asks of the state that it is to change. Every method may be asked for unknown things."""
 
-    def authority_records(self) -> Sequence[Record]:
-        """Return all known records of `AUTHORITY_KINDS`, held or parked."""
+    def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
+        """Return the known records of `AUTHORITY_KINDS`, held or parked: at least those that change what
+        `resolve` makes of them and these new ones."""
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids: HELD, PARKED, and DROPPED as far as remembered."""

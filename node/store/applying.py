@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
 from node.store.records import OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
 from node.store.search import language_of, terms
-from protocol.ids import DocId, LaneKey, RecordId
+from protocol.ids import DocId, LaneKey, RecordId, TownId
 from protocol.record import Header, Record
 from sync.admission import EXPIRED, SUPERSEDED, Changes, State
 from sync.authority import Allotment, allotment_of, outside_quotas
@@ -41,15 +41,17 @@ class Application:
         self._vacated: set[tuple[int, int]] = set()
         self._profiles: set[int] = set()
 
-    def run(self, changes: Changes, batch: Sequence[Record]) -> list[LaneChange]:
-        """Make these changes; `batch` are the records of the verdicts, in their order."""
+    def run(
+        self, changes: Changes, batch: Sequence[Record], source: TownId | None = None
+    ) -> list[LaneChange]:
+        """Make these changes; `batch` are the records of the verdicts, in their order, sent by `source`."""
         tx = self._tx
         try:
-            return self._run(changes, batch)
+            return self._run(changes, batch, source)
         finally:
             tx.forget_absent()
 
-    def _run(self, changes: Changes, batch: Sequence[Record]) -> list[LaneChange]:
+    def _run(self, changes: Changes, batch: Sequence[Record], source: TownId | None) -> list[LaneChange]:
         tx = self._tx
         if changes.reconsider:
             tx.forget_superseded(changes.reconsider)
@@ -57,7 +59,7 @@ class Application:
         if changes.remove:
             self._remove(changes)
         if changes.park:
-            tx.park(changes.park)
+            tx.park(changes.park, source)
         if changes.hold:
             self._hold(changes.hold)
         if self._touched:

@@ -145,12 +145,15 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """The state inside a writer's turn. Also a `sync.admission.View`."""
 
-    def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
+    def apply(
+        self, changes: Changes, batch: Sequence[Record] = (), source: TownId | None = None
+    ) -> list[LaneChange]:
         """Make these changes: records, held sets, verdicts, documents and search, and number them.
 
         Args:
             changes: What `judge`, `expire` or `review` gave for this state.
             batch: The records that were judged, one for each verdict, in order.
+            source: The town that sent them: what one town has waiting is bounded. None: no town did.
         """
 
     def save_held_sets(self, sets: Mapping[LaneKey, HeldSet]) -> None:
@@ -175,8 +178,8 @@ class Transaction(Reader, Protocol):
 
     # What `sync.admission.View` asks.
 
-    def authority_records(self) -> Sequence[Record]:
-        """Return all known records that authority is made of, held or parked."""
+    def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
+        """Return the known records that authority is made of, held or parked, that can count beside these."""
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""

@@ -198,7 +198,7 @@ class MemoryTransaction(MemoryBoard):
 
     # What `sync.admission.View` asks.
 
-    def authority_records(self) -> Sequence[Record]:
+    def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return all known records of `AUTHORITY_KINDS`, held or parked."""
         return list(self._governing.values())
 
@@ -279,8 +279,11 @@ class MemoryTransaction(MemoryBoard):
 
     # Changing.
 
-    def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
-        """Make these changes; return what they did to held sets. `batch`: the records of the verdicts."""
+    def apply(
+        self, changes: Changes, batch: Sequence[Record] = (), source: TownId | None = None
+    ) -> list[LaneChange]:
+        """Make these changes; return what they did to held sets. `batch`: the records of the verdicts, of
+        which all that waits is kept, whoever sent it."""
         change = self.change() + 1
         added: dict[LaneKey, list[RecordId]] = {}
         removed: dict[LaneKey, list[RecordId]] = {}

@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 from node.store.contract import Cell, Totals
+from node.store.governing import gather
 from protocol.encoding import encode_list
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX
@@ -159,12 +160,10 @@ class RecordReads:
 
     # What `sync.admission.View` asks.
 
-    def authority_records(self) -> Sequence[Record]:
-        """Return all known records of `AUTHORITY_KINDS`, held or parked."""
-        kinds = (CHARTER, ADMIT, JOIN, DEVICE)
-        found = [record for records in self._governing(kinds).values() for record in records]
-        parked = f"SELECT raw FROM parked WHERE governs = 1 AND kind IN ({marks(len(kinds))})"
-        return found + [open_record(raw) for (raw,) in self._db.execute(parked, kinds)]
+    def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
+        """Return the known records of `AUTHORITY_KINDS`, held or parked, that can count beside these."""
+        held = self._governing((CHARTER, ADMIT, JOIN, DEVICE)).values()
+        return gather(self.own_town, chain(*held, news), _Waiting(self))
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""
@@ -337,6 +336,27 @@ class RecordReads:
         """Return the number of a town; 0, which none has, if nothing of it was ever held."""
         row = self._db.execute("SELECT number FROM towns WHERE town = ?", (town,)).fetchone()
         return row[0] if row else 0
+
+
+class _Waiting:
+    """Parked records of the kinds that authority is made of."""
+
+    def __init__(self, reads: RecordReads) -> None:
+        self._reads = reads
+
+    def signed(self, kind: str, keys: Iterable[bytes]) -> Iterator[Record]:
+        """Yield those of a kind that these keys signed."""
+        sql = "SELECT kind, raw FROM parked WHERE governs = 1 AND device IN"
+        for named, raw in self._reads.select_in(sql, list(keys)):
+            if named == kind:
+                yield open_record(raw)
+
+    def charters(self, federations: Iterable[FederationId]) -> Iterator[Record]:
+        """Yield the charters of these federations."""
+        sql = "SELECT raw FROM parked WHERE kind = ? AND id BETWEEN ? AND ?"
+        for name in federations:
+            for (raw,) in self._reads.connection.execute(sql, (CHARTER, name, name + b"\xff" * 16)):
+                yield open_record(raw)
 
 
 def to_record(row: Sequence[Any]) -> Record:

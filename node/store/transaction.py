@@ -37,6 +37,8 @@ DROPPED_KEPT_S: Final = 30 * 86_400
 """How long a drop is remembered after its record would have ended anyway."""
 NUMBERS_MAX: Final = 10_000
 """Numbers of towns, of audiences and of lanes that are remembered between turns."""
+PARKED_BYTES_MAX: Final = 4 * 1_048_576
+"""Parked records that one town sent."""
 PARKED_BYTES_TOTAL_MAX: Final = 64 * 1_048_576
 """All parked records, whoever sent them: sixteen times what one peer may have waiting."""
 
@@ -199,9 +201,12 @@ class SqliteTransaction(DocumentReads):
         """Take the authority that a judgement resolved anew."""
         self._authority = authority
 
-    def apply(self, changes: Changes, batch: Sequence[Record] = ()) -> list[LaneChange]:
-        """Make these changes; return what they did to held sets. `batch`: the records of the verdicts."""
-        return Application(self).run(changes, batch)
+    def apply(
+        self, changes: Changes, batch: Sequence[Record] = (), source: TownId | None = None
+    ) -> list[LaneChange]:
+        """Make these changes; return what they did to held sets. `batch`: the records of the verdicts, sent
+        by `source`."""
+        return Application(self).run(changes, batch, source)
 
     def set_change(self, change: int) -> None:
         """Note the number of the last change."""
@@ -247,11 +252,11 @@ class SqliteTransaction(DocumentReads):
             [(self.town_number(town), SUPERSEDED) for town in towns],
         )
 
-    def park(self, park: Sequence[tuple[Record, str]]) -> None:
-        """Keep records that wait, within bounds: the oldest go first."""
+    def park(self, park: Sequence[tuple[Record, str]], source: TownId | None = None) -> None:
+        """Keep records that wait, within bounds, also of the town that sent them: the oldest go first."""
         rows = [
             (
-                record.id, record.header.town, record.header.kind, cause,
+                record.id, record.header.town, record.header.device, record.header.kind, source, cause,
                 record.header.kind in AUTHORITY_KINDS, record.header.expires, len(raw), raw,
             )
             for record, cause in park
@@ -259,13 +264,32 @@ class SqliteTransaction(DocumentReads):
         ]  # fmt: skip
         before = self._parked()
         self._db.executemany(
-            "INSERT INTO parked (id, town, kind, cause, governs, expires, bytes, raw)"
-            f" VALUES ({marks(8)}) ON CONFLICT (id) DO UPDATE SET cause = excluded.cause",
+            "INSERT INTO parked (id, town, device, kind, source, cause, governs, expires, bytes, raw)"
+            f" VALUES ({marks(10)}) ON CONFLICT (id) DO UPDATE SET cause = excluded.cause",
             rows,
         )
-        self._parked_bytes = before + sum(row[6] for row in rows)
-        if self._parked_bytes > PARKED_BYTES_TOTAL_MAX:
+        self._parked_bytes = before + sum(row[8] for row in rows)
+        if source is not None:
+            self._let_go_of_parked_from(source)
+        if self._parked() > PARKED_BYTES_TOTAL_MAX:
             self._let_go_of_parked()
+
+    def _let_go_of_parked_from(self, source: TownId) -> None:
+        """Make room by the oldest that one town has sent, so that it takes none from what others sent."""
+        sql = "SELECT coalesce(sum(bytes), 0) FROM parked WHERE source = ?"
+        excess = self._db.execute(sql, (source,)).fetchone()[0] - PARKED_BYTES_MAX
+        if excess <= 0:
+            return
+        excess += PARKED_BYTES_MAX // 20
+        last = 0
+        sql = "SELECT number, bytes FROM parked WHERE source = ? ORDER BY number"
+        for number, size in self._db.execute(sql, (source,)):
+            last = number
+            excess -= size
+            if excess <= 0:
+                break
+        self._db.execute("DELETE FROM parked WHERE source = ? AND number <= ?", (source, last))
+        self._parked_bytes = None
 
     def _let_go_of_parked(self) -> None:
         """Make room by the oldest, a twentieth more than is needed, so that the next does not come here

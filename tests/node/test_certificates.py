@@ -101,7 +101,7 @@ async def test_a_new_certificate_of_a_peer_is_taken_in_and_that_of_a_stranger_is
     assert await house.refuses(shown) == ""
     known = await store.read(lambda reader: reader.records_of(TownId(OTHER.public), CERTIFICATE))
     assert [record.id for record in known] == [shown.id]
-    assert house.certificates.stands(identity(shown))
+    assert not house.certificates.is_withdrawn(identity(shown)), "of a town that belongs nowhere"
     assert await house.refuses(shown) == ""
 
 

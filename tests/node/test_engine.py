@@ -89,7 +89,7 @@ async def test_a_full_disk_ends_the_link_and_loses_nothing_and_heals_by_itself(
     await join(roanne, charlieu, ambierle)
     accept = charlieu.intake.accept
 
-    async def refuse(raws: Sequence[bytes], source: LinkId | None = None) -> tuple[Verdict, ...]:
+    async def refuse(raws: Sequence[bytes], source: LinkId, *, sender: TownId) -> tuple[Verdict, ...]:
         raise StorageUnavailable("the disk is full")
 
     monkeypatch.setattr(charlieu.intake, "accept", refuse)

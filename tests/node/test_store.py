@@ -21,6 +21,7 @@ from protocol.ids import DeviceId, FederationId, Lane, LaneKey, Op, RecordId, To
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import Record
 from sync.admission import EXPIRED, SUPERSEDED, State
+from sync.authority import resolve
 from sync.held import HeldSet
 from tests.node.stores import BASIS, BEE, CHARTER, OWN, RIVER, SEA, Bench, guide, offer, open_bench, write
 from tests.sync.world import FAR_S, NOW_S, Town, World, federation_of
@@ -119,6 +120,7 @@ def compare(bench: Bench, world: World) -> None:
         assert {each.id for each in tx.held_records(towns)} == {e.id for e in world.held_records(towns)}
         assert {each.id for each in tx.parked(towns)} == parked
         assert tx.authority() == world.authority
+        assert resolve(OWN.id, tx.authority_records()) == world.authority
         assert tx.lane_counts() == {key: len(held) for key, held in lanes.items()}
         for key, held in tx.held_sets().items():
             assert held.digest() == HeldSet.of(lanes.get(key, ())).digest()
@@ -392,6 +394,47 @@ def test_what_is_parked_is_bounded_and_the_oldest_goes_first(
     bench.hold(BEE.certificate(9))
     assert bench.read(lambda reader: reader.totals()).parked == 0
     assert bench.read(lambda reader: reader.totals()).documents == totals.parked
+
+
+def test_one_town_has_so_much_waiting_and_takes_no_room_from_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest that it sent itself go first; what others sent stays."""
+    if not hasattr(bench.store, "path"):
+        pytest.skip("not meant: the simulator's store forgets nothing")
+    monkeypatch.setattr(transaction_module, "PARKED_BYTES_MAX", 10_000)
+    honest, flood = offer(BEE, "Bread", device=9), [Town(f"stranger {n}").certificate() for n in range(90)]
+
+    def send(records: list[Record], sender: Town) -> None:
+        bench.write(lambda tx: settle(tx, records, now_ms=NOW_S * 1_000, sure=True, sender=sender.id))
+
+    send([honest], SEA)
+    for record in flood:
+        send([record], BEE)
+    totals = bench.read(lambda reader: reader.totals())
+    assert 5_000 < totals.parked_bytes <= 10_000 + len(honest.raw)
+    waiting = bench.write(lambda tx: tx.known([honest.id, *(record.id for record in flood)]))
+    assert honest.id in waiting and flood[-1].id in waiting and flood[0].id not in waiting
+
+
+def test_what_strangers_have_waiting_is_not_read_when_authority_moves(bench: Bench) -> None:
+    """Their certificates, acts and charters count only once somebody who counts names them."""
+    stranger, other = Town("stranger"), Town("other")
+    charter = stranger.charter("Far away", [stranger], [OWN])
+    away = federation_of(charter)
+    forged = OWN.join(away, device=77)
+    bench.take(
+        stranger.certificate(), other.certificate(), charter, other.charter("Else", [other], [OWN]),
+        stranger.admit(away, other), forged, OWN.admit(RIVER, other, device=78),
+    )  # fmt: skip
+    if hasattr(bench.store, "path"):
+        read = bench.write(lambda tx: {record.id for record in tx.authority_records()})
+        assert read == {record.id for record in BASIS}
+    assert set(bench.write(lambda tx: tx.authority()).devices) == {OWN.id, BEE.id, SEA.id}
+    bench.hold(OWN.join(away))
+    authority = bench.write(lambda tx: tx.authority())
+    assert authority.federations[away].members == {stranger.id, OWN.id, other.id}
+    assert authority.is_certified(other.id, DeviceId(other.device().public))
 
 
 def test_remembered_drops_are_bounded_and_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,20 @@ def with_basis(*more: Record) -> Authority:
 # Certificates.
 
 
+ALL = [OWN.certificate(), OWN.charter("All of us", [OWN], [BEE, SEA])]
+"""What makes the devices of all towns count here."""
+
+
+def test_the_devices_of_towns_that_may_write_nowhere_do_not_count() -> None:
+    """Certificates of strangers in heaps move nothing; they count as soon as a town belongs."""
+    assert BEE.id not in resolve(OWN.id, [*CERTIFICATES]).devices
+    assert resolve(OWN.id, [*CERTIFICATES, BEE.certificate(2)]) == resolve(OWN.id, [OWN.certificate()])
+    assert resolve(OWN.id, [*CERTIFICATES, *ALL]).devices.keys() == {OWN.id, BEE.id, SEA.id}
+
+
 def test_a_town_certifies_devices_by_its_town_key() -> None:
     """And each town only its own; the town key itself may always write."""
-    authority = resolve(OWN.id, [BEE.certificate(1), BEE.certificate(2)])
+    authority = resolve(OWN.id, [*ALL, BEE.certificate(1), BEE.certificate(2)])
     assert authority.is_certified(BEE.id, device_of(BEE, 1))
     assert authority.is_certified(BEE.id, device_of(BEE, 2))
     assert not authority.is_certified(BEE.id, device_of(BEE, 3))
@@ -53,7 +64,7 @@ def test_a_town_certifies_devices_by_its_town_key() -> None:
     assert authority.town_of(device_of(BEE, 1)) == BEE.id
     assert authority.town_of(device_of(SEA, 1)) is None
     claimed: dict[str, Value] = {"device": BEE.device(1).public}
-    both = resolve(OWN.id, [BEE.certificate(1), SEA.write("town.device", fields=claimed)])
+    both = resolve(OWN.id, [*ALL, BEE.certificate(1), SEA.write("town.device", fields=claimed)])
     assert both.town_of(device_of(BEE, 1)) is None, "another town's claim makes nobody that town's device"
 
 
@@ -63,8 +74,8 @@ def test_a_certificate_ends_by_its_deletion_or_by_one_in_its_place() -> None:
     other: dict[str, Value] = {"device": BEE.device(2).public}
     instead = BEE.write("town.device", "device 1", fields=other, stamp=1)
     for records in ([BEE.certificate(stamp=9), end], [end, BEE.certificate(stamp=9)]):
-        assert not resolve(OWN.id, records).is_certified(BEE.id, device_of(BEE))
-    replaced = resolve(OWN.id, [instead, BEE.certificate()])
+        assert not resolve(BEE.id, records).is_certified(BEE.id, device_of(BEE))
+    replaced = resolve(BEE.id, [instead, BEE.certificate()])
     assert not replaced.is_certified(BEE.id, device_of(BEE))
     assert replaced.is_certified(BEE.id, device_of(BEE, 2))
 
@@ -73,7 +84,7 @@ def test_a_certificate_ends_by_its_deletion_or_by_one_in_its_place() -> None:
 def test_an_unreadable_certificate_certifies_nothing(fields: dict[str, Value]) -> None:
     """It is carried all the same."""
     assert (
-        resolve(OWN.id, [BEE.write("town.device", fields=fields)]).devices.get(BEE.id, frozenset())
+        resolve(BEE.id, [BEE.write("town.device", fields=fields)]).devices.get(BEE.id, frozenset())
         == frozenset()
     )
 
@@ -81,7 +92,7 @@ def test_an_unreadable_certificate_certifies_nothing(fields: dict[str, Value]) -
 def test_a_long_certificate_certifies_like_a_short_one() -> None:
     """Its body is read each time, not remembered."""
     fields: dict[str, Value] = {"device": BEE.device().public, "name": "x" * 1_000}
-    authority = resolve(OWN.id, [BEE.write("town.device", fields=fields)])
+    authority = resolve(BEE.id, [BEE.write("town.device", fields=fields)])
     assert authority.is_certified(BEE.id, device_of(BEE))
 
 
@@ -91,7 +102,7 @@ def test_of_too_many_certificates_the_newest_count() -> None:
         BEE.write("town.device", str(i), fields={"device": bytes([i]) * 32}, born=NOW_S + i)
         for i in range(DEVICES_MAX + 3)
     ]
-    devices = resolve(OWN.id, records).devices[BEE.id]
+    devices = resolve(BEE.id, records).devices[BEE.id]
     assert devices == {bytes([i]) * 32 for i in range(3, DEVICES_MAX + 3)}
 
 

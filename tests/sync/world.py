@@ -259,7 +259,7 @@ class World:
 
     # The view.
 
-    def authority_records(self) -> Sequence[Record]:
+    def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return all known records of authority."""
         return [record for record in self.kept.values() if record.header.kind in AUTHORITY_KINDS]
 

@@ -138,7 +138,9 @@ CREATE TABLE parked (
     number INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,            -- 32 bytes
     town BLOB NOT NULL,                 -- 32 bytes
+    device BLOB NOT NULL,               -- key that signed, 32 bytes
     kind TEXT NOT NULL,
+    source BLOB,                        -- town that sent it, 32 bytes; NULL: none did
     cause TEXT NOT NULL,                -- stable code: what it waits for
     governs INTEGER NOT NULL,           -- as in documents
     expires INTEGER NOT NULL,           -- seconds
@@ -147,7 +149,8 @@ CREATE TABLE parked (
 ) STRICT;
 CREATE INDEX parked_town ON parked (town);
 CREATE INDEX parked_expires ON parked (expires);
-CREATE INDEX parked_governing ON parked (kind) WHERE governs = 1;
+CREATE INDEX parked_governing ON parked (device) WHERE governs = 1;
+CREATE INDEX parked_source ON parked (source, number, bytes) WHERE source IS NOT NULL;
 
 -- Single values of this store: epoch, counter, own stamp, last change, last sure time, clean stop and the like.
 CREATE TABLE meta (
