@@ -132,6 +132,8 @@ def document_json(document: Document) -> dict[str, object]:
             for version in document.versions
         ],
     }
+    if document.more_heads:
+        shown["more_heads"] = document.more_heads
     if document.distance_km is not None:
         shown["distance_km"] = round(document.distance_km, 1)
     return shown

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
-from node.store.records import OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
+from node.store.records import LEAN_COLUMNS, OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
 from node.store.search import language_of, terms
 from protocol.ids import DocId, LaneKey, RecordId, TownId
 from protocol.record import Header, Record
@@ -277,7 +277,7 @@ class Application:
         """Fold every touched document from all that is held of it now; one of which nothing is held goes."""
         tx = self._tx
         records: dict[int, list[tuple[int, Record]]] = defaultdict(list)
-        sql = f"SELECT d.number, r.row, {RECORD_COLUMNS} WHERE d.number IN"
+        sql = f"SELECT d.number, r.row, {LEAN_COLUMNS} WHERE d.number IN"
         for number, row, *parts in tx.select_in(sql, list(self._touched)):
             records[number].append((row, to_record(parts)))
         gone: list[tuple[int]] = []
@@ -286,7 +286,7 @@ class Application:
             if kind == PROFILE:
                 self._profiles.add(town)
             found = records.get(number, [])
-            folded = fold([record for _, record in found]) if is_shown(kind) else None
+            folded = fold([each for _, each in found], read=tx.with_body) if is_shown(kind) else None
             if place is not None:
                 tx.unshow(place, kind, town, audience)
             if not found:
@@ -402,4 +402,10 @@ _UNSHOWN: Final[_Columns] = (None, None, None, 0, None, None)
 def _columns(folded: Folded, place: int, row: int) -> _Columns:
     """Return the columns of a shown document."""
     record, fields = folded.head
-    return (place, ends_of(fields, record.header.expires), row, len(folded.heads), *place_of(fields))
+    return (
+        place,
+        ends_of(fields, record.header.expires),
+        row,
+        len(folded.heads) + folded.more,
+        *place_of(fields),
+    )

@@ -2,14 +2,17 @@
 
 The fold looks at what is held of one document and at nothing else, so equal held sets show equal documents. A
 document of which a delete is held is gone; of puts there is one; of entries (revisions of a guide) all stand,
-and the *heads*, which no other readable entry cites, are shown side by side, the greatest `(stamp, id)`
-first. What this program cannot read, or what its kind does not allow, is held and forwarded, and here passed
-over.
+and the *heads*, which no other entry cites, are shown side by side, the greatest `(stamp, id)` first. What
+this program cannot read, or what its kind does not allow, is held and forwarded, and here passed over: what
+it follows is a head in its place. A document may have thousands of large entries, so the heads are found by
+headers, and only as many bodies are read as are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import asin, cos, radians, sin, sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,12 +25,16 @@ from protocol.record import fields_of
 if TYPE_CHECKING:
     from protocol.encoding import Value
     from protocol.ids import DocId, FederationId, Lane, RecordId, TownId
-    from protocol.record import Record
+    from protocol.record import Header, Record
 
 PAGE_DOCUMENTS: Final = 20
 """Documents of a page, unless the query says otherwise."""
 EARTH_KM: Final = 6_371.0
 """Mean radius of the earth."""
+HEADS_MAX: Final = 8
+"""Heads that are shown side by side: as many as one merge can cite."""
+VERSIONS_MAX: Final = 64
+"""Versions that the page of a document names, the newest and the first; so many are read to find heads."""
 PLACES_OWN: Final = 1 << 62
 """Stamps below this are their own place on the board."""
 PROFILE: Final = "town.profile"
@@ -88,8 +95,8 @@ class Document:
     """One document as the page shows it.
 
     Times in seconds since 1970, `stamp` of the version shown. `id` and `fields` are of the version shown: the
-    held put, or of a guide the greatest head. `versions` has the newest first; in lists it has only the
-    heads.
+    held put, or of a guide the greatest head. `versions` has the newest first and ends with
+    the very first; in lists it has only the heads, at most `HEADS_MAX`. `more_heads` others are not shown.
     """
 
     address: str
@@ -107,6 +114,7 @@ class Document:
     versions: tuple[Version, ...]
     own: bool
     distance_km: float | None = None
+    more_heads: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +138,15 @@ class Folded:
     """What a document's held records come to.
 
     Attributes:
-        versions: All readable ones, the greatest `(stamp, id)` first.
-        heads: Those that no other of them follows, in the same order; never empty.
+        versions: The heads, or with `whole` the newest readable ones and the first as well; the greatest
+            `(stamp, id)` first.
+        heads: Those that no other follows, in the same order; never empty, at most `HEADS_MAX`.
+        more: How many others may be heads; they have not been read.
     """
 
     versions: tuple[Shown, ...]
     heads: tuple[Shown, ...]
+    more: int = 0
 
     @property
     def head(self) -> Shown:
@@ -143,34 +154,74 @@ class Folded:
         return self.heads[0]
 
 
-def fold(records: Iterable[Record]) -> Folded | None:
-    """Return what the held records of one document show, or None if that is nothing."""
-    found: list[Shown] = []
-    for record in records:
-        if record.header.op is Op.DELETE:
-            return None
-        fields = readable(record)
-        if fields is not None:
-            found.append(Shown(record, fields))
-    if not found:
+def fold(
+    records: Iterable[Record], *, whole: bool = False, read: Callable[[Record], Record] | None = None
+) -> Folded | None:
+    """Return what the held records of one document show, or None if that is nothing.
+
+    Args:
+        records: All that are held, in any order.
+        whole: Whether versions that others follow are asked for as well.
+        read: Gives a record of an entry with its body; None: they have them.
+    """
+    all_of_it = {record.id: record for record in records}
+    if any(record.header.op is Op.DELETE for record in all_of_it.values()):
         return None
-    if len(found) == 1:
-        only = tuple(found)
-        return Folded(only, only)
-    found.sort(key=_rank, reverse=True)
-    followed = {cited for shown in found for cited in shown.record.header.cites if cited != shown.record.id}
+    held = {id: record for id, record in all_of_it.items() if _is_declared(record.header)}
+
+    def fields_in(record: Record) -> dict[str, Value] | None:
+        return readable(read(record) if read is not None and record.header.op is Op.ENTRY else record)
+
+    if len(held) == 1:
+        [record] = held.values()
+        fields = fields_in(record)
+        only = (Shown(record, fields),) if fields is not None else ()
+        return Folded(only, only) if only else None
+    heads, more = _heads(held, fields_in)
+    if not heads:
+        return None
+    found = {shown.record.id: shown for shown in heads}
+    if whole:
+        first, *others = sorted(held.values(), key=_order)
+        unread = (each for each in (first, *others[1 - VERSIONS_MAX :]) if each.id not in found)
+        found |= {each.id: Shown(each, fields) for each in unread if (fields := fields_in(each)) is not None}
+    return Folded(tuple(sorted(found.values(), key=_rank, reverse=True)), tuple(heads), more)
+
+
+def _heads(
+    held: Mapping[RecordId, Record], fields_in: Callable[[Record], dict[str, Value] | None]
+) -> tuple[list[Shown], int]:
+    """Return the heads that are shown, the greatest first, and how many more there may be."""
+    followers = Counter(
+        cited
+        for record in held.values()
+        for cited in {*record.header.cites}
+        if cited in held and cited != record.id
+    )
     # No record can cite one that cites it, for ids are hashes; so there is always a head.
-    heads = tuple(shown for shown in found if shown.record.id not in followed)
-    return Folded(tuple(found), heads)
+    open_ones = [record for id, record in held.items() if not followers[id]]
+    open_ones.sort(key=_order)
+    heads: list[Shown] = []
+    read = 0
+    while open_ones and len(heads) < HEADS_MAX and read < VERSIONS_MAX:
+        record = open_ones.pop()
+        fields = fields_in(record)
+        read += 1
+        if fields is not None:
+            heads.append(Shown(record, fields))
+            continue
+        for cited in {*record.header.cites} & held.keys() - {record.id}:
+            followers[cited] -= 1
+            if not followers[cited]:
+                insort(open_ones, held[cited], key=_order)
+    heads.sort(key=_rank, reverse=True)
+    return heads, len(open_ones)
 
 
 def readable(record: Record) -> dict[str, Value] | None:
     """Return the fields of a record as its kind declares them; None if this program cannot show it."""
-    header = record.header
-    kind = KINDS.get(header.kind)
-    if kind is None or header.lane is not kind.lane or header.op is not kind.op:
-        return None
-    if header.expires - header.born > kind.lifetime_max_s:
+    kind = KINDS.get(record.header.kind)
+    if kind is None or not _is_declared(record.header):
         return None
     fields = fields_of(record)
     if fields is None:
@@ -180,6 +231,17 @@ def readable(record: Record) -> dict[str, Value] | None:
     except InvalidField:
         return None
     return fields
+
+
+def _is_declared(header: Header) -> bool:
+    """Tell whether a header is as its kind declares."""
+    kind = KINDS.get(header.kind)
+    return (
+        kind is not None
+        and header.lane is kind.lane
+        and header.op is kind.op
+        and header.expires - header.born <= kind.lifetime_max_s
+    )
 
 
 def is_shown(kind: str) -> bool:
@@ -220,5 +282,9 @@ def distance_km(lat: float, lon: float, other_lat: float, other_lon: float) -> f
     return 2 * EARTH_KM * asin(sqrt(min(1.0, chord)))
 
 
+def _order(record: Record) -> tuple[int, bytes]:
+    return (record.header.stamp, record.id)
+
+
 def _rank(shown: Shown) -> tuple[int, bytes]:
-    return (shown.record.header.stamp, shown.record.id)
+    return _order(shown.record)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from node.errors import InvalidRequest
 from node.store.contract import TownFacts
 from node.store.documents import Document, Near, Page, Query, Version, distance_km, fold
-from node.store.records import ALL, OWN_TOWN, RECORD_COLUMNS, RecordReads, marks, to_record
+from node.store.records import ALL, LEAN_COLUMNS, OWN_TOWN, RecordReads, marks, to_record
 from node.store.search import match
 from protocol.encoding import Value, decode_list
 from protocol.ids import DocId, FederationId, Lane, RecordId, TownId, address, home_id
@@ -262,7 +262,7 @@ class DocumentReads(RecordReads):
             id,
             header,
             body,
-            _,
+            heads,
             number,
             lat,
             lon,
@@ -277,17 +277,17 @@ class DocumentReads(RecordReads):
         )
         return Document(
             address(doc), doc, id, kind, town, name, _LANES[lane], _split(audience), fields, born, expires,
-            stamp, only, number == OWN_TOWN, distance,
+            stamp, only, number == OWN_TOWN, distance, heads - sum(each.is_head for each in only),
         )  # fmt: skip
 
     def _versions(self, numbers: Sequence[int], *, whole: bool) -> Mapping[int, tuple[Version, ...]]:
-        """Return the versions of documents that have several: all of them, or the heads."""
+        """Return the versions of documents that have several: the newest of them, or the heads."""
         records: dict[int, list[Any]] = defaultdict(list)
-        for number, *parts in self.select_in(f"SELECT d.number, {RECORD_COLUMNS} WHERE d.number IN", numbers):
+        for number, *parts in self.select_in(f"SELECT d.number, {LEAN_COLUMNS} WHERE d.number IN", numbers):
             records[number].append(to_record(parts))
         found: dict[int, tuple[Version, ...]] = {}
         for number, held in records.items():
-            folded = fold(held)
+            folded = fold(held, whole=whole, read=self.with_body)
             if folded is not None:
                 heads = {shown.record.id for shown in folded.heads}
                 found[number] = tuple(
@@ -298,7 +298,7 @@ class DocumentReads(RecordReads):
                         each.record.header.cites,
                         each.record.id in heads,
                     )
-                    for each in (folded.versions if whole else folded.heads)
+                    for each in folded.versions
                 )
         return found
 

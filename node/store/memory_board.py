@@ -60,8 +60,8 @@ class MemoryBoard:
         """Return the shown documents whose ids lie in [low, high], whole; at most 16."""
         towns = self.towns()
         found = [
-            self._document(folded, towns, None, whole=True)
-            for folded in self._folds()
+            self._document(folded, towns, None)
+            for folded in self._folds(whole=True)
             if low <= folded.head.record.doc <= high and folded.head.record.header.expires > now_s
         ]
         return sorted(found, key=lambda each: each.stamp, reverse=True)[:ADDRESS_CHOICES_MAX]
@@ -87,10 +87,10 @@ class MemoryBoard:
             )
         return {town: facts for town, (_, _, facts) in newest.items()}
 
-    def _folds(self) -> Iterator[Folded]:
+    def _folds(self, *, whole: bool = False) -> Iterator[Folded]:
         for records in self._documents.values():
             if is_shown(next(iter(records.values())).header.kind):
-                folded = fold(records.values())
+                folded = fold(records.values(), whole=whole)
                 if folded is not None:
                     yield folded
 
@@ -137,9 +137,7 @@ class MemoryBoard:
             return not header.federations
         return query.federation in header.federations
 
-    def _document(
-        self, folded: Folded, towns: Mapping[TownId, TownFacts], near: Near | None, *, whole: bool = False
-    ) -> Document:
+    def _document(self, folded: Folded, towns: Mapping[TownId, TownFacts], near: Near | None) -> Document:
         record, fields = folded.head
         header = record.header
         heads = {shown.record.id for shown in folded.heads}
@@ -151,7 +149,7 @@ class MemoryBoard:
                 shown.record.header.cites,
                 shown.record.id in heads,
             )
-            for shown in (folded.versions if whole else folded.heads)
+            for shown in folded.versions
         )
         facts = towns.get(header.town)
         lat, lon = place_of(fields)
@@ -163,7 +161,7 @@ class MemoryBoard:
         return Document(
             address(record.doc), record.doc, record.id, header.kind, header.town, facts.name if facts else "",
             header.lane, header.federations, fields, header.born, header.expires, header.stamp, versions,
-            header.town == self.own_town, distance,
+            header.town == self.own_town, distance, folded.more,
         )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
@@ -42,6 +43,10 @@ _LANES: Final = tuple(Lane)
 RECORD_COLUMNS: Final = (
     "r.header, r.signature, r.body, r.id, d.doc FROM records r JOIN documents d ON d.number = r.document"
 )
+LEAN_COLUMNS: Final = RECORD_COLUMNS.replace(
+    "r.body", f"CASE r.op WHEN {int(Op.ENTRY)} THEN NULL ELSE r.body END"
+)
+"""The same without the bodies of entries, of which a document may have thousands: `with_body` reads one."""
 
 
 class RecordReads:
@@ -277,6 +282,11 @@ class RecordReads:
         return to_record(row) if row else None
 
     # Below here: how.
+
+    def with_body(self, record: Record) -> Record:
+        """Return a held record with its body."""
+        row = self._db.execute("SELECT body FROM records WHERE id = ?", (record.id,)).fetchone()
+        return replace(record, body=row[0])
 
     def select_in(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
         """Yield the rows of a statement that ends in IN, for all these values."""

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from node.errors import InvalidRequest
 from node.intake import settle
 from node.store import Document, Near, Page, Query, SqliteStore
+from node.store import documents as documents_module
 from node.store.documents import distance_km, fold
 from protocol.encoding import Value
 from protocol.ids import DocId, Lane, Op, RecordId, TownId, address, address_range, home_id
-from protocol.record import Record, make_body
+from protocol.record import Record, fields_of, make_body
 from tests.node.stores import BASIS, BEE, OWN, RIVER, SEA, Bench, guide, offer, open_bench, write
 from tests.sync.world import NOW_S, Town
 
@@ -80,6 +81,52 @@ def test_the_fold_of_a_guide_is_the_same_in_every_order() -> None:
     assert heads(root, left, right, merge, broken) == [merge.id], "what cannot be read follows nothing"
     gone = write(BEE, "practice", "g", None, op=Op.DELETE)
     assert fold([root, left, gone]) is None
+
+
+def test_a_guide_of_many_large_entries_is_folded_by_its_headers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more entry costs a few bodies read, not all; eight heads are shown, and how many more there are."""
+    entries = [guide(BEE, "g", f"Way {number}", later_ms=number) for number in range(120)]
+    for start in range(0, 120, 40):
+        bench.hold(*entries[start : start + 40])
+    opened: list[Record] = []
+
+    def look(record: Record) -> Any:
+        opened.append(record)
+        return fields_of(record)
+
+    monkeypatch.setattr(documents_module, "fields_of", look)
+    last = guide(BEE, "g", "One more way", cites=[entries[5].id], later_ms=500)
+    bench.hold(last)
+    if isinstance(bench.store, SqliteStore):
+        assert len(opened) == documents_module.HEADS_MAX
+    [listed] = bench.read(lambda reader: reader.documents(Query(), NOW_S)).documents
+    assert [each.id for each in listed.versions] == [last.id, *(each.id for each in entries[:112:-1])]
+    assert (len(listed.versions), listed.more_heads, listed.id) == (8, 120 - 8, last.id)
+    whole = bench.read(lambda reader: reader.document(last.doc, NOW_S))
+    assert whole is not None
+    assert (len(whole.versions), whole.more_heads) == (documents_module.VERSIONS_MAX, 120 - 8)
+    assert whole.versions[-1].id == entries[0].id, "it tells who began"
+    assert all(each.fields["title"] == "Guide g" for each in whole.versions)
+    bench.hold(guide(BEE, "g", "At last", cites=[entry.id for entry in entries[-8:]], later_ms=501))
+    [listed] = bench.read(lambda reader: reader.documents(Query(), NOW_S)).documents
+    assert listed.more_heads == 113 - 8
+
+
+def test_unreadable_followers_do_not_hide_a_document(bench: Bench) -> None:
+    """Neither many of them, nor a chain: what they follow is shown in their place."""
+    first = guide(BEE, "g", "Cut")
+    bad = make_body(bytes(16), {"title": 7})
+    chain = [first]
+    for number in range(1, 20):
+        chain.append(guide(BEE, "g", "", cites=[chain[-1].id], later_ms=number, body=bad))
+    bench.hold(*chain)
+    assert titles(bench, Query()) == ["Guide g"]
+    bread = offer(BEE, "Bread", nonce="b")
+    notes = [write(BEE, "offer", "b", {"title": "Note"}, op=Op.ENTRY, later_ms=n) for n in range(1, 90)]
+    bench.hold(bread, *notes)
+    assert set(titles(bench, Query())) == {"Guide g", "Bread"}
 
 
 BAD: list[dict[str, Any]] = [
