@@ -49,11 +49,10 @@ class Served:
         """Return a fresh browser profile, as an operator's if `signed_in`."""
         context = await self.chromium.new_context(base_url=self.base, **options)
         if signed_in:
-            # By the context's own requests, which share its cookies: a page that is closed while the answer to a
-            # form is still arriving may never be closed in some versions of Chromium.
-            await context.request.post(
-                "/sign-in", form={"token": await self.node.accounts.make_link()}, headers={"Origin": self.base}
-            )
+            # By the context's own requests, which share its cookies: a page that is closed while the answer
+            # to a form is still arriving may never be closed in some versions of Chromium.
+            form = {"token": await self.node.accounts.make_link()}
+            await context.request.post("/sign-in", form=form, headers={"Origin": self.base})
         return context
 
 
