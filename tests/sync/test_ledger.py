@@ -200,7 +200,8 @@ BRANCHES = st.booleans()
 WORDS = st.one_of(
     st.builds(capacity, st.integers(-1, 9)),
     st.builds(lambda: windows(1)),
-    st.builds(accept, st.integers(0, 3), st.integers(-1, 9)),
+    st.builds(accept, st.integers(0, 5), st.sampled_from([-1, 0, 2, 4, 5, 9])),
+    st.builds(accept, st.integers(0, 5), st.integers(4, 6)),
     st.builds(lambda who, start, size: lend(who, start, start + size), st.integers(0, 3), PLACES, PLACES),
     st.builds(say, st.sampled_from(Act), st.integers(0, 3), st.none() | st.integers(0, 9)),
     st.builds(lambda who: Word(Act.KEEPER, device=who), st.sampled_from([KEEPER, THIEF])),
@@ -214,13 +215,13 @@ def tangles(draw: st.DrawFn) -> list[Entry]:
     begins = draw(st.sampled_from([capacity(9), windows(1), capacity(0)]))
     for index in range(draw(st.integers(1, 14))):
         before: Entry | None = None
-        branches = draw(BRANCHES)
+        branches = draw(BRANCHES) and draw(BRANCHES)
         if branches and entries:
             before = draw(st.sampled_from(entries))
         before = before or (entries[-1] if entries else None)
-        n = (before.n + 1 if before else 1) + draw(st.sampled_from([0, 0, 0, 0, 0, 1]))
+        n = (before.n + 1 if before else 1) + draw(st.sampled_from([0] * 9 + [1]))
         word = draw(WORDS) if entries else begins
-        by = draw(st.sampled_from([KEEPER, KEEPER, KEEPER, THIEF, TOWN_KEY]))
+        by = draw(st.sampled_from([KEEPER] * 8 + [THIEF, TOWN_KEY]))
         entries.append(entry(n, before, word, by=by, salt=index))
     return entries
 
