@@ -247,6 +247,7 @@ class _Chain:
             self._chain.append(kept)
             self._follow(kept)
             after = kept.id
+        self._lost.sort(key=lambda each: (each.n, each.id))
         for entry in self._lost:
             if entry.word.act is Act.ACCEPT and entry.word.claim is not None:
                 self._promises.call_off(entry.word.claim, FORK, entry.id)
@@ -305,7 +306,6 @@ class _Chain:
             for other in self._followers[entry.id]:
                 theirs = other.device == root.device and other.n == entry.n + 1
                 found.append((other, FORK if theirs and code == FORK else OUT_OF_PLACE))
-        self._lost.sort(key=lambda each: (each.n, each.id))
 
     def _follow(self, entry: Entry) -> None:
         """Let an entry of the chain have its effect, or be void."""

@@ -99,6 +99,7 @@ def stands(ledger: Ledger) -> None:
     open_ones = promises.open_ones()
     assert all(each.milli > 0 for each in open_ones)
     assert all(each.milli == 0 for each in promises.claims.values() if not each.is_open)
+    assert promises.promised == sum(each.milli for each in open_ones)
     if promises.mode is Mode.QUANTITY:
         assert 0 <= promises.promised <= promises.capacity
         assert promises.free == promises.capacity - promises.promised
