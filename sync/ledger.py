@@ -236,9 +236,10 @@ class _Chain:
             here = self._followers[after]
             found = [each for each in here if self._may_stand(each)] if self._moved_to is None else []
             kept = min(found, key=self._rank, default=None)
+            able = {each.id for each in found}
             for entry in here:
                 if entry is not kept:
-                    self._reject(entry, FORK if entry in found else self._why(entry))
+                    self._reject(entry, FORK if entry.id in able else self._why(entry))
             if kept is None:
                 break
             if len(found) > 1:
