@@ -1,9 +1,9 @@
 """Looks for words that must not be somewhere: in bytes, in every file of a folder, in every disguise.
 
 A *canary* is a text that stands nowhere else in the world. It is looked for as UTF-8 and UTF-16, in any
-letter case, as hexadecimal digits, in base64 at each of its three places, as JSON escapes it, and inside every
-zlib stream that begins anywhere, one within another. A test that finds nothing must also show that it would have
-found something: let one canary of the same sort be where it may be, and look for that too.
+letter case, as hexadecimal digits, in base64 at each of its three places, as JSON escapes it, and inside
+every zlib stream that begins anywhere, one within another. A test that finds nothing must also show that it
+would have found something: let one canary of the same sort be where it may be, and look for that too.
 """
 
 from __future__ import annotations
