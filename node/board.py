@@ -24,7 +24,7 @@ from node.errors import (
     UnknownKind,
 )
 from node.intake import Draft
-from protocol.errors import InvalidField
+from protocol.errors import InvalidAddress, InvalidField
 from protocol.ids import (
     DocId,
     FederationId,
@@ -38,6 +38,7 @@ from protocol.ids import (
 from protocol.ids import address as address_of
 from protocol.kinds import kind_of
 from protocol.limits import FEDERATIONS_MAX, NONCE_BYTES
+from protocol.notations import Bytes
 
 if TYPE_CHECKING:
     from node.exchange import Imported
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 """Who may see a post: this town only, every federation of the town, or the named federations."""
 
+ADDRESS_CHARS_TYPED_MAX: Final = 31
+"""An address has 11 characters, with what people put between them; an id has 32."""
 COUNTS_MAX: Final = 64
 """Questions whose counts by kind are remembered."""
 
@@ -190,8 +193,8 @@ class Board:
         if by is not None:
             fields["by"] = by
         kind.check(fields)
-        _check_until(fields, document.expires)
-        _check_days(fields, self._now_ms() // 1000, document.fields)
+        _check_ends(kind, fields, document.expires)
+        _check_days(kind, fields, self._now_ms() // 1000, document.fields)
         draft = Draft(
             document.kind, kind.op, fields, doc=document.doc, cites=cites, based_on=head_ids(document)
         )
@@ -242,6 +245,18 @@ class Board:
                 detail={"choices": choices},
             )
         return documents[0]
+
+    async def with_ids(self, kind: Kind, typed: Mapping[str, str]) -> dict[str, str]:
+        """Return what was typed with ids where it names documents by the addresses that people say."""
+        named = dict(typed)
+        for each in kind.fields:
+            text = typed.get(each.name, "")
+            if isinstance(each.type, Bytes) and len(text) <= ADDRESS_CHARS_TYPED_MAX:
+                try:
+                    named[each.name] = (await self.show(parse_address(text))).doc.hex()
+                except (InvalidAddress, NotFound, AmbiguousAddress):
+                    continue  # An id, or something that is none: the field itself says so.
+        return named
 
     async def list(self, query: Query) -> Page:
         """Return one page of documents that the query names, newest first."""
@@ -303,15 +318,16 @@ class Board:
         if post.by is not None:
             fields["by"] = post.by
         if post.until is not None:
+            if all(each.name != "until" for each in kind.fields):
+                raise InvalidField("until", f"{kind.plural.lower()} have no such field")
             fields["until"] = post.until
         kind.check(fields)
         if post.nonce is not None and len(post.nonce) != NONCE_BYTES:
             raise InvalidRequest(f"a nonce has {NONCE_BYTES} bytes, not {len(post.nonce)}")
         born = self._now_ms() // 1000
-        _check_until(fields, born + kind.lifetime_max_s)
-        _check_days(fields, born)
-        until = fields.get("until")
-        expires = max(born + kind.lifetime_default_s, until if isinstance(until, int) else 0)
+        _check_ends(kind, fields, born + kind.lifetime_max_s - kind.linger_s)
+        _check_days(kind, fields, born)
+        expires = max(born + kind.lifetime_default_s, (kind.ends(fields) or 0) + kind.linger_s)
         return Draft(
             kind.name,
             kind.op,
@@ -398,20 +414,29 @@ def _versions(based_on: RecordId | Sequence[RecordId] | None) -> tuple[RecordId,
     return (RecordId(based_on),) if isinstance(based_on, bytes) else tuple(based_on)
 
 
-def _check_until(fields: Mapping[str, Value], latest: int) -> None:
+def _check_ends(kind: Kind, fields: Mapping[str, Value], latest: int) -> None:
     """A document cannot be shown beyond its end, which was fixed at its birth."""
-    until = fields.get("until")
-    if isinstance(until, int) and until > latest:
+    ends = kind.ends(fields)
+    if ends is not None and ends > latest:
         day = datetime.fromtimestamp(latest, UTC).date()
-        raise InvalidField("until", f"must be {day.isoformat()} or earlier")
+        raise InvalidField(_end_field(fields), f"must be {day.isoformat()} or earlier")
 
 
-def _check_days(fields: Mapping[str, Value], now_s: int, before: Mapping[str, Value] = _NOTHING) -> None:
+def _check_days(
+    kind: Kind, fields: Mapping[str, Value], now_s: int, before: Mapping[str, Value] = _NOTHING
+) -> None:
     """A post whose day is over would be on no board, and nobody would tell its poster."""
-    for name in ("until", "needed_by"):
-        day = fields.get(name)
-        if isinstance(day, int) and day <= now_s and day != before.get(name):
-            raise InvalidField(name, "that day is over")
+    ends = kind.ends(fields)
+    if ends is not None and ends <= now_s and ends != kind.ends(before):
+        raise InvalidField(_end_field(fields), "that day is over")
+    day = fields.get("needed_by")
+    if isinstance(day, int) and day <= now_s and day != before.get("needed_by"):
+        raise InvalidField("needed_by", "that day is over")
+
+
+def _end_field(fields: Mapping[str, Value]) -> str:
+    """Return the field that says when a document ends: it does say so."""
+    return next(name for name in ("until", "rrule", "end", "start") if name in fields)
 
 
 def _posted(record: Record) -> Posted:

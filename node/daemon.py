@@ -32,6 +32,8 @@ from node.links import Links
 from node.neighbours import Neighbours
 from node.peers import Peers
 from node.recovery import Recovery
+from node.resealing import tell_sealing_key
+from node.seals import Seals
 from node.status import gather
 from node.store import Store
 from node.store.sqlite import open_store
@@ -88,6 +90,7 @@ class Daemon:
     keys: Keys
     clock: NodeClock
     store: Store
+    seals: Seals
     intake: Intake
     board: Board
     accounts: Accounts
@@ -131,6 +134,18 @@ class Daemon:
         said = self.settings.links.urls or [self.settings.web.public_url]
         return tuple(url for url in said if url and is_url(url))[:URLS_MAX]
 
+    async def tell_sealing_key(self, passphrase: str, *, new: bool) -> int:
+        """Keep the town's sealing keys here and tell the newest, or one more; return its index."""
+        return await tell_sealing_key(
+            self.data / KEYS_FOLDER,
+            passphrase,
+            seals=self.seals,
+            store=self.store,
+            intake=self.intake,
+            now_ms=self.clock.now_ms(),
+            new=new,
+        )
+
     # The life of a node.
 
     async def start(self) -> None:
@@ -165,7 +180,12 @@ class Daemon:
         self.store = open_store(self.data, self.keys.town, chance=secrets.token_bytes)
         self._closers.append(self.store.close)
         self.clock = NodeClock(await self._last_sure_ms())
-        self.intake = Intake(self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes)
+        self.seals = Seals.of(self.data / KEYS_FOLDER, self.town, chance=secrets.token_bytes)
+        if self.seals.trouble:
+            LOG.warning("%s", self.seals.trouble)
+        self.intake = Intake(
+            self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes, seals=self.seals
+        )
         self.intake.home_documents_max = self.settings.limits.home_documents
         self._authority = await self.store.write(lambda tx: tx.authority())
         self.accounts = Accounts(self.data / ACCOUNTS_FILE, self.clock.now_ms)

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from node.errors import InvalidRequest, LimitReached, NotCertified, NotFound, NotOurs, StaleEdit, UnknownKind
+from node.errors import (
+    InvalidRequest,
+    LimitReached,
+    NoSealingKey,
+    NotCertified,
+    NotFound,
+    NotOurs,
+    StaleEdit,
+    UnknownKind,
+)
 from node.store.documents import fold
 from protocol.clock import Clock
 from protocol.ids import Lane, Op, home_id
@@ -22,6 +31,7 @@ from sync.admission import QUOTA, SUPERSEDED, Changes, State, Verdict
 from sync.authority import outside_quotas
 
 if TYPE_CHECKING:
+    from node.seals import Seals
     from node.store.contract import Transaction
     from protocol.encoding import Value
     from protocol.identity import SigningKey
@@ -51,6 +61,8 @@ class Draft:
             born, expires and nonce.
         based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is
             another, or when one of these revisions has been followed by another since.
+        sealed_to: Towns that can read it, beside the own; empty: everybody can, unless the kind is a sealed
+            one.
         key: Signs instead of the device: the town key, for `town.*`.
     """
 
@@ -65,6 +77,7 @@ class Draft:
     cites: tuple[RecordId, ...] = ()
     doc: DocId | None = None
     based_on: tuple[RecordId, ...] | None = None
+    sealed_to: tuple[TownId, ...] = ()
     key: SigningKey | None = field(default=None, repr=False)
 
 
@@ -87,11 +100,13 @@ class Desk:
     Args:
         key: The device's key.
         chance: Gives random bytes.
+        seals: Seals what is not for everybody; None: nothing of that sort is written here.
     """
 
-    def __init__(self, key: SigningKey, chance: Callable[[int], bytes]) -> None:
+    def __init__(self, key: SigningKey, chance: Callable[[int], bytes], seals: Seals | None = None) -> None:
         self._key = key
         self._chance = chance
+        self._seals = seals
 
     def sign(
         self, tx: Transaction, drafts: Sequence[Draft], *, now_ms: int, sure: bool
@@ -99,7 +114,7 @@ class Desk:
         """Return the record of each draft, and those among them that are new, in order.
 
         Raises:
-            StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, ProtocolError.
+            StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, NoSealingKey, ProtocolError.
         """
         clock = Clock(last_stamp(tx))
         answers: list[Record] = []
@@ -131,7 +146,7 @@ class Desk:
         kind = kind_of(frame.kind)
         _check_fields(kind, draft)
         after = max((record.header.stamp for record in frame.held), default=0)
-        body = None if draft.fields is None else make_body(self._chance(SALT_BYTES), draft.fields)
+        body = self._body(tx, frame.kind, draft)
         epoch, counter = tx.next_seq()
         return make(
             draft.key or self._key,
@@ -149,6 +164,16 @@ class Desk:
             cites=draft.cites,
             body=body,
         )
+
+    def _body(self, tx: Transaction, kind: str, draft: Draft) -> bytes | None:
+        if draft.fields is None:
+            return None
+        declared = kind_of(kind)
+        if not draft.sealed_to and not (declared is not None and declared.sealed):
+            return make_body(self._chance(SALT_BYTES), draft.fields)
+        if self._seals is None:
+            raise NoSealingKey("this node has no sealing key, so it can seal nothing")
+        return self._seals.seal_for(tx, draft.sealed_to, draft.fields, kind)
 
     def _new_frame(self, draft: Draft, now_ms: int) -> _Frame:
         kind = kind_of(draft.kind)
