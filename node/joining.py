@@ -20,8 +20,9 @@ from protocol.errors import ProtocolError
 from protocol.ids import FederationId, Op, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX, NONCE_BYTES
 from protocol.record import Record, check_signature, fields_of, open_record
-from sync.authority import ADMIT, JOIN
+from sync.authority import JOIN
 from sync.events import JoinAsk, Joining
+from sync.membership import ADMIT
 
 if TYPE_CHECKING:
     from node.clock import NodeClock

@@ -15,12 +15,13 @@ from typing import Final
 from protocol.clock import stamp_at
 from protocol.ids import DocId, LaneKey, RecordId, TownId
 from protocol.limits import AHEAD_S_MAX
-from protocol.record import CHARTER, Record
+from protocol.record import Record, stands_for_good
 from sync.authority import (
     AUTHORITY_KINDS,
     CHARTER_STANDS,
     NOT_MEMBER,
     NOT_OURS,
+    STEP_STANDS,
     UNKNOWN_FEDERATION,
     Allotment,
     Authority,
@@ -33,11 +34,11 @@ from sync.authority import (
 from sync.merge import Fact, Pruned, prune
 from sync.verdict import EXPIRED, FUTURE, HELD_NOW, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict, View
 
-_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS})
+_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS, STEP_STANDS})
 """Causes that no later record can lift."""
 _NOWHERE: Final[frozenset[LaneKey]] = frozenset()
 _UNCAPPED: Final = 2**63
-"""Charters stand beside each other without a cap: each is the root of a federation of its own."""
+"""Charters, steps and signatures stand beside each other without a cap: authority says which are kept."""
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Document:
     def merged(self) -> Pruned:
         """Return what stands of the records that may."""
         facts = [Fact(id, each.header.stamp, each.header.op) for id, (each, _) in self.heard.items()]
-        if self.kind == CHARTER:
+        if stands_for_good(self.kind):
             return prune(self.rest + facts, entries_max=_UNCAPPED)
         return prune(self.rest + facts)
 
@@ -215,7 +216,7 @@ class Sitting:
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""
         header = record.header
-        if header.kind == CHARTER:
+        if stands_for_good(header.kind):
             return self._authority.place(header, record.id)
         alike = (header.town, header.device, header.kind, header.lane, header.federations)
         placement = self._places.get(alike)
@@ -323,8 +324,8 @@ class Sitting:
                 self._drop(id, document, because[id])
             else:
                 self._let_stand(record, lanes, document)
-        # Whatever may stand of a document belongs in the same held sets; only charters are roots each.
-        together = document.rest and document.heard and document.kind != CHARTER
+        # Whatever may stand of a document belongs in the same held sets; what stands for good has its own.
+        together = document.rest and document.heard and not stands_for_good(document.kind)
         open_to = document.wanted() - document.barred if together else _NOWHERE
         for fact in document.rest:
             if fact.id in because:

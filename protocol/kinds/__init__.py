@@ -7,13 +7,19 @@ from types import MappingProxyType
 from typing import Final
 
 from protocol.kinds.exchange import NEED, OFFER, SKILL
-from protocol.kinds.federation import ADMIT, CHARTER, JOIN
+from protocol.kinds.federation import ADMIT, CHARTER, JOIN, SIGN, STEP, SUSPEND, VOUCH
 from protocol.kinds.practice import PRACTICE
 from protocol.kinds.town import DEVICE, PROFILE
 from protocol.schema import Kind
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (OFFER, NEED, SKILL, PRACTICE, PROFILE, DEVICE, CHARTER, ADMIT, JOIN)}
+    {
+        kind.name: kind
+        for kind in (
+            *(OFFER, NEED, SKILL, PRACTICE, PROFILE, DEVICE),
+            *(CHARTER, STEP, SIGN, ADMIT, SUSPEND, VOUCH, JOIN),
+        )
+    }
 )
 """Every kind that is declared, in the order in which pages list them."""
 

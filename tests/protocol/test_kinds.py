@@ -30,7 +30,17 @@ LEAST: dict[str, dict[str, Value]] = {
     "town.profile": {"name": "Roanne"},
     "town.device": {"device": KEY},
     "charter": {"name": "Upper Loire", "stewards": [KEY], "members": [KEY]},
+    "federation.step": {
+        "parent": KEY,
+        "round": 1,
+        "name": "Upper Loire",
+        "stewards": [KEY],
+        "members": [KEY],
+    },
+    "federation.sign": {"step": KEY},
     "federation.admit": {"town": KEY},
+    "federation.suspend": {"town": KEY},
+    "federation.vouch": {"town": KEY},
     "federation.join": {},
 }
 
@@ -191,7 +201,11 @@ def test_kinds_lie_in_the_lanes_and_live_as_long_as_the_design_says() -> None:
         "town.profile": (Lane.URGENT, Op.PUT, 3_650, 3_650),
         "town.device": (Lane.URGENT, Op.PUT, 3_650, 3_650),
         "charter": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
+        "federation.step": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
+        "federation.sign": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
         "federation.admit": (Lane.URGENT, Op.PUT, 36_500, 36_500),
+        "federation.suspend": (Lane.URGENT, Op.PUT, 36_500, 36_500),
+        "federation.vouch": (Lane.URGENT, Op.PUT, 36_500, 36_500),
         "federation.join": (Lane.URGENT, Op.PUT, 36_500, 36_500),
     }
 

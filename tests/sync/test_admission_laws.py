@@ -369,7 +369,7 @@ def test_with_little_room_for_acts_every_history_settles_in_the_specified_state(
     chosen: list[Record], room: tuple[int, int, int], seed: int
 ) -> None:
     """What says who may act is bounded as well, and everyone resolves the same from what has room."""
-    names = ("CERTIFICATES_MAX", "ADMISSIONS_MAX", "FEW_MAX")
+    names = ("CERTIFICATES_MAX", "ACTS_MAX", "FEW_MAX")
     with ExitStack() as stack:
         for name, most in zip(names, room, strict=True):
             stack.enter_context(mock.patch.object(limits, name, most))

@@ -18,7 +18,8 @@ from protocol.encoding import Value
 from protocol.identity import SigningKey
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import AHEAD_S_MAX, DEVICES_MAX
-from protocol.record import Record, fields_of, is_town_kind, make, make_body
+from protocol.record import SIGN, STEP, Record, fields_of, is_town_kind, make, make_body
+from sync import steps
 from sync.admission import (
     AUTHORITY_KINDS,
     EXPIRED,
@@ -29,9 +30,11 @@ from sync.admission import (
     expire,
     judge,
 )
-from sync.authority import Allotment, Authority, allotment_of, resolve
+from sync.authority import Allotment, Authority, Federation, allotment_of, resolve
+from sync.membership import ADMIT, SUSPEND, VOUCH, Membership
 from sync.merge import Fact
 from sync.sitting import horizon
+from sync.steps import Step, follow
 
 NOW_S = 1_800_000_000
 FAR_S = NOW_S + 10_000_000
@@ -79,6 +82,7 @@ class Town:
         expires: int = FAR_S,
         device: int = 1,
         counter: int = 0,
+        cites: Sequence[RecordId] = (),
     ) -> Record:
         """Return a record of this town; `town.*` kinds are signed by the town key, all else by a device."""
         key = self.key if is_town_kind(kind) or device == 0 else self.device(device)
@@ -95,6 +99,7 @@ class Town:
             expires=expires,
             nonce=blake2b(nonce.encode(), digest_size=8).digest(),
             op=op,
+            cites=cites,
             body=None if op is Op.DELETE else make_body(bytes(16), fields or {}),
         )
 
@@ -112,30 +117,82 @@ class Town:
         stewards: Sequence[Town],
         members: Sequence[Town] = (),
         quotas: Sequence[int] = (9, 9, 9),
+        vouches: int = 0,
     ) -> Record:
         """Return a charter; `federation_of` gives the name of what it founds."""
-        fields: dict[str, Value] = {
-            "name": name,
-            "stewards": [town.id for town in stewards],
-            "members": [town.id for town in members],
-            "rules": {},
-            "quotas": dict(zip(("urgent", "everyday", "library"), quotas, strict=True)),
-        }
+        fields = _state(name, stewards, members, quotas, vouches)
         return self.write("charter", name, op=Op.ENTRY, fields=fields)
 
-    def admit(
-        self, federation: FederationId, town: Town, *, op: Op = Op.PUT, device: int = 1, stamp: int = 0
+    def step(
+        self,
+        parent: Record,
+        stewards: Sequence[Town],
+        members: Sequence[Town] = (),
+        *,
+        name: str = "Along the river",
+        quotas: Sequence[int] = (9, 9, 9),
+        vouches: int = 0,
+        round: int = 1,
+        decides: Sequence[Record] = (),
+        split: Sequence[Record] = (),
+        stamp: int = 0,
+        device: int = 0,
+        op: Op = Op.ENTRY,
     ) -> Record:
-        """Return an admission, or its end."""
+        """Return a step of the federation of its parent, the charter or another step."""
+        fields: dict[str, Value] = _state(name, stewards, members, quotas, vouches) | {
+            "parent": parent.id,
+            "round": round,
+            "decides": [act.id for act in decides],
+            "split": [each.id for each in split],
+        }
+        named = parent.header.federations or [federation_of(parent)]
         return self.write(
-            "federation.admit",
+            STEP, f"{fields}", op=op, fields=fields, federations=named, stamp=stamp, device=device
+        )
+
+    def sign(self, step: Record, *, stamp: int = 0, device: int = 0, nonce: str = "") -> Record:
+        """Return this town's signature of another's step."""
+        return self.write(
+            SIGN,
+            f"{step.id.hex()} {nonce}",
+            op=Op.ENTRY,
+            fields={"step": step.id},
+            federations=step.header.federations,
+            stamp=stamp,
+            device=device,
+        )
+
+    def admit(
+        self,
+        federation: FederationId,
+        town: Town,
+        *,
+        op: Op = Op.PUT,
+        device: int = 1,
+        stamp: int = 0,
+        on: Sequence[Record] = (),
+        kind: str = ADMIT,
+    ) -> Record:
+        """Return an admission, or its end; or another act about a town."""
+        return self.write(
+            kind,
             town.name,
             op=op,
             fields={"town": town.id},
             federations=[federation],
             device=device,
             stamp=stamp,
+            cites=[step.id for step in on],
         )
+
+    def suspend(self, federation: FederationId, town: Town, *, on: Sequence[Record] = ()) -> Record:
+        """Return a suspension."""
+        return self.admit(federation, town, on=on, kind=SUSPEND)
+
+    def vouch(self, federation: FederationId, town: Town, *, on: Sequence[Record] = ()) -> Record:
+        """Return a vouch."""
+        return self.admit(federation, town, on=on, kind=VOUCH)
 
     def join(
         self,
@@ -156,6 +213,36 @@ class Town:
             stamp=stamp,
             expires=expires,
         )
+
+
+def _state(
+    name: str, stewards: Sequence[Town], members: Sequence[Town], quotas: Sequence[int], vouches: int
+) -> dict[str, Value]:
+    return {
+        "name": name,
+        "stewards": [town.id for town in stewards],
+        "members": [town.id for town in members],
+        "rules": {"vouches": vouches} if vouches else {},
+        "quotas": dict(zip(("urgent", "everyday", "library"), quotas, strict=True)),
+    }
+
+
+def federation_with(
+    id: FederationId,
+    name: str,
+    charter: RecordId,
+    founder: TownId,
+    stewards: frozenset[TownId],
+    members: frozenset[TownId],
+    quotas: tuple[int, int, int],
+) -> Federation:
+    """Return a federation in which nothing was done since it was founded."""
+    nobody = frozenset[TownId]()
+    root = Step(
+        charter, founder, None, 0, frozenset(), frozenset(), steps.State(name, stewards, members, 0, quotas)
+    )
+    chain, acts = follow(root, [], []), Membership(members, nobody, nobody, nobody, frozenset())
+    return Federation(id, name, charter, founder, stewards, members, quotas, chain, acts)
 
 
 def federation_of(charter: Record) -> FederationId:
@@ -405,7 +492,7 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
             there = [
                 each for each in lawful if federation in each.header.federations and each.header.town in by
             ]
-            lawful = _newest(there, lambda each: (each.header.town, each.header.lane, limits.ADMISSIONS_MAX))
+            lawful = _newest(there, lambda each: (each.header.town, each.header.lane, limits.ACTS_MAX))
         return [
             record
             for document in _documents_of(lawful)
@@ -471,7 +558,7 @@ def _within_quotas(
         if kind == "town.device":
             return (town, kind, limits.CERTIFICATES_MAX)
         if kind == "federation.admit" and town in federation.stewards:
-            return (town, kind, limits.ADMISSIONS_MAX)
+            return (town, kind, limits.ACTS_MAX)
         if kind in {"federation.admit", "federation.join"}:
             return (town, kind, limits.FEW_MAX)
         return (town, "town.*", limits.FEW_MAX) if is_town_kind(kind) else (town, federation.quotas[lane[1]])
