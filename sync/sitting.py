@@ -28,10 +28,10 @@ from sync.authority import (
     Placement,
     allotment_of,
     has_several_places,
-    moved,
     resolve,
 )
 from sync.merge import Fact, Pruned, prune
+from sync.moved import moved, narrowed
 from sync.verdict import EXPIRED, FUTURE, HELD_NOW, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict, View
 
 _FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS, STEP_STANDS})
@@ -102,6 +102,7 @@ class Sitting:
         self._former = authority
         self._authority = authority
         self._moved = frozenset[TownId]()
+        self._narrowed = frozenset[tuple[LaneKey, TownId, Allotment]]()
         self._sure = sure
         self._now_s = now_ms // 1_000
         self._ahead_s, self._ahead_stamp = horizon(now_ms)
@@ -148,6 +149,7 @@ class Sitting:
         self._places.clear()
         change = moved(self._former, authority)
         self._moved |= change.towns
+        self._narrowed |= narrowed(self._former, authority)
         waiting, held = self._view.parked(change.towns), self._view.held_records(change.held)
         lost = (self._view.signed_records(town, devices) for town, devices in change.lost.items())
         self.call([*waiting, *held, *chain.from_iterable(lost)])
@@ -282,6 +284,8 @@ class Sitting:
             if document.before:
                 for key in document.was() - kept:
                     leaving[key, document.town, allotment].add(doc)
+        for place in self._narrowed:
+            newcomers[place] += []
         unknown = list[DocId]()
         for place, entering in newcomers.items():
             key, town, allotment = place

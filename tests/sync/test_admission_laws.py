@@ -20,7 +20,8 @@ from protocol.ids import Lane, Op
 from protocol.limits import STAMP_MAX
 from protocol.record import Record
 from tests.sync.river import BEE, CHARTER, FOUNDATION, HILL, OWN, RIVER, SEA, SECOND_CHARTER, founded
-from tests.sync.world import FAR_S, NOW_S, Town, World, specified
+from tests.sync.specified import specified
+from tests.sync.world import FAR_S, NOW_S, Town, World
 
 DAY_S = 86_400
 GREATEST_STAMP = stamp_at((NOW_S + DAY_S) * 1_000)
