@@ -33,7 +33,9 @@ from node.links import Links
 from node.neighbours import Neighbours
 from node.peers import Peers
 from node.recovery import Recovery
+from node.renewal import Renewal
 from node.status import gather
+from node.stewardship import Stewardship
 from node.store import Store
 from node.store.sqlite import open_store
 from node.transport.auth import Badge
@@ -44,6 +46,7 @@ from node.transport.listener import Listener
 from node.transport.nearness import SYNC_PATH, Nearness, is_url
 from node.transport.server import SyncServer
 from node.web.app import make_app
+from protocol.identity import TownKey
 from protocol.ids import DeviceId, LaneKey, TownId
 from protocol.limits import URLS_MAX
 from protocol.record import open_record
@@ -99,6 +102,8 @@ class Daemon:
     joinings: Joinings
     federations: Federations
     incidents: Incidents
+    stewardship: Stewardship
+    renewal: Renewal
     recovery: Recovery
     caller: Caller
     dialer: Dialer
@@ -190,6 +195,16 @@ class Daemon:
         self.federations = Federations(
             self.store, self.intake, authority=self.authority, acted=self.recovery.end
         )
+        self.stewardship = Stewardship(
+            self.store,
+            self.intake,
+            self.federations,
+            authority=self.authority,
+            open_key=self._open_town_key,
+        )
+        self.renewal = Renewal(
+            self.store, self.intake, self.federations, self.incidents, authority=self.authority
+        )
         self.joinings = Joinings(
             self.store,
             self.intake,
@@ -243,6 +258,7 @@ class Daemon:
         await self.peers.load()
         await self.joinings.load()
         await self.federations.read_names()
+        self._background.spawn(carefully(self.renewal.authority_moved))
         self.peers.changed = self.joinings.changed = self._review_callees
 
     async def _serve(self) -> None:
@@ -308,6 +324,8 @@ class Daemon:
             before, self._authority = self.authority(), committed.authority
             self.links.authority_moved()
             self._background.spawn(carefully(partial(self.joinings.authority_moved, before, self._authority)))
+            if before.federations != committed.authority.federations:
+                self._background.spawn(carefully(self.renewal.authority_moved))
         self.engine.announce(committed)
         self.board.note(committed)
         self._names_stale.set()
@@ -339,6 +357,10 @@ class Daemon:
 
     def _badge(self) -> Badge:
         return Badge(self.keys.device, self.keys.certificate, self.urls)
+
+    async def _open_town_key(self, passphrase: str) -> TownKey:
+        """Open the town key; off the loop, for it takes a while."""
+        return await asyncio.to_thread(key_files.open_town_key, self.data / KEYS_FOLDER, passphrase)
 
     def _town_of(self, device: DeviceId) -> TownId | None:
         return self.authority().town_of(device)

@@ -196,7 +196,10 @@ class Joinings:
             fields: dict[str, Value] = {"town": bytes(identity.town)}
             if name:
                 fields["name"] = name
-            await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,))])
+            if identity.town in adopted.acts.suspended:
+                raise InvitationRefused("that town is suspended there", code="suspended")
+            ground = (adopted.chain.current.id,)
+            await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,), cites=ground)])
         await self._intake.accept(joining.records)
         await self._peers.approve(identity.town, name=name, told=identity.urls, near=identity.near)
         await self._invitations.settle(federation, identity.town)

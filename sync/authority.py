@@ -6,9 +6,9 @@ Three layers, each resting only on the ones before it, so there is nothing to it
 2. A charter is the root of its federation: its first 16 bytes of record id are the federation's name, so
    whoever consents to the name consents to these stewards and to what a majority of them decides. `steps`
    follows their decisions from the charter on; what stewards and members do beside is in `membership`.
-3. This node *adopts* a federation when its own town wrote the charter or a standing `federation.join`.
-   Consent is a record: nobody can draw a town into a federation, and a node that lost its disk is healed
-   by its peers, who still hold its consent.
+3. This node *adopts* a federation when its own town has a standing `federation.join` there, or wrote the
+   charter and has withdrawn no such consent since. Consent is a record: nobody can draw a town into a
+   federation, and a node that lost its disk is healed by its peers, who still hold its consent.
 
 A record *stands* when no other authorised record of its document supersedes it (`merge`). Nothing here
 reads a clock or a stamp beyond that order, and the result does not depend on the order of the records or
@@ -281,10 +281,18 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
         for record in joins
         if record.header.town == own_town and len(record.header.federations) == 1
     }
+    withdrawn = {
+        name
+        for record in by_kind[JOIN].values()
+        if record.header.op is Op.DELETE and record.header.town == own_town
+        if signers.is_certified(own_town, record.header.device)
+        for name in record.header.federations
+    }
     federations = dict[FederationId, Federation]()
     for _, charter in sorted(by_kind[CHARTER].items()):
         name, founder = FederationId(charter.id[:16]), charter.header.town
         wrote = founder == own_town and signers.is_certified(own_town, charter.header.device)
+        wrote = wrote and name not in withdrawn
         if name not in federations and (wrote or name in consents):
             federation = _federation(charter, signers, by_kind)
             if federation is not None:

@@ -51,6 +51,7 @@ class Membership:
         admitted: Towns that a steward admitted.
         vouched: Towns for which enough members vouched.
         suspended: Towns that a steward suspended.
+        vouching: Who vouches for whom, enough or not.
         counting: The acts that count.
     """
 
@@ -58,6 +59,7 @@ class Membership:
     admitted: frozenset[TownId]
     vouched: frozenset[TownId]
     suspended: frozenset[TownId]
+    vouching: frozenset[tuple[TownId, TownId]]
     counting: frozenset[RecordId]
 
 
@@ -83,5 +85,6 @@ def membership(chain: Chain, acts: Iterable[Act], vouches: Iterable[Act]) -> Mem
         admitted=frozenset(admitted),
         vouched=frozenset(vouched),
         suspended=frozenset(suspended),
+        vouching=frozenset((by, town) for town, who in vouching.items() for by in who),
         counting=frozenset(act.id for act in counting),
     )

@@ -100,6 +100,13 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
     consents = {
         record.header.federations[0] for record in heads(("federation.join",)) if record.header.town == own
     }
+    withdrawn = {
+        name
+        for record in records
+        if record.header.kind == "federation.join" and record.header.town == own and may(record)
+        if record.header.op is Op.DELETE
+        for name in record.header.federations
+    }
     members = dict[FederationId, set[bytes]]()
     kept = set[RecordId]()
     # How steps are followed has a specification of its own, beside the tests of `steps`.
@@ -109,7 +116,8 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
         if charter.header.kind != "charter" or charter.header.op is not Op.ENTRY or not fields:
             continue
         federation = federation_of(charter)
-        if federation in consents or (charter.header.town == own and may(charter)):
+        wrote = charter.header.town == own and may(charter) and federation not in withdrawn
+        if federation in consents or wrote:
             chain = adopted[federation].chain
             stewards, listed = chain.current.state.stewards, chain.current.state.members
             kept |= chain.kept.keys()
