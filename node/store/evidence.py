@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 
-from protocol.ids import FederationId, TownId
+from protocol.ids import FederationId, RecordId, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import CHARTER, SIGN, STEP, Record
 from sync.authority import DEVICE, JOIN, founded_by, named_in
 from sync.membership import ADMIT, VOUCH
-from sync.stated import step_of
+from sync.stated import signature_of, step_of
 
 
 def evidence_of(
@@ -36,7 +36,7 @@ def evidence_of(
     def listing(*kinds: str) -> list[Record]:
         return [each for kind in kinds for each in by_kind[kind] if each.header.federations == (federation,)]
 
-    decided = sorted(listing(STEP, SIGN), key=lambda each: (each.header.born, each.id))
+    decided = _in_order(charters, listing(STEP), listing(SIGN))
     acts = [each for each in listing(ADMIT, VOUCH) if named_in(each) in towns]
     joins = [each for each in listing(JOIN) if each.header.town in towns]
     signers = {each.header.town for each in (*charters, *acts)} | _stewards(charters, decided) | {*towns}
@@ -49,6 +49,29 @@ def evidence_of(
             break
         found.append(record.raw)
     return found
+
+
+def _in_order(charters: Iterable[Record], steps: Iterable[Record], signs: Iterable[Record]) -> list[Record]:
+    """Return steps and signatures from the charter on; what nothing leads to is left out."""
+    children = defaultdict[RecordId | None, list[Record]](list)
+    for step in steps:
+        said = step_of(step)
+        children[said.parent if said else None].append(step)
+    signed = defaultdict[RecordId | None, list[Record]](list)
+    for sign in signs:
+        signature = signature_of(sign)
+        signed[signature.step if signature else None].append(sign)
+    found, parents = list[Record](), [each.id for each in charters]
+    while parents:
+        below = _by_id(step for parent in parents for step in children[parent])
+        for step in below:
+            found += [step, *_by_id(signed[step.id])]
+        parents = [step.id for step in below]
+    return found
+
+
+def _by_id(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda each: each.id)
 
 
 def _stewards(charters: Iterable[Record], decided: Iterable[Record]) -> set[TownId]:
