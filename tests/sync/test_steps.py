@@ -184,25 +184,20 @@ def test_signatures_of_another_round_show_nothing_of_this_one() -> None:
     assert chain_of(ROOT, [*split, third, sign("b", third)]).current is ROOT
 
 
-def test_double_signers_are_struck_from_both_and_the_step_with_more_left_stands() -> None:
-    """In a federation of five, with two who sign everything."""
+def test_double_signers_are_struck_and_the_step_with_more_left_stands() -> None:
+    """Three of five who voted otherwise help an old proposal of a round that was over: it stays over."""
     root = charter("abcde")
-    one, two = step("one", "a", root, state("abc")), step("two", "d", root, state("cde"))
-    known: list[Fact] = [
-        one,
-        sign("b", one),
-        sign("d", one),
-        sign("e", one),
-        two,
-        sign("e", two),
-        sign("c", two),
-    ]
+    one, two, three = (step(by, by, root, state("abcde", by)) for by in "abc")
+    split: list[Fact] = [one, two, sign("d", two), three, sign("e", three)]
+    late = step(
+        "late", "a", root, state("abc"), round=2, split=[each for each in split if not isinstance(each, Act)]
+    )
+    known: list[Fact] = [*split, late, sign("b", late), sign("c", late)]
+    assert chain_of(root, known).current is late
+    known += [sign("b", one), sign("d", one), sign("e", one)]
     chain = chain_of(root, known)
-    assert chain.current is one
-    assert chain.struck == {(root.id, town("d")), (root.id, town("e"))}
-    assert chain_of(root, [*known, sign("a", two), sign("b", two)]).struck == {
-        (root.id, town(name)) for name in "abde"
-    }
+    assert chain.current is late
+    assert chain.struck == {(root.id, town(name)) for name in "bde"}
 
 
 def test_with_as_many_left_the_later_round_stands_then_the_smaller_id() -> None:
@@ -523,7 +518,7 @@ def votes(draw: st.DrawFn) -> tuple[Step, list[Fact]]:
     return root, facts
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(votes(), st.randoms(use_true_random=False))
 def test_the_fold_is_what_the_protocol_says(cast: tuple[Step, list[Fact]], chance: random.Random) -> None:
     """In any order, with repetitions, and from what is kept."""
@@ -537,7 +532,7 @@ def test_the_fold_is_what_the_protocol_says(cast: tuple[Step, list[Fact]], chanc
     assert (kept.steps, kept.kept) == (chain.steps, chain.kept)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(votes())
 def test_an_honest_majority_always_finds_a_way_on(cast: tuple[Step, list[Fact]]) -> None:
     """Even if all of them voted otherwise before: then each signs once more, and something counts."""
