@@ -23,6 +23,14 @@ Rows: TypeAlias = list[dict[str, Any]]
 
 ID_CHARS_MIN: Final = 4
 """The beginning of an id, in hex, that is enough to mean it."""
+WHY: Final = {
+    "charter": "by the charter",
+    "step": "by the last step",
+    "admit": "admitted by a steward",
+    "vouch": "members vouched for it",
+    "suspended": "suspended: no member",
+}
+"""Why a town belongs or not, by code, in plain words."""
 
 
 class Federations:
@@ -90,9 +98,9 @@ class Federations:
         ]
 
     def members(self, federation: FederationId) -> Rows:
-        """Return `[{"town", "name", "steward", "own", "by"}]` of one federation; ids as hex.
+        """Return `[{"town", "name", "steward", "own", "by", "why"}]` of one federation; ids as hex.
 
-        `by` says why a town counts: `charter`, `step`, `admit`, `vouch`; `suspended` are those that do not.
+        `by` is one of `WHY`, and `why` says it; who is suspended is listed and no member.
 
         Raises:
             NotFound: This town is not in it.
@@ -107,7 +115,8 @@ class Federations:
                 "name": self.name_of(town),
                 "steward": town in adopted.stewards,
                 "own": town == authority.own_town,
-                "by": _why(adopted, town),
+                "by": (by := why(adopted, town)),
+                "why": WHY[by],
             }
             for town in adopted.members | adopted.acts.suspended
         ]
@@ -148,7 +157,7 @@ class Federations:
         return tuple(sorted(found, key=lambda each: (each.name.casefold(), each.id)))
 
 
-def _why(adopted: Federation, town: TownId) -> str:
+def why(adopted: Federation, town: TownId) -> str:
     """Return by what a town is a member, or that it is none."""
     state = adopted.chain.current.state
     if town in adopted.acts.suspended:

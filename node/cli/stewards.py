@@ -11,13 +11,6 @@ from node.cli.terminal import Terminal, command, table
 _FEDERATION = click.option(
     "--federation", help="Which one, where this town is in several: its name or the beginning of its id."
 )
-_WHY = {
-    "charter": "by the charter",
-    "step": "by the last step",
-    "admit": "admitted by a steward",
-    "vouch": "members vouched for it",
-    "suspended": "suspended: no member",
-}
 
 
 @command(federation, "found")
@@ -42,7 +35,6 @@ def members(terminal: Terminal, federation: str | None) -> None:
             **row,
             "town": row["town"][:8],
             "role": "steward" if row.get("steward") else "",
-            "why": _WHY.get(row.get("by", ""), ""),
         }
         for row in found
     ]

@@ -48,7 +48,7 @@ def test_what_a_former_steward_signed_is_kept_though_its_town_is_no_member_any_m
     agreed = SEA.sign(OUT)
     world = world_with(OUT, agreed)
     assert not world.authority.is_member(RIVER, SEA.id)
-    assert world.held.get(agreed.id) == {(RIVER, Lane.URGENT)}
+    assert world.held.get(agreed.id) == frozenset({(RIVER, Lane.URGENT)})
 
 
 def test_a_step_or_signature_to_which_nothing_leads_waits() -> None:
