@@ -15,8 +15,8 @@ from node.acts import ACTS
 from node.daemon import Daemon
 from node.drafts import Draft
 from node.errors import HedgerowError
-from protocol.ids import FederationId, Op
-from protocol.record import STEP
+from protocol.ids import FederationId, Lane, Op, TownId
+from protocol.record import SIGN, STEP, Record, make, make_body
 from sync.membership import ADMIT
 from tests.node.test_daemon import WAIT_S, Valley, agree, federate, post, titles, until
 
@@ -191,3 +191,37 @@ async def shown(node: Daemon, code: str) -> str:
                 if seen["code"] == code:
                     return str(seen["says"])
             await asyncio.sleep(0.01)
+
+
+async def test_who_signed_twice_and_what_was_replaced_is_shown_and_stays_shown(stewards: Stewards) -> None:
+    """Through a restart, until it is put away."""
+    (roanne, charlieu, renaison), federation = await three(stewards)
+    told = await stewards.do(roanne, "propose", name="Roanne's wish")
+    [step] = roanne.stewardship.pending()
+    await until(lambda: bool(renaison.stewardship.pending()))
+    assert (await stewards.do(renaison, "sign", step=step["step"]))["counts"]
+    await until(lambda: roanne.authority().federations[federation].name == "Roanne's wish")
+    chain = roanne.authority().federations[federation].chain
+    parent, towns = chain.steps[-2].id, [bytes(node.town) for node in (roanne, charlieu, renaison)]
+    keys = [await node._open_town_key(stewards.passphrases[node.town]) for node in (charlieu, renaison)]
+
+    def entry(key: Any, kind: str, nonce: int, **fields: Any) -> Record:
+        now_s = roanne.clock.now_ms() // 1_000
+        return make(
+            key, town=TownId(key.public), epoch=b"test", counter=nonce, stamp=now_s * 1_000 << 16, kind=kind,
+            lane=Lane.URGENT, federations=[federation], born=now_s, expires=now_s + 86_400, op=Op.ENTRY,
+            nonce=nonce.to_bytes(8, "big"), body=make_body(bytes(16), fields),
+        )  # fmt: skip
+
+    more: dict[str, Any] = {"parent": parent, "round": 1, "stewards": towns, "members": towns}
+    others = (entry(keys[0], STEP, nonce, name="Charlieu's wish", **more) for nonce in range(10_000))
+    other = next(each for each in others if each.id.hex() < told["step"])
+    await roanne.intake.accept([other.raw, entry(keys[1], SIGN, 1, step=other.id).raw])
+    assert roanne.authority().federations[federation].name == "Charlieu's wish"
+    assert "Renaison signed two steps" in await shown(roanne, "double_signer")
+    assert "replaced" in await shown(roanne, "step_replaced")
+    await roanne.stop()
+    again = await stewards.run("Roanne")
+    codes = [each["code"] for each in (await stewards.do(again, "status", seen=True))["incidents"]]
+    assert {"double_signer", "step_replaced"} <= set(codes)
+    assert not (await again.status())["incidents"]
