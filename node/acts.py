@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from node.accounts import LINK_MS
+from node.arguments import Arguments
+from node.arguments import find_among as _find
+from node.arguments import hex_or_none as _hex
+from node.arguments import text_of as _text
+from node.arguments import text_or_none as _text_or_none
+from node.arguments import whole_or_none as _whole
 from node.board import head_ids
 from node.errors import HedgerowError, InvalidRequest, NotFound, StaleEdit
 from node.exchange import document_json, each_shown, plain
@@ -31,10 +37,7 @@ PAGE_DOCUMENTS_MAX: Final = 1_000
 """Documents in one answer; commands ask again from the cursor."""
 KM_MAX: Final = 20_040
 """Half way around the earth: nothing is further."""
-TOWN_PREFIX_CHARS_MIN: Final = 4
-"""So many characters of a town's id stand for it where they fit one town only."""
 
-Arguments = Mapping[str, Any]
 Act = Callable[["Daemon", Arguments], Awaitable[object]]
 
 ACTS: dict[str, Act] = {}
@@ -49,8 +52,11 @@ def act(function: Act) -> Act:
 
 @act
 async def status(daemon: Daemon, arguments: Arguments) -> object:
-    """How the node is and what it knows of its neighbours."""
-    return await daemon.status()
+    """How the node is and what it knows of its neighbours; with `seen` its incidents are put away after."""
+    state = await daemon.status()
+    if arguments.get("seen"):
+        await daemon.put_away()
+    return state
 
 
 @act
@@ -124,14 +130,6 @@ async def import_(daemon: Daemon, arguments: Arguments) -> object:
 
 
 @act
-async def found(daemon: Daemon, arguments: Arguments) -> object:
-    """Found a federation."""
-    name = _text(arguments, "name")
-    federation = await daemon.federations.found(name)
-    return {"id": federation.hex(), "name": name}
-
-
-@act
 async def sealing_key(daemon: Daemon, arguments: Arguments) -> object:
     """Tell the town's sealing key, or a new one, in its profile."""
     new = arguments.get("new") is True
@@ -156,12 +154,6 @@ async def join(daemon: Daemon, arguments: Arguments) -> object:
 async def federations(daemon: Daemon, arguments: Arguments) -> object:
     """The federations of this town."""
     return daemon.federations.list()
-
-
-@act
-async def members(daemon: Daemon, arguments: Arguments) -> object:
-    """The towns of one federation."""
-    return daemon.federations.members(daemon.federations.find(_text_or_none(arguments, "federation")))
 
 
 @act
@@ -345,53 +337,3 @@ async def _find_town(daemon: Daemon, text: str) -> TownId:
 def _find_peer(daemon: Daemon, text: str) -> tuple[TownId, str]:
     name_of = daemon.federations.name_of
     return _find(text, {peer.town: name_of(peer.town) or peer.name for peer in daemon.peers.all()})
-
-
-def _find(text: str, names: Mapping[TownId, str]) -> tuple[TownId, str]:
-    """The one town that has this name or whose id begins so.
-
-    Raises:
-        NotFound: None, or more than one.
-    """
-    wanted = text.strip().casefold()
-    fits = [
-        (town, name)
-        for town, name in names.items()
-        if name.casefold() == wanted
-        or (len(wanted) >= TOWN_PREFIX_CHARS_MIN and town.hex().startswith(wanted))
-    ]
-    if len(fits) == 1:
-        return fits[0]
-    if fits:
-        raise NotFound(f"“{text[:40]}” could be {len(fits)} towns: give the beginning of the id")
-    known = ", ".join(sorted(name for name in names.values() if name))
-    raise NotFound(f"no town “{text[:40]}” is known here{f'; known are {known}' if known else ''}")
-
-
-def _text(arguments: Arguments, name: str) -> str:
-    text = _text_or_none(arguments, name)
-    if not text:
-        raise InvalidRequest(f"{name} is missing")
-    return text
-
-
-def _text_or_none(arguments: Arguments, name: str) -> str | None:
-    value = arguments.get(name)
-    if value is None or isinstance(value, str):
-        return value
-    raise InvalidRequest(f"{name} must be a text")
-
-
-def _whole(arguments: Arguments, name: str) -> int | None:
-    value = arguments.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise InvalidRequest(f"{name} must be a whole number")
-
-
-def _hex(arguments: Arguments, name: str) -> bytes | None:
-    text = _text_or_none(arguments, name)
-    try:
-        return None if text is None else bytes.fromhex(text)
-    except ValueError:
-        raise InvalidRequest(f"{name} must be hexadecimal digits") from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from node import governing_acts  # noqa: F401  # Declares its acts.
 from node.acts import ACTS
 from node.errors import HedgerowError, InvalidRequest, StorageUnavailable
 from node.places import POINTER_FILE, fallback_socket, preferred_socket

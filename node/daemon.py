@@ -24,6 +24,7 @@ from node.control import ControlServer
 from node.engine import Engine
 from node.errors import HedgerowError
 from node.federations import Federations
+from node.incidents import Incidents
 from node.intake import Intake
 from node.invitations import Invitations
 from node.joining import Joinings
@@ -32,9 +33,11 @@ from node.links import Links
 from node.neighbours import Neighbours
 from node.peers import Peers
 from node.recovery import Recovery
+from node.renewal import Renewal
 from node.resealing import tell_sealing_key
 from node.seals import Seals
 from node.status import gather
+from node.stewardship import Stewardship
 from node.store import Store
 from node.store.sqlite import open_store
 from node.transport.auth import Badge
@@ -45,6 +48,7 @@ from node.transport.listener import Listener
 from node.transport.nearness import SYNC_PATH, Nearness, is_url
 from node.transport.server import SyncServer
 from node.web.app import make_app
+from protocol.identity import TownKey
 from protocol.ids import DeviceId, LaneKey, TownId
 from protocol.limits import URLS_MAX
 from protocol.record import open_record
@@ -100,6 +104,9 @@ class Daemon:
     invitations: Invitations
     joinings: Joinings
     federations: Federations
+    incidents: Incidents
+    stewardship: Stewardship
+    renewal: Renewal
     recovery: Recovery
     caller: Caller
     dialer: Dialer
@@ -188,6 +195,7 @@ class Daemon:
         )
         self.intake.home_documents_max = self.settings.limits.home_documents
         self._authority = await self.store.write(lambda tx: tx.authority())
+        self.incidents = Incidents(self.clock.now_ms)
         self.accounts = Accounts(self.data / ACCOUNTS_FILE, self.clock.now_ms)
         await self.accounts.open()
         self._closers.append(self.accounts.close)
@@ -206,6 +214,16 @@ class Daemon:
         await self.recovery.begin()
         self.federations = Federations(
             self.store, self.intake, authority=self.authority, acted=self.recovery.end
+        )
+        self.stewardship = Stewardship(
+            self.store,
+            self.intake,
+            self.federations,
+            authority=self.authority,
+            open_key=self._open_town_key,
+        )
+        self.renewal = Renewal(
+            self.store, self.intake, self.federations, self.incidents, authority=self.authority
         )
         self.joinings = Joinings(
             self.store,
@@ -260,6 +278,7 @@ class Daemon:
         await self.peers.load()
         await self.joinings.load()
         await self.federations.read_names()
+        self._background.spawn(carefully(self.renewal.authority_moved))
         self.peers.changed = self.joinings.changed = self._review_callees
 
     async def _serve(self) -> None:
@@ -298,6 +317,11 @@ class Daemon:
         """Return what `status --json` prints."""
         return await gather(self)
 
+    async def put_away(self) -> None:
+        """Forget what the operator has seen of incidents."""
+        self.engine.incidents.clear()
+        await self.store.write(self.incidents.put_away)
+
     async def join(self, code: str) -> dict[str, Any]:
         """Take an invitation; see `Neighbours.join`."""
         return await self.neighbours.join(code)
@@ -320,6 +344,8 @@ class Daemon:
             before, self._authority = self.authority(), committed.authority
             self.links.authority_moved()
             self._background.spawn(carefully(partial(self.joinings.authority_moved, before, self._authority)))
+            if before.federations != committed.authority.federations:
+                self._background.spawn(carefully(self.renewal.authority_moved))
         self.engine.announce(committed)
         self.board.note(committed)
         self._names_stale.set()
@@ -351,6 +377,10 @@ class Daemon:
 
     def _badge(self) -> Badge:
         return Badge(self.keys.device, self.keys.certificate, self.urls)
+
+    async def _open_town_key(self, passphrase: str) -> TownKey:
+        """Open the town key; off the loop, for it takes a while."""
+        return await asyncio.to_thread(key_files.open_town_key, self.data / KEYS_FOLDER, passphrase)
 
     def _town_of(self, device: DeviceId) -> TownId | None:
         return self.authority().town_of(device)

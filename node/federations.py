@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from node.errors import InvalidRequest, NotFound
@@ -23,6 +23,14 @@ Rows: TypeAlias = list[dict[str, Any]]
 
 ID_CHARS_MIN: Final = 4
 """The beginning of an id, in hex, that is enough to mean it."""
+WHY: Final = {
+    "charter": "by the charter",
+    "step": "by the last step",
+    "admit": "admitted by a steward",
+    "vouch": "members vouched for it",
+    "suspended": "suspended: no member",
+}
+"""Why a town belongs or not, by code, in plain words."""
 
 
 class Federations:
@@ -47,25 +55,31 @@ class Federations:
         self._authority = authority
         self._names: dict[TownId, str] = {}
 
-    async def found(self, name: str) -> FederationId:
-        """Found a federation whose only steward and member is this town; returns its id once committed.
+    async def found(self, name: str, stewards: Collection[TownId] = (), *, vouches: int = 0) -> FederationId:
+        """Found a federation; returns its id once committed.
+
+        Args:
+            stewards: Towns that decide together with this one.
+            vouches: So many members together may let a town in; 0: they may not.
 
         Raises:
             InvalidRequest: A name that is empty or too long, or that a federation of ours has already.
             StorageUnavailable: Nothing was written.
         """
-        if any(each.name.casefold() == name.strip().casefold() for each in self._adopted()):
+        if any(each.name.casefold() == name.strip().casefold() for each in self.adopted()):
             raise InvalidRequest(
                 f"this town is in a federation called {name.strip()} already", code="name_taken"
             )
-        town: Value = bytes(self._authority().own_town)
-        fields: dict[str, Value] = {"name": name.strip(), "stewards": [town], "members": [town]}
+        towns: list[Value] = [bytes(town) for town in sorted({self._authority().own_town, *stewards})]
+        fields: dict[str, Value] = {"name": name.strip(), "stewards": towns, "members": towns}
+        if vouches:
+            fields["rules"] = {"vouches": vouches}
         charter = kind_of(CHARTER)
         assert charter is not None
         try:
             charter.check(fields)
         except InvalidField as error:
-            raise InvalidRequest(f"the name of a federation: {error.says}") from None
+            raise InvalidRequest(f"the {error.field} of a federation: {error.says}") from None
         await self._acted()
         record = (await self._intake.post([Draft(CHARTER, Op.ENTRY, fields)]))[0]
         return FederationId(record.id[:16])
@@ -80,11 +94,13 @@ class Federations:
                 "members": len(each.members),
                 "steward": own in each.stewards,
             }
-            for each in self._adopted()
+            for each in self.adopted()
         ]
 
     def members(self, federation: FederationId) -> Rows:
-        """Return `[{"town", "name", "steward", "own"}]` of one federation; ids as hex.
+        """Return `[{"town", "name", "steward", "own", "by", "why"}]` of one federation; ids as hex.
+
+        `by` is one of `WHY`, and `why` says it; who is suspended is listed and no member.
 
         Raises:
             NotFound: This town is not in it.
@@ -99,8 +115,10 @@ class Federations:
                 "name": self.name_of(town),
                 "steward": town in adopted.stewards,
                 "own": town == authority.own_town,
+                "by": (by := why(adopted, town)),
+                "why": WHY[by],
             }
-            for town in adopted.members
+            for town in adopted.members | adopted.acts.suspended
         ]
         return sorted(rows, key=lambda row: (str(row["name"]).casefold(), str(row["town"])))
 
@@ -110,7 +128,7 @@ class Federations:
         Raises:
             NotFound: None, or more than one, fits.
         """
-        adopted = self._adopted()
+        adopted = self.adopted()
         found = adopted
         if name_or_id is not None:
             wanted = name_or_id.strip().casefold()
@@ -133,6 +151,17 @@ class Federations:
         towns = await self._store.read(lambda reader: reader.towns())
         self._names = {town: facts.name for town, facts in towns.items()}
 
-    def _adopted(self) -> tuple[Federation, ...]:
+    def adopted(self) -> tuple[Federation, ...]:
+        """Return the adopted federations by name."""
         found = self._authority().federations.values()
         return tuple(sorted(found, key=lambda each: (each.name.casefold(), each.id)))
+
+
+def why(adopted: Federation, town: TownId) -> str:
+    """Return by what a town is a member, or that it is none."""
+    state = adopted.chain.current.state
+    if town in adopted.acts.suspended:
+        return "suspended"
+    if town in state.stewards | state.members:
+        return "charter" if len(adopted.chain.steps) == 1 else "step"
+    return "admit" if town in adopted.acts.admitted else "vouch"

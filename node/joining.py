@@ -20,8 +20,9 @@ from protocol.errors import ProtocolError
 from protocol.ids import FederationId, Op, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX, NONCE_BYTES
 from protocol.record import Record, check_signature, fields_of, open_record
-from sync.authority import ADMIT, JOIN
+from sync.authority import JOIN
 from sync.events import JoinAsk, Joining
+from sync.membership import ADMIT
 
 if TYPE_CHECKING:
     from node.clock import NodeClock
@@ -195,7 +196,10 @@ class Joinings:
             fields: dict[str, Value] = {"town": bytes(identity.town)}
             if name:
                 fields["name"] = name
-            await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,))])
+            if identity.town in adopted.acts.suspended:
+                raise InvitationRefused("that town is suspended there", code="suspended")
+            ground = (adopted.chain.current.id,)
+            await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,), cites=ground)])
         await self._intake.accept(joining.records)
         await self._peers.approve(identity.town, name=name, told=identity.urls, near=identity.near)
         await self._invitations.settle(federation, identity.town)

@@ -60,10 +60,16 @@ DEVICES_MAX: Final = 16
 """Certificates of one town that count: the newest of those that stand."""
 CERTIFICATES_MAX: Final = 64
 """Documents of `town.device` of one town in a federation; withdrawn ones count until they end."""
-ADMISSIONS_MAX: Final = 1_024
-"""Admissions of one steward in a lane of its federation; withdrawn ones count until they end."""
+ACTS_MAX: Final = 1_024
+"""Admissions and suspensions of a steward in a lane; withdrawn ones count until they end."""
 FEW_MAX: Final = 64
-"""Documents of one town in a lane: consents; admissions by no steward; other kinds of `town.*` together."""
+"""Documents of one town in a lane: consents; vouches; acts of no steward; other kinds of `town.*`."""
+STEPS_MAX: Final = 1_024
+"""Steps of one federation, its charter among them: ten a year for a century."""
+ROUNDS_MAX: Final = 64
+"""Rounds in which the stewards may vote on one step; each needs a vote that was split before."""
+SIGNATURES_MAX: Final = 8
+"""Signatures of one steward that count in one round: an honest one gives a single one."""
 
 # Frames and batches.
 WIRE_VERSION: Final = 1
@@ -77,7 +83,7 @@ BATCH_RECORDS_MAX: Final = 1_024
 BATCHES_IN_FLIGHT_MAX: Final = 2
 """Batches sent and not yet acknowledged, in each direction of a link."""
 EVIDENCE_BYTES_MAX: Final = 65_536
-"""Charter, admissions and certificates that one side may present before reconciling."""
+"""Charter, steps, acts and certificates that one side may present before reconciling."""
 OUTBOX_IDS_MAX: Final = 4_096
 """Ids that wait on one link; beyond that the lane is reconciled again."""
 URLS_MAX: Final = 4

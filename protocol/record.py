@@ -45,6 +45,10 @@ NO_BODY_HASH: Final = bytes(32)
 """The body hash of a delete."""
 CHARTER: Final = "charter"
 """The kind from whose record id a federation has its own."""
+STEP: Final = "federation.step"
+"""The kind by which stewards decide."""
+SIGN: Final = "federation.sign"
+"""The kind by which a steward agrees to what another has written."""
 
 _KIND: Final = re.compile(rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z")
 _LANES: Final = tuple(Lane)
@@ -95,6 +99,11 @@ class Record:
 def is_town_kind(kind: str) -> bool:
     """Tell whether this kind is signed with the town key and belongs to every federation of the town."""
     return kind.startswith("town.")
+
+
+def stands_for_good(kind: str) -> bool:
+    """Tell whether records of this kind are entries that nothing replaces, ends or counts out."""
+    return kind in (CHARTER, STEP, SIGN)
 
 
 def document_id(

@@ -28,8 +28,10 @@ from sync.authority import (
     CHARTER_STANDS,
     NOT_MEMBER,
     NOT_OURS,
+    STEP_STANDS,
     UNCERTIFIED,
     UNKNOWN_FEDERATION,
+    UNRESOLVED,
     Authority,
 )
 from sync.sitting import Sitting, horizon
@@ -56,9 +58,11 @@ __all__ = [
     "NOT_MEMBER",
     "NOT_OURS",
     "QUOTA",
+    "STEP_STANDS",
     "SUPERSEDED",
     "UNCERTIFIED",
     "UNKNOWN_FEDERATION",
+    "UNRESOLVED",
     "Changes",
     "State",
     "Verdict",

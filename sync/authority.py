@@ -4,11 +4,11 @@ Three layers, each resting only on the ones before it, so there is nothing to it
 
 1. A town's standing `town.device` records, signed with the town key, certify its devices.
 2. A charter is the root of its federation: its first 16 bytes of record id are the federation's name, so
-   whoever consents to the name consents to these stewards and quotas. Standing `federation.admit` records
-   of its stewards add members.
-3. This node *adopts* a federation when its own town wrote the charter or a standing `federation.join`.
-   Consent is a record: nobody can draw a town into a federation, and a node that lost its disk is healed
-   by its peers, who still hold its consent.
+   whoever consents to the name consents to these stewards and to what a majority of them decides. `steps`
+   follows their decisions from the charter on; what stewards and members do beside is in `membership`.
+3. This node *adopts* a federation when its own town has a standing `federation.join` there, or wrote the
+   charter and has withdrawn no such consent since. Consent is a record: nobody can draw a town into a
+   federation, and a node that lost its disk is healed by its peers, who still hold its consent.
 
 A record *stands* when no other authorised record of its document supersedes it (`merge`). Nothing here
 reads a clock or a stamp beyond that order, and the result does not depend on the order of the records or
@@ -25,24 +25,28 @@ from functools import lru_cache
 from typing import Final
 
 from protocol import limits
-from protocol.encoding import Value
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
-from protocol.limits import (
-    DEVICES_MAX,
-    QUOTA_EVERYDAY_DOCUMENTS,
-    QUOTA_LIBRARY_DOCUMENTS,
-    QUOTA_URGENT_DOCUMENTS,
+from protocol.limits import DEVICES_MAX
+from protocol.record import (
+    CHARTER,
+    SIGN,
+    STEP,
+    Header,
+    Record,
+    fields_of_body,
+    is_town_kind,
+    stands_for_good,
 )
-from protocol.record import CHARTER, Header, Record, fields_of, fields_of_body, is_town_kind
+from sync.membership import ADMIT, SUSPEND, VOUCH, Act, Membership, membership
 from sync.merge import Fact, prune
+from sync.stated import charter_of, signature_of, step_of
+from sync.steps import Chain, State, follow
 
 DEVICE: Final = "town.device"
 """A certificate: the town key names a device."""
-ADMIT: Final = "federation.admit"
-"""A steward admits a town."""
 JOIN: Final = "federation.join"
 """A town consents to a federation."""
-AUTHORITY_KINDS: Final = frozenset({CHARTER, DEVICE, ADMIT, JOIN})
+AUTHORITY_KINDS: Final = frozenset({CHARTER, STEP, SIGN, DEVICE, ADMIT, SUSPEND, VOUCH, JOIN})
 """The kinds from which authority is resolved."""
 
 UNCERTIFIED: Final = "uncertified"
@@ -55,17 +59,15 @@ NOT_OURS: Final = "not_ours"
 """Cause: another town's own record, meant for that town's devices alone."""
 CHARTER_STANDS: Final = "charter_stands"
 """Cause: a put or a delete of a charter; charters are entries and are never replaced or taken back."""
+STEP_STANDS: Final = "step_stands"
+"""Cause: the same of a step or of a signature."""
+UNRESOLVED: Final = "unresolved"
+"""Cause: a step or a signature that no step of an adopted federation leads to."""
 
 REMEMBERED_BODIES_MAX: Final = 4_096
-"""Bodies of certificates and admissions whose meaning is kept at hand: those of a few hundred towns."""
+"""Bodies of certificates and acts whose meaning is kept at hand: those of a few hundred towns."""
 REMEMBERED_BYTES_MAX: Final = 512
 """Ours have about a hundred bytes; a longer one is read each time, so that all of them take 2 MiB at most."""
-
-_QUOTAS: Final = {
-    "urgent": QUOTA_URGENT_DOCUMENTS,
-    "everyday": QUOTA_EVERYDAY_DOCUMENTS,
-    "library": QUOTA_LIBRARY_DOCUMENTS,
-}
 
 
 class Allotment(IntEnum):
@@ -74,17 +76,23 @@ class Allotment(IntEnum):
     POSTS = 0
     """All that the charter's quotas count."""
     CERTIFICATES = 1
-    ADMISSIONS = 2
+    ACTS = 2
+    """Admissions and suspensions."""
     CONSENTS = 3
     OTHERS = 4
     """Profiles, and kinds of `town.*` that only newer programs know."""
+    VOUCHES = 5
 
 
 _ALLOTMENTS: Final = {
     DEVICE: Allotment.CERTIFICATES,
-    ADMIT: Allotment.ADMISSIONS,
+    ADMIT: Allotment.ACTS,
+    SUSPEND: Allotment.ACTS,
+    VOUCH: Allotment.VOUCHES,
     JOIN: Allotment.CONSENTS,
     CHARTER: None,
+    STEP: None,
+    SIGN: None,
 }
 
 
@@ -95,7 +103,10 @@ class Federation:
     Attributes:
         charter: Id of the charter's record, of which `id` is the beginning.
         founder: The town that wrote the charter.
+        members: All of them, stewards among them.
         quotas: Documents that one town may have, by lane.
+        chain: The steps from the charter to the current one.
+        acts: What stewards and members did beside, as far as it counts.
     """
 
     id: FederationId
@@ -105,10 +116,24 @@ class Federation:
     stewards: frozenset[TownId]
     members: frozenset[TownId]
     quotas: tuple[int, int, int]
+    chain: Chain
+    acts: Membership
 
     def quota(self, lane: Lane) -> int:
         """Return how many documents of one town this lane takes."""
         return self.quotas[lane]
+
+    def room(self, lane: Lane, town: TownId, allotment: Allotment) -> int:
+        """Return how many documents of a town, of those counted together, a lane takes."""
+        match allotment:
+            case Allotment.POSTS:
+                return self.quota(lane)
+            case Allotment.CERTIFICATES:
+                return limits.CERTIFICATES_MAX
+            case Allotment.ACTS if town in self.stewards:
+                return limits.ACTS_MAX
+            case _:
+                return limits.FEW_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +164,10 @@ class Authority:
         """Tell whether this device may write for the town: one that it certified, or the town key itself."""
         return device in self.devices.get(town, ()) or bytes(device) == town
 
+    def is_town_key(self, town: TownId, device: DeviceId) -> bool:
+        """Tell whether this is a key of the town itself: what it signed as a steward stays signed."""
+        return bytes(device) == town
+
     def town_of(self, device: DeviceId) -> TownId | None:
         """Return the one town that certified this device; None if none did, or several claim it."""
         towns = [town for town, devices in self.devices.items() if device in devices]
@@ -157,6 +186,8 @@ class Authority:
         """Return the held sets in which a record belongs by authority, or why there is none."""
         if header.kind == CHARTER:
             return self._place_charter(header, record)
+        if stands_for_good(header.kind):
+            return self._place_step(header, record)
         if is_town_kind(header.kind):
             return self._place_of_town(header)
         if not header.federations:
@@ -166,17 +197,7 @@ class Authority:
     def room(self, key: LaneKey, town: TownId, allotment: Allotment) -> int | None:
         """Return how many documents of a town a held set takes; None for home, which takes any number."""
         federation = self.federations.get(key[0])
-        if federation is None:
-            return None
-        match allotment:
-            case Allotment.POSTS:
-                return federation.quota(key[1])
-            case Allotment.CERTIFICATES:
-                return limits.CERTIFICATES_MAX
-            case Allotment.ADMISSIONS if town in federation.stewards:
-                return limits.ADMISSIONS_MAX
-            case _:
-                return limits.FEW_MAX
+        return None if federation is None else federation.room(key[1], town, allotment)
 
     def _place_charter(self, header: Header, record: RecordId) -> Placement:
         if header.op is not Op.ENTRY:
@@ -188,6 +209,14 @@ class Authority:
         if header.town == self.own_town and (lanes or self.is_certified(header.town, header.device)):
             lanes.add((home_id(self.own_town), header.lane))
         return _placement(lanes, UNKNOWN_FEDERATION)
+
+    def _place_step(self, header: Header, record: RecordId) -> Placement:
+        """Place a step or a signature: with the chain of its federation, whatever became of its town."""
+        if header.op is not Op.ENTRY:
+            return Placement(frozenset(), STEP_STANDS)
+        adopted = [self.federations[name] for name in header.federations if name in self.federations]
+        lanes = {(each.id, Lane.URGENT) for each in adopted if record in each.chain.kept}
+        return _placement(lanes, UNRESOLVED if adopted else UNKNOWN_FEDERATION)
 
     def _place_of_town(self, header: Header) -> Placement:
         lanes: set[LaneKey] = {(federation, Lane.URGENT) for federation in self.federations_of(header.town)}
@@ -217,7 +246,7 @@ class Authority:
 
 
 def allotment_of(kind: str) -> Allotment | None:
-    """Return with what documents of this kind are counted; None for charters: a set has only its own."""
+    """Return with what documents of this kind are counted; None for what stands for good."""
     if kind in _ALLOTMENTS:
         return _ALLOTMENTS[kind]
     return Allotment.OTHERS if is_town_kind(kind) else Allotment.POSTS
@@ -246,23 +275,26 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
         by_kind[record.header.kind][record.id] = record
     devices = _certified(by_kind[DEVICE].values())
     signers = Authority(own_town, {}, devices)
-    admits = defaultdict[FederationId, list[Record]](list)
-    for record in by_kind[ADMIT].values():
-        if signers.is_certified(record.header.town, record.header.device):
-            for name in record.header.federations:
-                admits[name].append(record)
     joins = _standing(signers, by_kind[JOIN].values())
     consents = {
         record.header.federations[0]
         for record in joins
         if record.header.town == own_town and len(record.header.federations) == 1
     }
+    withdrawn = {
+        name
+        for record in by_kind[JOIN].values()
+        if record.header.op is Op.DELETE and record.header.town == own_town
+        if signers.is_certified(own_town, record.header.device)
+        for name in record.header.federations
+    }
     federations = dict[FederationId, Federation]()
     for _, charter in sorted(by_kind[CHARTER].items()):
         name, founder = FederationId(charter.id[:16]), charter.header.town
         wrote = founder == own_town and signers.is_certified(own_town, charter.header.device)
+        wrote = wrote and name not in withdrawn
         if name not in federations and (wrote or name in consents):
-            federation = _federation(charter, admits[name])
+            federation = _federation(charter, signers, by_kind)
             if federation is not None:
                 federations[name] = federation
     # Nobody asks for the devices of towns that may write nowhere; who sends them in heaps moves nothing.
@@ -270,39 +302,6 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     return Authority(
         own_town, federations, {town: found for town, found in devices.items() if town in concerned}
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """Whose rights differ between two authorities.
-
-    Attributes:
-        towns: All of them; what they have parked may be held now.
-        held: Those whose held records may all belong elsewhere now: a membership changed.
-        lost: Devices that lost their right to write for a town.
-    """
-
-    towns: frozenset[TownId]
-    held: frozenset[TownId]
-    lost: Mapping[TownId, frozenset[DeviceId]]
-
-
-def moved(before: Authority, after: Authority) -> Moved:
-    """Return the towns some of whose records `after` places otherwise than `before`."""
-    towns, held, lost = set[TownId](), set[TownId](), dict[TownId, frozenset[DeviceId]]()
-    for town in before.devices.keys() | after.devices.keys():
-        old, new = before.devices.get(town, frozenset()), after.devices.get(town, frozenset())
-        if old != new:
-            towns.add(town)
-        if old - new:
-            lost[town] = old - new
-    for name in before.federations.keys() | after.federations.keys():
-        was, now = before.federations.get(name), after.federations.get(name)
-        held |= (was.members if was else frozenset()) ^ (now.members if now else frozenset())
-        if was is None or now is None:
-            # The charter is a record of the founder, who need not be a member.
-            held |= {each.founder for each in (was, now) if each}
-    return Moved(frozenset(towns | held), frozenset(held), lost)
 
 
 def _placement(lanes: set[LaneKey], cause: str) -> Placement:
@@ -363,69 +362,71 @@ def _heads(records: Iterable[Record]) -> list[Record]:
     return heads
 
 
-def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
-    """Return the federation of a charter with the members that its stewards admitted; None if unreadable.
-
-    Args:
-        admits: All records of admissions there that certified devices wrote, deletions among them.
-    """
-    fields = fields_of(charter)
-    if charter.header.op is not Op.ENTRY or fields is None:
-        return None
-    name = fields.get("name")
-    stewards = _towns(fields.get("stewards"))
-    members = _towns(fields.get("members", []))
-    if not isinstance(name, str) or not stewards or members is None:
+def _federation(
+    charter: Record, signers: Authority, by_kind: Mapping[str, Mapping[RecordId, Record]]
+) -> Federation | None:
+    """Return the federation of a charter as its stewards and members made it; None if it is unreadable."""
+    root = charter_of(charter)
+    if root is None:
         return None
     identity = FederationId(charter.id[:16])
-    acts = defaultdict[tuple[Lane, TownId], list[Record]](list)
-    for record in admits:
-        if record.header.town in stewards:
-            acts[record.header.lane, record.header.town].append(record)
-    admitted = {
-        TownId(town)
-        for record in _heads(
-            each for found in acts.values() for each in _newest(found, limits.ADMISSIONS_MAX)
-        )
-        if record.header.federations == (identity,) and (town := _named(record.body, "town")) is not None
-    }
+
+    def listing(kind: str) -> list[Record]:
+        return [each for each in by_kind[kind].values() if identity in each.header.federations]
+
+    decided = [
+        record
+        for record in (*listing(STEP), *listing(SIGN))
+        if signers.is_town_key(record.header.town, record.header.device)
+    ]
+    steps = [step for record in decided if record.header.kind == STEP and (step := step_of(record))]
+    signatures = [each for record in decided if record.header.kind == SIGN and (each := signature_of(record))]
+    chain = follow(root, steps, signatures)
+    state = chain.current.state
+    acts = membership(
+        chain,
+        _acts(signers, (*listing(ADMIT), *listing(SUSPEND)), state.stewards, limits.ACTS_MAX),
+        _acts(signers, listing(VOUCH), state.stewards | state.members, limits.FEW_MAX),
+    )
     return Federation(
         id=identity,
-        name=name,
+        name=state.name,
         charter=charter.id,
         founder=charter.header.town,
-        stewards=stewards,
-        members=stewards | members | admitted,
-        quotas=_quotas(fields.get("quotas")),
+        stewards=state.stewards,
+        members=acts.members,
+        quotas=state.quotas,
+        chain=chain,
+        acts=acts,
     )
 
 
-def founded_by(charter: Record) -> Federation | None:
-    """Return the federation of a charter as it was founded, before any admission; None if unreadable."""
-    return _federation(charter, ())
+def _acts(signers: Authority, records: Iterable[Record], of: frozenset[TownId], most: int) -> list[Act]:
+    """Return what stands of the newest acts that certified devices of these towns wrote.
+
+    Only documents for which the federation has room are looked at, so it is the same wherever all are kept.
+    """
+    written = defaultdict[tuple[Lane, TownId], list[Record]](list)
+    for record in records:
+        header = record.header
+        if header.town in of and signers.is_certified(header.town, header.device):
+            written[header.lane, header.town].append(record)
+    return [
+        Act(record.id, record.header.kind, record.header.town, record.header.cites, TownId(town))
+        for record in _heads(each for found in written.values() for each in _newest(found, most))
+        if len(record.header.federations) == 1 and (town := _named(record.body, "town")) is not None
+    ]
+
+
+def founded_by(charter: Record) -> State | None:
+    """Return what a charter founds; None if it is unreadable."""
+    root = charter_of(charter)
+    return None if root is None else root.state
 
 
 def named_in(record: Record) -> bytes | None:
-    """Return the device that a certificate names, or the town that an admission does; None if unreadable."""
+    """Return the device that a certificate names, or the town that an act does; None if unreadable."""
     return _named(record.body, "device" if record.header.kind == DEVICE else "town")
-
-
-def _quotas(value: Value) -> tuple[int, int, int]:
-    """Return the quotas by lane; what is missing or no count is as `limits.py` has it."""
-    stated = value if isinstance(value, dict) else {}
-    urgent, everyday, library = (
-        count if type(count := stated.get(name)) is int and count >= 0 else standard
-        for name, standard in _QUOTAS.items()
-    )
-    return urgent, everyday, library
-
-
-def _towns(value: Value) -> frozenset[TownId] | None:
-    """Return a list of towns as a set; None if it is anything else."""
-    if not isinstance(value, list):
-        return None
-    towns = [TownId(town) for town in value if isinstance(town, bytes) and len(town) == 32]
-    return frozenset(towns) if len(towns) == len(value) else None
 
 
 def _named(body: bytes | None, name: str) -> bytes | None:

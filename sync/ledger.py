@@ -29,16 +29,16 @@ from typing import Final
 
 from protocol.encoding import Value
 from protocol.ids import DeviceId, DocId, Op, RecordId, TownId
+from protocol.kinds.bounds import LEDGER_N_MAX, YEAR_S
 from protocol.record import Header, Record, document_id, fields_of
-from sync.promises import MILLI_MAX, TIME_MAX, Act, Mode, Promises, Void, Word
+from protocol.structures import MILLI_MAX
+from sync.promises import TIME_MAX, Act, Mode, Promises, Void, Word
 
 LEDGER: Final = "ledger"
 """The kind of these records."""
 OUTLIVES_S: Final = 30 * 86_400
 """A ledger ends so long after its target: what was promised on its last day can still be handed over."""
-N_MAX: Final = 2**32
-"""No ledger counts further."""
-BUFFER_S_MAX: Final = 366 * 86_400
+BUFFER_S_MAX: Final = YEAR_S
 """No thing takes longer to get ready."""
 
 FORK: Final = "fork"
@@ -204,7 +204,7 @@ def read(record: Record) -> Entry | None:
     if fields is None:
         return None
     n, act = fields.get("n"), fields.get("act")
-    if type(n) is not int or not 1 <= n <= N_MAX or type(act) is not str or act not in _ACTS:
+    if type(n) is not int or not 1 <= n <= LEDGER_N_MAX or type(act) is not str or act not in _ACTS:
         return None
     word = _word(_ACTS[act], fields, header.cites[1:])
     if word is None or (n > 1 and not header.cites):

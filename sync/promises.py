@@ -16,9 +16,8 @@ from enum import Enum
 from typing import Final
 
 from protocol.ids import DocId, RecordId, TownId
+from protocol.structures import MILLI_MAX
 
-MILLI_MAX: Final = 10**15
-"""No ledger counts further: a million million units."""
 ONE: Final = 1_000
 """One whole thing, in thousandths: what a window promises."""
 TIME_MAX: Final = 2**40

@@ -15,29 +15,30 @@ from typing import Final
 from protocol.clock import stamp_at
 from protocol.ids import DocId, LaneKey, RecordId, TownId
 from protocol.limits import AHEAD_S_MAX
-from protocol.record import CHARTER, Record
+from protocol.record import Record, stands_for_good
 from sync.authority import (
     AUTHORITY_KINDS,
     CHARTER_STANDS,
     NOT_MEMBER,
     NOT_OURS,
+    STEP_STANDS,
     UNKNOWN_FEDERATION,
     Allotment,
     Authority,
     Placement,
     allotment_of,
     has_several_places,
-    moved,
     resolve,
 )
 from sync.merge import Fact, Pruned, prune
+from sync.moved import moved, narrowed
 from sync.verdict import EXPIRED, FUTURE, HELD_NOW, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict, View
 
-_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS})
+_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS, STEP_STANDS})
 """Causes that no later record can lift."""
 _NOWHERE: Final[frozenset[LaneKey]] = frozenset()
 _UNCAPPED: Final = 2**63
-"""Charters stand beside each other without a cap: each is the root of a federation of its own."""
+"""Charters, steps and signatures stand beside each other without a cap: authority says which are kept."""
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Document:
     def merged(self) -> Pruned:
         """Return what stands of the records that may."""
         facts = [Fact(id, each.header.stamp, each.header.op) for id, (each, _) in self.heard.items()]
-        if self.kind == CHARTER:
+        if stands_for_good(self.kind):
             return prune(self.rest + facts, entries_max=_UNCAPPED)
         return prune(self.rest + facts)
 
@@ -101,6 +102,7 @@ class Sitting:
         self._former = authority
         self._authority = authority
         self._moved = frozenset[TownId]()
+        self._narrowed = frozenset[tuple[LaneKey, TownId, Allotment]]()
         self._sure = sure
         self._now_s = now_ms // 1_000
         self._ahead_s, self._ahead_stamp = horizon(now_ms)
@@ -147,6 +149,7 @@ class Sitting:
         self._places.clear()
         change = moved(self._former, authority)
         self._moved |= change.towns
+        self._narrowed |= narrowed(self._former, authority)
         waiting, held = self._view.parked(change.towns), self._view.held_records(change.held)
         lost = (self._view.signed_records(town, devices) for town, devices in change.lost.items())
         self.call([*waiting, *held, *chain.from_iterable(lost)])
@@ -215,7 +218,7 @@ class Sitting:
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""
         header = record.header
-        if header.kind == CHARTER:
+        if stands_for_good(header.kind):
             return self._authority.place(header, record.id)
         alike = (header.town, header.device, header.kind, header.lane, header.federations)
         placement = self._places.get(alike)
@@ -281,6 +284,8 @@ class Sitting:
             if document.before:
                 for key in document.was() - kept:
                     leaving[key, document.town, allotment].add(doc)
+        for place in self._narrowed:
+            newcomers[place] += []
         unknown = list[DocId]()
         for place, entering in newcomers.items():
             key, town, allotment = place
@@ -323,8 +328,8 @@ class Sitting:
                 self._drop(id, document, because[id])
             else:
                 self._let_stand(record, lanes, document)
-        # Whatever may stand of a document belongs in the same held sets; only charters are roots each.
-        together = document.rest and document.heard and document.kind != CHARTER
+        # Whatever may stand of a document belongs in the same held sets; what stands for good has its own.
+        together = document.rest and document.heard and not stands_for_good(document.kind)
         open_to = document.wanted() - document.barred if together else _NOWHERE
         for fact in document.rest:
             if fact.id in because:

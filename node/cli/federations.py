@@ -21,14 +21,6 @@ def peer() -> None:
     """The neighbour towns that this node talks to."""
 
 
-@command(federation, "found")
-@click.argument("name")
-def found(terminal: Terminal, name: str) -> None:
-    """Found a federation; this town is its first steward and member."""
-    made = terminal.ask("found", name=name)
-    terminal.answer(made, f"founded {name}; invite a neighbour with: hedgerow federation invite")
-
-
 @command(federation, "invite")
 @click.option(
     "--federation", help="Which one, where this town is in several: its name or the beginning of its id."
@@ -57,17 +49,6 @@ def list_(terminal: Terminal) -> None:
     found = terminal.ask("federations")
     rows = [{**row, "id": row["id"][:8], "members": counted(row["members"], "town")} for row in found]
     terminal.answer(found, table(rows, ("name", "members", "id")) or "this town is in no federation yet")
-
-
-@command(federation, "members")
-@click.argument("federation", required=False)
-def members(terminal: Terminal, federation: str | None) -> None:
-    """List the towns of a federation."""
-    found = terminal.ask("members", federation=federation)
-    rows = [
-        {**row, "town": row["town"][:8], "role": "steward" if row.get("steward") else ""} for row in found
-    ]
-    terminal.answer(found, table(rows, ("name", "town", "role")))
 
 
 @command(peer, "add")

@@ -8,12 +8,15 @@ asks for changes nothing in what `resolve` gives.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from protocol.ids import FederationId, RecordId, TownId
-from protocol.record import CHARTER, Record
-from sync.authority import ADMIT, DEVICE, JOIN, founded_by, named_in
+from protocol.record import CHARTER, SIGN, STEP, Record
+from sync.authority import DEVICE, JOIN, founded_by, named_in
+from sync.membership import ADMIT, SUSPEND, VOUCH
+from sync.stated import step_of
+from sync.steps import State
 
 
 class Waiting(Protocol):
@@ -52,8 +55,37 @@ def gather(own_town: TownId, known: Iterable[Record], waiting: Waiting) -> list[
     add(waiting.signed(CHARTER, own_keys))
     consents = (each for each in found[JOIN].values() if each.header.town == own_town)
     add(waiting.charters({name for each in consents for name in each.header.federations}))
-    roots = [root for each in found[CHARTER].values() if (root := founded_by(each)) is not None]
-    add(waiting.signed(ADMIT, keys_of({town for root in roots for town in root.stewards})))
-    admitted = {TownId(town) for each in found[ADMIT].values() if (town := named_in(each)) is not None}
-    keys_of(admitted.union(*(root.members | {root.founder} for root in roots)))
+    states = [root for each in found[CHARTER].values() if (root := founded_by(each)) is not None]
+    founders = {each.header.town for each in found[CHARTER].values()}
+    states += _decide(found[STEP], states, waiting, add)
+    stewards = {town for state in states for town in state.stewards}
+    members = stewards.union(*(state.members for state in states))
+    keys = keys_of(stewards)
+    for kind in (ADMIT, SUSPEND):
+        add(waiting.signed(kind, keys))
+    add(waiting.signed(VOUCH, keys_of(members) if any(state.vouches for state in states) else ()))
+    acts = (*found[ADMIT].values(), *found[VOUCH].values())
+    named = {TownId(town) for each in acts if (town := named_in(each)) is not None}
+    keys_of(members | named | founders)
     return [record for kind in found.values() for record in kind.values()]
+
+
+def _decide(
+    known: dict[RecordId, Record],
+    roots: Iterable[State],
+    waiting: Waiting,
+    add: Callable[[Iterable[Record]], None],
+) -> list[State]:
+    """Add the steps and signatures of all stewards, of those whom these steps name too; return the states."""
+    asked, states = set[TownId](), list[State]()
+    stewards = {town for root in roots for town in root.stewards}
+    while True:
+        stewards -= asked
+        if stewards:
+            asked |= stewards
+            add(waiting.signed(STEP, stewards))
+            add(waiting.signed(SIGN, stewards))
+        states = [step.state for each in known.values() if (step := step_of(each)) is not None]
+        stewards = {town for state in states for town in state.stewards}
+        if stewards <= asked:
+            return states

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 from node.store.contract import Cell, Reader, Totals, Transaction
 from node.store.documents import is_shown
+from node.store.evidence import evidence_of
 from node.store.memory_board import MemoryBoard
-from node.store.records import evidence_of
 from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
 from sync.admission import EXPIRED, KNOWN, SUPERSEDED, Changes, State, Verdict

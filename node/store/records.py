@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 from node.store.contract import Cell, Totals
+from node.store.evidence import evidence_of
 from node.store.governing import gather
 from protocol.encoding import encode_list
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
-from protocol.limits import EVIDENCE_BYTES_MAX
-from protocol.record import CHARTER, Record, fields_of, open_header, open_record
+from protocol.record import CHARTER, Record, open_header, open_record
 from sync.admission import KNOWN, State, Verdict
-from sync.authority import ADMIT, DEVICE, JOIN, Allotment, Authority, resolve
+from sync.authority import AUTHORITY_KINDS, Allotment, Authority, resolve
 from sync.held import HeldSet
 from sync.merge import Fact
 
@@ -118,8 +118,7 @@ class RecordReads:
 
     def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
         """Return the records that show this town and the own one as members, the charter first."""
-        governing = self._governing((CHARTER, ADMIT, JOIN, DEVICE))
-        return evidence_of(chain.from_iterable(governing.values()), federation, (town, self.own_town))
+        return evidence_of(self._governing(), federation, (town, self.own_town))
 
     def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
         """Return the records of one kind that this town wrote, held or parked."""
@@ -167,8 +166,7 @@ class RecordReads:
 
     def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return the known records of `AUTHORITY_KINDS`, held or parked, that can count beside these."""
-        held = self._governing((CHARTER, ADMIT, JOIN, DEVICE)).values()
-        return gather(self.own_town, chain(*held, news), _Waiting(self))
+        return gather(self.own_town, chain(self._governing(), news), _Waiting(self))
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""
@@ -303,13 +301,11 @@ class RecordReads:
         for prefix in prefixes:
             yield from self._db.execute(sql, (lane, prefix, prefix + b"\xff" * (32 - len(prefix))))
 
-    def _governing(self, kinds: Sequence[str]) -> Mapping[str, list[Record]]:
-        """Return the held records of kinds that authority is made of, by kind."""
-        found: dict[str, list[Record]] = {kind: [] for kind in kinds}
+    def _governing(self) -> list[Record]:
+        """Return the held records of the kinds that authority is made of."""
+        kinds = sorted(AUTHORITY_KINDS)
         sql = f"SELECT {RECORD_COLUMNS} WHERE d.governs = 1 AND d.kind IN ({marks(len(kinds))})"
-        for record in map(to_record, self._db.execute(sql, kinds)):
-            found[record.header.kind].append(record)
-        return found
+        return list(map(to_record, self._db.execute(sql, kinds)))
 
     def _held_set(self, lane: int, change: int) -> HeldSet:
         """Return one held set: its snapshot and what came and went since, or made anew from all ids."""
@@ -373,49 +369,6 @@ def to_record(row: Sequence[Any]) -> Record:
     """Return a record as it was opened when it was taken in."""
     header_bytes, signature, body, id, doc = row
     return Record(open_header(header_bytes), header_bytes, signature, body, RecordId(id), DocId(doc))
-
-
-def evidence_of(
-    governing: Iterable[Record], federation: FederationId, towns: Collection[TownId]
-) -> list[bytes]:
-    """Return what shows these towns as members: charter, admits, joins, certificates; as much as one may
-    present.
-
-    Args:
-        governing: Held records of the kinds that authority is made of, in any order.
-        federation: What they are members of.
-        towns: Those whose membership is to be shown.
-    """
-    by_kind: dict[str, list[Record]] = defaultdict(list)
-    for record in governing:
-        by_kind[record.header.kind].append(record)
-    charters = [each for each in by_kind[CHARTER] if each.id.startswith(federation)]
-    admits = [each for each in by_kind[ADMIT] if each.header.federations == (federation,)]
-    joins = [each for each in by_kind[JOIN] if each.header.federations == (federation,)]
-    signers = {each.header.town for each in charters} | _stewards(charters) | {*towns}
-    chosen = [
-        *charters,
-        *(each for each in admits if (fields_of(each) or {}).get("town") in towns),
-        *(each for each in joins if each.header.town in towns),
-        *(each for each in by_kind[DEVICE] if each.header.town in signers),
-    ]
-    found: list[bytes] = []
-    size = 0
-    for record in chosen:
-        size += len(record.raw)
-        if size > EVIDENCE_BYTES_MAX:
-            break
-        found.append(record.raw)
-    return found
-
-
-def _stewards(charters: Iterable[Record]) -> set[TownId]:
-    found: set[TownId] = set()
-    for charter in charters:
-        named = (fields_of(charter) or {}).get("stewards")
-        if isinstance(named, list):
-            found.update(TownId(town) for town in named if isinstance(town, bytes))
-    return found
 
 
 def chunks(values: Iterable[T]) -> Iterator[list[T]]:

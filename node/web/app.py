@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from node.web import api, editing, pages, signin, stream
+from node.web import api, editing, federations, pages, signin, stream
 from node.web.guard import guard
 from node.web.render import STYLE_NAME, style_sheet
 from node.web.site import SITE, Node, Site
@@ -29,6 +29,7 @@ def make_app(node: Node) -> web.Application:
             web.get("/d/{address}", pages.document),
             web.get("/d/{address}/record", pages.record),
             web.get("/neighbours", pages.neighbours),
+            web.get("/federations", federations.federations),
             web.get("/about", pages.about),
             web.get(STYLE_NAME, _style),
             web.get("/post", editing.post),

@@ -9,7 +9,7 @@ from typing import Final
 from protocol.kinds.claims import CLAIM, FEEDBACK, LEDGER, RECEIPT
 from protocol.kinds.events import EVENT
 from protocol.kinds.exchange import NEED, OFFER, SKILL
-from protocol.kinds.federation import ADMIT, CHARTER, JOIN
+from protocol.kinds.federation import ADMIT, CHARTER, JOIN, SIGN, STEP, SUSPEND, VOUCH
 from protocol.kinds.lending import ITEM
 from protocol.kinds.practice import PRACTICE
 from protocol.kinds.town import DEVICE, PROFILE
@@ -17,7 +17,7 @@ from protocol.schema import Kind
 
 _ALL: Final = (
     OFFER, NEED, ITEM, SKILL, EVENT, PRACTICE, FEEDBACK, CLAIM, LEDGER, RECEIPT,
-    PROFILE, DEVICE, CHARTER, ADMIT, JOIN,
+    PROFILE, DEVICE, CHARTER, STEP, SIGN, ADMIT, SUSPEND, VOUCH, JOIN,
 )  # fmt: skip
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in _ALL})

@@ -54,8 +54,6 @@ REASON_CHARS_MAX: Final = 1_000
 """Why somebody asks: more is a letter."""
 CODE_CHARS: Final = 8
 """A receipt code: 40 bits, said over a counter and never guessed there."""
-CLAIMS_OPEN_MAX: Final = 128
-"""Claims that a checkpoint carries over; with the longest of them it fits into a body."""
 LEDGER_N_MAX: Final = 10**9
 """Entries of a ledger with all that were opened after it."""
 
@@ -79,8 +77,10 @@ SUPPLIES_MAX: Final = 60
 STEWARDS_MAX: Final = 64
 """Stewards of a federation: more than half of them must sign a step."""
 MEMBERS_MAX: Final = 512
-"""Towns that a charter may name: 512 keys take half of a body."""
+"""Towns that a charter or a step may name: 512 keys take half of a body."""
+DECIDED_MAX: Final = 256
+"""Acts that one step may name; with its towns and the signatures of a split round they fit in a body."""
 QUOTA_DOCUMENTS_MAX: Final = 1_000_000
-"""The most that a charter may allow one town in one lane."""
+"""The most that a charter or a step may allow one town in one lane."""
 PROFILE_LINES_MAX: Final = 20
 """Lines of a list in a town's profile."""

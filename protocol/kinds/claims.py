@@ -6,7 +6,6 @@ amounts and times, never people: all may read it, for it must be folded alike ev
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -15,7 +14,6 @@ from protocol.errors import InvalidField
 from protocol.fields import Choice, Flag, Integer, Text
 from protocol.ids import ALPHABET, Lane, Op
 from protocol.kinds.bounds import (
-    CLAIMS_OPEN_MAX,
     CODE_CHARS,
     DAY_S,
     LEDGER_N_MAX,
@@ -26,7 +24,7 @@ from protocol.kinds.bounds import (
 from protocol.kinds.common import BY, LANG, OK, ON_BEHALF_OF, TEXT, URGENCY
 from protocol.notations import Bytes, Seconds
 from protocol.schema import Field, Kind
-from protocol.structures import MILLI_MAX, UNITS, ListOf, Struct
+from protocol.structures import MILLI_MAX, UNITS
 
 _LIFETIME_MAX_S: Final = 5 * YEAR_S + 30 * DAY_S
 """As long as what is claimed may live, and 30 days more."""
@@ -40,36 +38,6 @@ _MILLI = Field("milli", Integer(0, MILLI_MAX), "How much, in thousandths of the 
 _START = Field("start", Seconds(), "From")
 _END = Field("end", Seconds(), "Until")
 _HOLD = Field("hold_until", Seconds(), "Kept until", "What is not fetched by then may be released")
-
-
-_ROW: Final = Struct(
-    (
-        Field("claim", _DOC, "Claim", required=True),
-        _MILLI,
-        _START,
-        _END,
-        _HOLD,
-        Field("share", _KEY, "Town that may give it away"),
-        Field("handed", Flag(), "Handed over"),
-    )
-)
-
-
-class _Carried(ListOf):
-    """What a checkpoint carries over; no form asks for it, so as text each line is one of JSON."""
-
-    def parse(self, text: str, name: str) -> Value:
-        """Read an object on each line."""
-        try:
-            return self.read_json([json.loads(line) for line in text.split("\n")], name)
-        except (ValueError, RecursionError):
-            raise InvalidField(name, "must be an object of JSON on each line") from None
-
-    def write(self, value: Value) -> str:
-        """Return an object on each line."""
-        rows = self.write_json(value)
-        assert isinstance(rows, list)
-        return "\n".join(map(json.dumps, rows))
 
 
 def _code(fields: Mapping[str, Value]) -> None:
@@ -168,11 +136,7 @@ LEDGER = Kind(
         Field("child", Bytes(32, "the id of a record"), "Entry of the child's ledger"),
         Field("device", _KEY, "Device that keeps from here on"),
         Field("moved_to", _DOC, "Ledger that goes on"),
-        Field(
-            "state",
-            _Carried(_ROW, CLAIMS_OPEN_MAX),
-            "What is carried over",
-        ),
+        Field("seed", Bytes(64, "a signature"), "What a draw rests on"),
         Field("reason", Text(1, LINE_CHARS_MAX), "Reason", "A code, never words about people"),
     ),
 )

@@ -87,6 +87,7 @@ async def fill(node: Any) -> dict[str, str]:
         "withdraw": f"/d/{offer.address}/withdraw",
         "posted": f"/d/{offer.address}?posted=1",
         "neighbours": "/neighbours",
+        "federations": "/federations",
         "about": "/about",
         "sign in": "/sign-in",
         "people": "/people",

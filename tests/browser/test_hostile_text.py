@@ -158,6 +158,7 @@ async def test_no_payload_in_a_name_or_a_question_runs(served: Any) -> None:
             "/",
             "/people",
             "/neighbours",
+            "/federations",
             f"/?q={asked}",
             f"/?town={asked}",
             f"/?kind={asked}",

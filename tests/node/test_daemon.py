@@ -28,7 +28,7 @@ from node.transport.listener import ListenFailed
 from node.transport.nearness import Nearness
 from protocol.ids import FederationId, Op, TownId
 from protocol.record import make, open_record
-from sync.authority import ADMIT
+from sync.membership import ADMIT
 
 WAIT_S = 90.0
 """Far above what anything here takes; only a test that has failed waits so long."""

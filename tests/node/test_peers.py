@@ -26,7 +26,8 @@ from protocol.ids import FederationId, TownId
 from protocol.limits import URLS_MAX
 from protocol.record import record_id
 from protocol.wire import federation_name, join_proof
-from sync.authority import Authority, Federation
+from sync.authority import Authority
+from tests.sync.world import federation_with
 
 OWN = TownId(b"o" * 32)
 OTHER = TownId(b"p" * 32)
@@ -59,7 +60,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 def authority(*, steward: bool = True) -> Authority:
     """A federation in which we are steward, or not."""
     stewards = frozenset({OWN if steward else OTHER})
-    valley = Federation(
+    valley = federation_with(
         VALLEY, "Valley", record_id(b""), OWN, stewards, frozenset({OWN, OTHER}), (10, 10, 10)
     )
     return Authority(OWN, {VALLEY: valley})

@@ -38,7 +38,17 @@ LEAST: dict[str, dict[str, Value]] = {
     "town.profile": {"name": "Roanne"},
     "town.device": {"device": KEY},
     "charter": {"name": "Upper Loire", "stewards": [KEY], "members": [KEY]},
+    "federation.step": {
+        "parent": KEY,
+        "round": 1,
+        "name": "Upper Loire",
+        "stewards": [KEY],
+        "members": [KEY],
+    },
+    "federation.sign": {"step": KEY},
     "federation.admit": {"town": KEY},
+    "federation.suspend": {"town": KEY},
+    "federation.vouch": {"town": KEY},
     "federation.join": {},
 }
 
@@ -220,7 +230,11 @@ def test_kinds_lie_in_the_lanes_and_live_as_long_as_the_design_says() -> None:
         "town.profile": (Lane.URGENT, Op.PUT, 3_650, 3_650),
         "town.device": (Lane.URGENT, Op.PUT, 3_650, 3_650),
         "charter": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
+        "federation.step": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
+        "federation.sign": (Lane.URGENT, Op.ENTRY, 36_500, 36_500),
         "federation.admit": (Lane.URGENT, Op.PUT, 36_500, 36_500),
+        "federation.suspend": (Lane.URGENT, Op.PUT, 36_500, 36_500),
+        "federation.vouch": (Lane.URGENT, Op.PUT, 36_500, 36_500),
         "federation.join": (Lane.URGENT, Op.PUT, 36_500, 36_500),
     }
 
@@ -393,20 +407,3 @@ def test_a_claim_asks_for_an_amount_or_for_a_window(fields: dict[str, Value], sa
 def test_a_claim_of_a_window_with_a_receipt_code_is_accepted() -> None:
     window: dict[str, Value] = {"start": 5, "end": 6, "code": "0ABCXYZ9"}
     KINDS["claim"].check({"target": KEY[:16], "ledger": KEY[16:], **window})
-
-
-def test_the_longest_checkpoint_fits_into_a_body() -> None:
-    most = {"milli": 10**12, "start": 253_402_300_799, "end": 253_402_300_799, "hold_until": 253_402_300_799}
-    row: dict[str, Value] = {"claim": KEY[:16], "share": KEY, "handed": True, **most}
-    fields: dict[str, Value] = {"n": 10**9, "act": "checkpoint", "state": [dict(row) for _ in range(128)]}
-    KINDS["ledger"].check(fields)
-    assert len(encode(fields)) < BODY_BYTES_MAX - 100
-
-
-def test_what_a_checkpoint_carries_over_is_a_line_of_json_each_and_nothing_else() -> None:
-    typed = {"n": "7", "act": "checkpoint", "state": '{"claim": "' + "0a" * 16 + '", "milli": 5}'}
-    fields = KINDS["ledger"].from_text(typed)
-    assert fields["state"] == [{"claim": b"\n" * 16, "milli": 5}]
-    for slip in ("soon", "[" * 100_000, "7", '{"claim": 7}'):
-        with pytest.raises(InvalidField, match="state"):
-            KINDS["ledger"].from_text(typed | {"state": slip})

@@ -28,7 +28,7 @@ from protocol.identity import DeviceKey
 from protocol.ids import DeviceId, FederationId, Lane, RecordId, TownId
 from protocol.limits import BATCH_BYTES_MAX, CELLS_KEPT, FRAME_BYTES_MAX, RECORD_BYTES_MAX
 from protocol.wire import decode_frame, join_proof
-from sync.authority import Authority, Federation
+from sync.authority import Authority
 from sync.events import Heard, LinkId, LinkUp, Send
 from sync.held import HeldSet
 from sync.hub import Hub
@@ -37,6 +37,7 @@ from sync.offers import HELLOS_MAX, PRESENTED_MAX
 from sync.outbox import WANTED_MAX
 from sync.salted import FRAME_CELLS_MAX, KEYED_CELLS_FIRST, RETRY_IDS_MAX
 from sync.sketch import DIFFERENCE_MAX, cells_for
+from tests.sync.world import federation_with
 
 ROOT = Path(__file__).parents[2]
 WHOLE = (ROOT / "docs" / "protocol.md").read_text("utf-8")
@@ -199,7 +200,7 @@ def example(mark: str) -> list[list[str]]:
 def hub_of(side: int) -> Hub:
     """Return the hub of one side of the example."""
     members = frozenset(TOWNS)
-    federation = Federation(FEDERATION, "F", RecordId(bytes(32)), TOWNS[0], members, members, (9, 9, 9))
+    federation = federation_with(FEDERATION, "F", RecordId(bytes(32)), TOWNS[0], members, members, (9, 9, 9))
     held = {(FEDERATION, Lane.URGENT): HeldSet.of(IDS[:2]), (FEDERATION, Lane.LIBRARY): HeldSet.of(IDS)}
     devices = {town: frozenset({device}) for town, device in zip(TOWNS, DEVICES, strict=True)}
     authority = Authority(TOWNS[side], {FEDERATION: federation}, devices)

@@ -29,7 +29,8 @@ from tests.simulation.land import Land
 from tests.simulation.scenario import LIVENESS_MS, SETTLED_MS
 from tests.simulation.village import START_MS, Node
 from tests.sync.bookkeeper import accept, capacity, say, stands
-from tests.sync.world import FAR_S, Town, specified
+from tests.sync.specified import specified
+from tests.sync.world import FAR_S, Town
 
 LIES_MS: Final = 60_000
 """So long rogues write new things; their links they go on abusing to the end."""

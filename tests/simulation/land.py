@@ -15,7 +15,8 @@ from protocol.ids import FederationId, Lane, LaneKey, RecordId, TownId, home_id
 from protocol.record import Record
 from tests.simulation.village import START_MS, Node, Signatures
 from tests.simulation.virtual import Network, Time
-from tests.sync.world import Held, Town, federation_of, specified
+from tests.sync.specified import specified
+from tests.sync.world import Held, Town, federation_of
 
 ROOM: Final = (9, 4, 9)
 """Documents of one town in the lanes of the smaller federation."""

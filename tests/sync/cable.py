@@ -19,7 +19,7 @@ from protocol.errors import ProtocolError
 from protocol.ids import DeviceId, FederationId, Lane, LaneKey, RecordId, TownId
 from protocol.record import record_id
 from sync.admission import State, Verdict
-from sync.authority import Authority, Federation
+from sync.authority import Authority
 from sync.events import (
     Committed,
     Drop,
@@ -50,6 +50,7 @@ from sync.events import (
 )
 from sync.held import HeldSet
 from sync.hub import Hub
+from tests.sync.world import federation_with
 
 FEDERATION = FederationId(b"F" * 16)
 OTHER = FederationId(b"G" * 16)
@@ -103,7 +104,7 @@ def authority_of(
     return Authority(
         town_of(name),
         {
-            each: Federation(each, "F", RecordId(each * 2), town_of(name), towns, towns, (9, 9, 9))
+            each: federation_with(each, "F", RecordId(each * 2), town_of(name), towns, towns, (9, 9, 9))
             for each in federations
         },
         devices,

@@ -27,7 +27,8 @@ from sync.admission import (
     judge,
 )
 from tests.sync.river import BEE, CHARTER, FOUNDATION, HILL, OWN, RIVER, SEA, SECOND_CHARTER, founded
-from tests.sync.world import FAR_S, NOW_S, World, specified
+from tests.sync.specified import specified
+from tests.sync.world import FAR_S, NOW_S, World
 
 DAY_S = 86_400
 

@@ -20,7 +20,8 @@ from protocol.ids import Lane, Op
 from protocol.limits import STAMP_MAX
 from protocol.record import Record
 from tests.sync.river import BEE, CHARTER, FOUNDATION, HILL, OWN, RIVER, SEA, SECOND_CHARTER, founded
-from tests.sync.world import FAR_S, NOW_S, Town, World, specified
+from tests.sync.specified import specified
+from tests.sync.world import FAR_S, NOW_S, Town, World
 
 DAY_S = 86_400
 GREATEST_STAMP = stamp_at((NOW_S + DAY_S) * 1_000)
@@ -369,7 +370,7 @@ def test_with_little_room_for_acts_every_history_settles_in_the_specified_state(
     chosen: list[Record], room: tuple[int, int, int], seed: int
 ) -> None:
     """What says who may act is bounded as well, and everyone resolves the same from what has room."""
-    names = ("CERTIFICATES_MAX", "ADMISSIONS_MAX", "FEW_MAX")
+    names = ("CERTIFICATES_MAX", "ACTS_MAX", "FEW_MAX")
     with ExitStack() as stack:
         for name, most in zip(names, room, strict=True):
             stack.enter_context(mock.patch.object(limits, name, most))

@@ -21,10 +21,10 @@ from sync.authority import (
     UNKNOWN_FEDERATION,
     Allotment,
     Authority,
-    moved,
     outside_quotas,
     resolve,
 )
+from sync.moved import moved
 from tests.sync.world import FAR_S, NOW_S, Town, device_of, federation_of
 
 OWN, BEE, SEA, ELM = Town("own"), Town("bee"), Town("sea"), Town("elm")

@@ -345,7 +345,7 @@ def test_what_an_entry_settles_stands_among_its_citations() -> None:
         {"act": "wait", "claim": bytes(16)},
         {"n": 0, "act": "wait", "claim": bytes(16)},
         {"n": True, "act": "wait", "claim": bytes(16)},
-        {"n": 2**32 + 1, "act": "wait"},
+        {"n": 10**9 + 1, "act": "wait"},
         {"n": 2, "act": "promise"},
         {"n": 2, "act": 7},
         {"n": 2, "act": "wait", "claim": bytes(15)},

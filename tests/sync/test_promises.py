@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.ids import DocId, RecordId, TownId
-from sync.promises import MILLI_MAX, Act, Mode, Promises, Status, Void, Word
+from protocol.structures import MILLI_MAX
+from sync.promises import Act, Mode, Promises, Status, Void, Word
 from tests.sync.bookkeeper import accept, capacity, claim, lend, say, windows
 
 ENTRY = RecordId(bytes(32))

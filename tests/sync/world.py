@@ -1,24 +1,21 @@
-"""A little world for the tests of authority and admission: towns that sign, a state in dictionaries, and
-the held sets as the protocol specifies them, written with no thought of speed.
+"""A little world for the tests of authority and admission: towns that sign, and a state in dictionaries.
 
-`specified` is the naive form of the rule: a function of all records ever seen and of the time. `World` is
-the plainest state that `judge` can work on; it checks that every change is one that can be made.
+`World` is the plainest state that `judge` can work on; it checks that every change is one that can be made.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
 
-from protocol import limits
 from protocol.encoding import Value
 from protocol.identity import SigningKey
-from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
-from protocol.limits import AHEAD_S_MAX, DEVICES_MAX
-from protocol.record import Record, fields_of, is_town_kind, make, make_body
+from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
+from protocol.record import SIGN, STEP, Record, is_town_kind, make, make_body
+from sync import steps
 from sync.admission import (
     AUTHORITY_KINDS,
     EXPIRED,
@@ -29,9 +26,11 @@ from sync.admission import (
     expire,
     judge,
 )
-from sync.authority import Allotment, Authority, allotment_of, resolve
+from sync.authority import Allotment, Authority, Federation, allotment_of, resolve
+from sync.membership import ADMIT, SUSPEND, VOUCH, Membership
 from sync.merge import Fact
 from sync.sitting import horizon
+from sync.steps import Step, follow
 
 NOW_S = 1_800_000_000
 FAR_S = NOW_S + 10_000_000
@@ -114,30 +113,82 @@ class Town:
         stewards: Sequence[Town],
         members: Sequence[Town] = (),
         quotas: Sequence[int] = (9, 9, 9),
+        vouches: int = 0,
     ) -> Record:
         """Return a charter; `federation_of` gives the name of what it founds."""
-        fields: dict[str, Value] = {
-            "name": name,
-            "stewards": [town.id for town in stewards],
-            "members": [town.id for town in members],
-            "rules": {},
-            "quotas": dict(zip(("urgent", "everyday", "library"), quotas, strict=True)),
-        }
+        fields = _state(name, stewards, members, quotas, vouches)
         return self.write("charter", name, op=Op.ENTRY, fields=fields)
 
-    def admit(
-        self, federation: FederationId, town: Town, *, op: Op = Op.PUT, device: int = 1, stamp: int = 0
+    def step(
+        self,
+        parent: Record,
+        stewards: Sequence[Town],
+        members: Sequence[Town] = (),
+        *,
+        name: str = "Along the river",
+        quotas: Sequence[int] = (9, 9, 9),
+        vouches: int = 0,
+        round: int = 1,
+        decides: Sequence[Record] = (),
+        split: Sequence[Record] = (),
+        stamp: int = 0,
+        device: int = 0,
+        op: Op = Op.ENTRY,
     ) -> Record:
-        """Return an admission, or its end."""
+        """Return a step of the federation of its parent, the charter or another step."""
+        fields: dict[str, Value] = _state(name, stewards, members, quotas, vouches) | {
+            "parent": parent.id,
+            "round": round,
+            "decides": [act.id for act in decides],
+            "split": [each.id for each in split],
+        }
+        named = parent.header.federations or [federation_of(parent)]
         return self.write(
-            "federation.admit",
+            STEP, f"{fields}", op=op, fields=fields, federations=named, stamp=stamp, device=device
+        )
+
+    def sign(self, step: Record, *, stamp: int = 0, device: int = 0, nonce: str = "") -> Record:
+        """Return this town's signature of another's step."""
+        return self.write(
+            SIGN,
+            f"{step.id.hex()} {nonce}",
+            op=Op.ENTRY,
+            fields={"step": step.id},
+            federations=step.header.federations,
+            stamp=stamp,
+            device=device,
+        )
+
+    def admit(
+        self,
+        federation: FederationId,
+        town: Town,
+        *,
+        op: Op = Op.PUT,
+        device: int = 1,
+        stamp: int = 0,
+        on: Sequence[Record] = (),
+        kind: str = ADMIT,
+    ) -> Record:
+        """Return an admission, or its end; or another act about a town."""
+        return self.write(
+            kind,
             town.name,
             op=op,
             fields={"town": town.id},
             federations=[federation],
             device=device,
             stamp=stamp,
+            cites=[step.id for step in on],
         )
+
+    def suspend(self, federation: FederationId, town: Town, *, on: Sequence[Record] = ()) -> Record:
+        """Return a suspension."""
+        return self.admit(federation, town, on=on, kind=SUSPEND)
+
+    def vouch(self, federation: FederationId, town: Town, *, on: Sequence[Record] = ()) -> Record:
+        """Return a vouch."""
+        return self.admit(federation, town, on=on, kind=VOUCH)
 
     def join(
         self,
@@ -158,6 +209,36 @@ class Town:
             stamp=stamp,
             expires=expires,
         )
+
+
+def _state(
+    name: str, stewards: Sequence[Town], members: Sequence[Town], quotas: Sequence[int], vouches: int
+) -> dict[str, Value]:
+    return {
+        "name": name,
+        "stewards": [town.id for town in stewards],
+        "members": [town.id for town in members],
+        "rules": {"vouches": vouches} if vouches else {},
+        "quotas": dict(zip(("urgent", "everyday", "library"), quotas, strict=True)),
+    }
+
+
+def federation_with(
+    id: FederationId,
+    name: str,
+    charter: RecordId,
+    founder: TownId,
+    stewards: frozenset[TownId],
+    members: frozenset[TownId],
+    quotas: tuple[int, int, int],
+) -> Federation:
+    """Return a federation in which nothing was done since it was founded."""
+    nobody = frozenset[TownId]()
+    root = Step(
+        charter, founder, None, 0, frozenset(), frozenset(), steps.State(name, stewards, members, 0, quotas)
+    )
+    chain, acts = follow(root, [], []), Membership(members, nobody, nobody, nobody, frozenset(), frozenset())
+    return Federation(id, name, charter, founder, stewards, members, quotas, chain, acts)
 
 
 def federation_of(charter: Record) -> FederationId:
@@ -338,165 +419,6 @@ class World:
         """Return what is held and lies ahead."""
         found = [self.kept[id] for id in sorted(self.held)]
         return [each for each in found if each.header.born > born_s or each.header.stamp > stamp][:limit]
-
-
-def specified(own: TownId, seen: Iterable[Record], now_s: int = NOW_S) -> Held:
-    """Return the held sets that follow from all these records: the rule as the protocol says it."""
-    timely = {
-        record.id: record
-        for record in seen
-        if record.header.expires > now_s
-        and record.header.born <= now_s + AHEAD_S_MAX
-        and record.header.stamp >> 16 <= (now_s + AHEAD_S_MAX) * 1_000
-    }
-    belongs = _belongs(own, list(timely.values()))
-    lanes_of = {record.id: belongs(record) for record in timely.values()}
-    documents = defaultdict[DocId, list[Record]](list)
-    for record in timely.values():
-        if lanes_of[record.id]:
-            documents[record.doc].append(record)
-    held = defaultdict[LaneKey, set[RecordId]](set)
-    for records in documents.values():
-        for record in _standing(records):
-            for lane in lanes_of[record.id]:
-                held[lane].add(record.id)
-    return _within_quotas(held, timely, resolve(own, timely.values()), own)
-
-
-def _standing(records: list[Record]) -> list[Record]:
-    def rank(record: Record) -> tuple[int, bytes]:
-        return (record.header.stamp, record.id)
-
-    deletes = [record for record in records if record.header.op is Op.DELETE]
-    if deletes:
-        return [max(deletes, key=rank)]
-    puts = [record for record in records if record.header.op is Op.PUT]
-    return [record for record in records if record.header.op is Op.ENTRY] + (
-        [max(puts, key=rank)] if puts else []
-    )
-
-
-def _documents_of(records: Iterable[Record]) -> list[list[Record]]:
-    documents = defaultdict[DocId, list[Record]](list)
-    for record in records:
-        documents[record.doc].append(record)
-    return list(documents.values())
-
-
-def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset[LaneKey]]:
-    """Return where each record belongs, with authority worked out the long way."""
-    certified = set[tuple[bytes, bytes]]()
-    counts = defaultdict[bytes, list[tuple[int, DocId, bytes]]](list)
-    certificates = [record for record in records if record.header.kind == "town.device"]
-    room = limits.CERTIFICATES_MAX
-    for document in _documents_of(_newest(certificates, lambda record: (record.header.town, room))):
-        for record in _standing(document):
-            device = (fields_of(record) or {}).get("device")
-            if isinstance(device, bytes) and len(device) == 32:
-                counts[record.header.town].append((record.header.born, record.doc, device))
-    for town, found in counts.items():
-        certified |= {(town, device) for _, _, device in sorted(found)[-DEVICES_MAX:]}
-
-    def may(record: Record) -> bool:
-        header = record.header
-        return bytes(header.device) == header.town or (header.town, header.device) in certified
-
-    def heads(kind: str, federation: FederationId | None = None, by: Sequence[Value] = ()) -> list[Record]:
-        lawful = [record for record in records if record.header.kind == kind and may(record)]
-        if federation is not None:
-            there = [
-                each for each in lawful if federation in each.header.federations and each.header.town in by
-            ]
-            lawful = _newest(there, lambda each: (each.header.town, each.header.lane, limits.ADMISSIONS_MAX))
-        return [
-            record
-            for document in _documents_of(lawful)
-            for record in _standing(document)
-            if record.header.op is not Op.DELETE and len(record.header.federations) == 1
-        ]
-
-    consents = {
-        record.header.federations[0] for record in heads("federation.join") if record.header.town == own
-    }
-    members = dict[FederationId, set[bytes]]()
-    for charter in records:
-        fields = fields_of(charter)
-        if charter.header.kind != "charter" or charter.header.op is not Op.ENTRY or not fields:
-            continue
-        federation = federation_of(charter)
-        stewards = fields["stewards"]
-        listed = fields["members"]
-        assert isinstance(stewards, list) and isinstance(listed, list)
-        if federation in consents or (charter.header.town == own and may(charter)):
-            members[federation] = {town for town in stewards + listed if isinstance(town, bytes)}
-            for record in heads("federation.admit", federation, stewards):
-                admitted = (fields_of(record) or {}).get("town")
-                if record.header.federations == (federation,) and record.header.town in stewards:
-                    assert isinstance(admitted, bytes)
-                    members[federation].add(admitted)
-
-    def belongs(record: Record) -> frozenset[LaneKey]:
-        header = record.header
-        home = (home_id(own), header.lane)
-        if header.kind == "charter" and header.op is not Op.ENTRY:
-            return frozenset()
-        lanes = set[LaneKey]()
-        if header.kind == "charter" and federation_of(record) in members:
-            lanes.add((federation_of(record), Lane.URGENT))
-            if header.town == own:
-                lanes.add(home)
-        if is_town_kind(header.kind):
-            lanes |= {
-                (federation, Lane.URGENT) for federation, towns in members.items() if header.town in towns
-            }
-        if may(record):
-            listed = [name for name in header.federations if name in members]
-            lanes |= {(name, header.lane) for name in listed if header.town in members[name]}
-            if header.town == own and (not header.federations or header.kind == "federation.join"):
-                lanes.add(home)
-        return frozenset(lanes)
-
-    return belongs
-
-
-def _within_quotas(
-    held: Mapping[LaneKey, set[RecordId]],
-    records: Mapping[RecordId, Record],
-    authority: Authority,
-    own: TownId,
-) -> Held:
-    def room(record: Record, lane: LaneKey) -> tuple[object, ...]:
-        town, kind = record.header.town, record.header.kind
-        if kind == "charter" or lane[0] == home_id(own):
-            return (None, len(records) + 1)
-        federation = authority.federations[lane[0]]
-        if kind == "town.device":
-            return (town, kind, limits.CERTIFICATES_MAX)
-        if kind == "federation.admit" and town in federation.stewards:
-            return (town, kind, limits.ADMISSIONS_MAX)
-        if kind in {"federation.admit", "federation.join"}:
-            return (town, kind, limits.FEW_MAX)
-        return (town, "town.*", limits.FEW_MAX) if is_town_kind(kind) else (town, federation.quotas[lane[1]])
-
-    kept = {
-        lane: frozenset(each.id for each in _newest([records[id] for id in ids], partial(room, lane=lane)))
-        for lane, ids in held.items()
-    }
-    return {lane: ids for lane, ids in kept.items() if ids}
-
-
-def _newest(records: Iterable[Record], room: Callable[[Record], tuple[object, ...]]) -> list[Record]:
-    """Return the records of the newest documents of each group; `room` names the group, its bound last."""
-    groups = defaultdict[tuple[object, ...], list[Record]](list)
-    for record in records:
-        groups[room(record)].append(record)
-    found = list[Record]()
-    for (*_, most), members in groups.items():
-        assert isinstance(most, int)
-        ranked = sorted({(record.header.born, record.doc) for record in members}, reverse=True)
-        newest = {doc for _, doc in ranked[:most]}
-        found += [record for record in members if record.doc in newest]
-    return found
 
 
 def device_of(town: Town, number: int = 1) -> DeviceId:

@@ -1,0 +1,62 @@
+"""What differs between two authorities: whose records belong elsewhere now, and where there is less room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocol.ids import DeviceId, Lane, LaneKey, TownId
+from sync.authority import Allotment, Authority
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Whose rights differ between two authorities.
+
+    Attributes:
+        towns: All of them; what they have parked may be held now.
+        held: Those whose held records may all belong elsewhere now: a membership changed.
+        lost: Devices that lost their right to write for a town.
+    """
+
+    towns: frozenset[TownId]
+    held: frozenset[TownId]
+    lost: Mapping[TownId, frozenset[DeviceId]]
+
+
+def moved(before: Authority, after: Authority) -> Moved:
+    """Return the towns some of whose records `after` places otherwise than `before`."""
+    towns, held, lost = set[TownId](), set[TownId](), dict[TownId, frozenset[DeviceId]]()
+    for town in before.devices.keys() | after.devices.keys():
+        old, new = before.devices.get(town, frozenset()), after.devices.get(town, frozenset())
+        if old != new:
+            towns.add(town)
+        if old - new:
+            lost[town] = old - new
+    for name in before.federations.keys() | after.federations.keys():
+        was, now = before.federations.get(name), after.federations.get(name)
+        held |= (was.members if was else frozenset()) ^ (now.members if now else frozenset())
+        if was is None or now is None:
+            # The charter is a record of the founder, who need not be a member.
+            held |= {each.founder for each in (was, now) if each}
+        kept_was, kept_now = (each.chain.kept if each else {} for each in (was, now))
+        towns |= {town for id, town in kept_now.items() if id not in kept_was}
+        held |= {town for id, town in kept_was.items() if id not in kept_now}
+    return Moved(frozenset(towns | held), frozenset(held), lost)
+
+
+def narrowed(before: Authority, after: Authority) -> frozenset[tuple[LaneKey, TownId, Allotment]]:
+    """Return where a member has less room now: a step lowered a quota, or a town is no steward any more."""
+    found = set[tuple[LaneKey, TownId, Allotment]]()
+    for name in before.federations.keys() & after.federations.keys():
+        was, now = before.federations[name], after.federations[name]
+        if (was.quotas, was.stewards) == (now.quotas, now.stewards):
+            continue
+        found |= {
+            ((name, lane), town, allotment)
+            for lane in Lane
+            for allotment in Allotment
+            for town in was.members & now.members
+            if now.room(lane, town, allotment) < was.room(lane, town, allotment)
+        }
+    return frozenset(found)

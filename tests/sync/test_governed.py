@@ -1,0 +1,180 @@
+"""Steps, signatures and acts at the door: what is held of them, whatever their order."""
+
+from __future__ import annotations
+
+import random
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocol.ids import Lane, Op
+from protocol.limits import SIGNATURES_MAX
+from protocol.record import Record
+from sync.admission import QUOTA, STEP_STANDS, UNKNOWN_FEDERATION, UNRESOLVED, State
+from sync.authority import Authority
+from tests.sync.specified import specified
+from tests.sync.world import Town, World, federation_of
+
+OWN, BEE, SEA, ELM, FAR = (Town(name) for name in ("own", "bee", "sea", "elm", "far"))
+CHARTER = BEE.charter("Along the river", [OWN, BEE, SEA], [ELM], vouches=2)
+RIVER = federation_of(CHARTER)
+BASIS = [CHARTER, OWN.join(RIVER), *(town.certificate() for town in (OWN, BEE, SEA, ELM))]
+OUT = BEE.step(CHARTER, [OWN, BEE], [ELM], vouches=2)
+"""The sea is put out."""
+OFFER = SEA.write("offer", federations=[RIVER])
+
+
+def world_with(*records: Record) -> World:
+    """Return the own town's world after these, which came together."""
+    world = World(OWN.id)
+    world.take(*BASIS, *records)
+    return world
+
+
+def test_a_step_is_held_as_soon_as_a_steward_has_written_it_and_counts_when_a_majority_has_signed() -> None:
+    """What lost its right leaves in the same breath."""
+    world = world_with(OFFER, OUT)
+    assert world.held[OUT.id] == {(RIVER, Lane.URGENT)}
+    assert OFFER.id in world.held and world.authority.is_member(RIVER, SEA.id)
+    world.take(OWN.sign(OUT))
+    assert OFFER.id in world.waiting and not world.authority.is_member(RIVER, SEA.id)
+    assert world.authority.federations[RIVER].chain.current.id == OUT.id
+
+
+def test_what_a_former_steward_signed_is_kept_though_its_town_is_no_member_any_more() -> None:
+    """Else everybody who comes later would see another chain."""
+    agreed = SEA.sign(OUT)
+    world = world_with(OUT, agreed)
+    assert not world.authority.is_member(RIVER, SEA.id)
+    assert world.held.get(agreed.id) == frozenset({(RIVER, Lane.URGENT)})
+
+
+def test_a_step_or_signature_to_which_nothing_leads_waits() -> None:
+    """Until its parent or its step comes."""
+    second = OWN.step(OUT, [OWN], [ELM])
+    world = world_with()
+    verdicts = world.take(second, SEA.sign(OUT), FAR.step(CHARTER, [FAR]), BEE.step(CHARTER, [BEE], device=1))
+    assert [(each.state, each.cause) for each in verdicts] == [(State.PARKED, UNRESOLVED)] * 4
+    world.take(OUT)
+    assert world.held.keys() >= {OUT.id, SEA.sign(OUT).id, second.id}
+    stranger = World(OWN.id)
+    assert stranger.take(OUT)[0].cause == UNKNOWN_FEDERATION
+
+
+@pytest.mark.parametrize("op", [Op.PUT, Op.DELETE])
+def test_a_put_or_a_delete_of_a_step_counts_for_nothing(op: Op) -> None:
+    """It is refused for good, and what it would have replaced stands."""
+    world = world_with(OUT, OWN.sign(OUT))
+    odd = BEE.step(CHARTER, [OWN, BEE], [ELM], vouches=2, op=op, stamp=9)
+    assert [(each.state, each.cause) for each in world.take(odd)] == [(State.DROPPED, STEP_STANDS)]
+    assert OUT.id in world.held
+
+
+def test_no_number_of_signatures_pushes_one_out() -> None:
+    """As many as a steward likes; and of what it wrote in vain, only some is kept."""
+    world = world_with(OUT, SEA.sign(OUT))
+    flood = [SEA.step(CHARTER, [SEA, FAR], name=f"{number}") for number in range(3 * SIGNATURES_MAX)]
+    world.take(*flood, *(SEA.sign(OUT, nonce=f"{number}") for number in range(9)))
+    assert world.authority.federations[RIVER].chain.current.id == OUT.id
+    theirs = [id for id in world.held if world.kept[id].header.town == SEA.id]
+    assert len(theirs) == SIGNATURES_MAX
+
+
+def test_a_suspended_town_is_no_member_until_the_suspension_is_withdrawn() -> None:
+    """What it wrote waits, and comes back."""
+    world = world_with(ELM.write("offer", federations=[RIVER]), BEE.suspend(RIVER, ELM))
+    assert not world.authority.is_member(RIVER, ELM.id)
+    world.take(BEE.admit(RIVER, ELM, op=Op.DELETE, kind="federation.suspend", stamp=9))
+    assert world.authority.is_member(RIVER, ELM.id)
+    assert ELM.write("offer", federations=[RIVER]).id in world.held
+
+
+def test_a_step_that_lowers_a_quota_lets_the_oldest_documents_go() -> None:
+    """In the same breath, on every node the same."""
+    offers = [BEE.write("offer", f"{age}", federations=[RIVER], born=1_800_000_000 - age) for age in range(4)]
+    small = BEE.step(CHARTER, [OWN, BEE, SEA], [ELM], quotas=(2, 9, 9))
+    seen = [*BASIS, *offers, small, SEA.sign(small)]
+    world = world_with(*offers, small)
+    assert {each.id for each in offers} <= world.held.keys()
+    world.take(SEA.sign(small))
+    assert [each.id in world.held for each in offers] == [True, True, False, False]
+    assert world.take(offers[3])[0].cause == QUOTA
+    assert world.state()[0] == specified(OWN.id, seen)
+
+
+# In every order.
+
+AWAY = SEA.step(CHARTER, [SEA], [ELM])
+AGAIN = OWN.step(OUT, [OWN, BEE], [ELM, FAR])
+SETS = [
+    (OUT, OWN.sign(OUT), SEA.admit(RIVER, FAR, on=[CHARTER]), SEA.suspend(RIVER, ELM)),
+    (OUT, SEA.sign(OUT), AWAY, OWN.sign(AWAY)),
+    (OUT, OWN.sign(OUT), AGAIN, BEE.sign(AGAIN)),
+    (OUT, OWN.sign(OUT), BEE.admit(RIVER, FAR, on=[OUT]), OWN.suspend(RIVER, FAR, on=[OUT])),
+    (ELM.vouch(RIVER, FAR), SEA.vouch(RIVER, FAR), OUT, OWN.sign(OUT)),
+    (OUT, AWAY, OWN.step(CHARTER, [OWN], split=[OUT, AWAY], round=2), SEA.sign(OUT)),
+]
+
+
+@pytest.mark.parametrize("acts", SETS)
+def test_every_order_of_what_stewards_sign_ends_in_one_state(acts: tuple[Record, ...]) -> None:
+    """One by one, as peers bring it."""
+    ends = []
+    for order in permutations(acts):
+        world = world_with(OFFER)
+        for record in order:
+            world.take(record)
+        ends.append((world.authority, world.state()[0]))
+    assert all(end == ends[0] for end in ends)
+    assert ends[0][1] == specified(OWN.id, [*BASIS, OFFER, *acts])
+
+
+def pool() -> list[Record]:
+    """Return what stewards sign, honest and not, with what depends on it."""
+    split = [
+        town.step(CHARTER, [OWN, BEE, SEA], [ELM], name=town.name, vouches=2) for town in (OWN, BEE, SEA)
+    ]
+    late = OWN.step(CHARTER, [OWN, BEE, SEA], [ELM, FAR], round=2, split=split)
+    decided = BEE.admit(RIVER, FAR, on=[CHARTER])
+    deeper = BEE.step(OUT, [OWN, BEE], [ELM], decides=[decided], quotas=(1, 9, 9), vouches=1)
+    steps = [OUT, AWAY, AGAIN, *split, late, deeper]
+    found = [*steps, decided, OFFER, FAR.certificate()]
+    for town in (OWN, BEE, SEA):
+        found += [town.sign(step) for step in steps]
+        for ground in (CHARTER, OUT, deeper):
+            found += [town.admit(RIVER, FAR, on=[ground], device=n) for n in (1, 2)]
+            found += [town.suspend(RIVER, ELM, on=[ground]), town.vouch(RIVER, FAR, on=[ground])]
+    found += [ELM.vouch(RIVER, FAR, on=[ground]) for ground in (CHARTER, OUT)]
+    found.append(OWN.admit(RIVER, FAR, on=[OUT], op=Op.DELETE, stamp=9))
+    for town in (ELM, FAR, BEE):
+        found += [
+            town.write("offer", f"{age}", federations=[RIVER], born=1_800_000_000 - age) for age in (0, 1)
+        ]
+    return found
+
+
+POOL = pool()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(POOL), max_size=30), st.integers(0, 2**32))
+def test_whatever_stewards_sign_in_whatever_order_the_held_sets_settle_as_specified(
+    chosen: list[Record], seed: int
+) -> None:
+    """The charter among it, in batches of any size; what is not here is offered again, as peers do."""
+    chance = random.Random(seed)
+    seen = [*chosen, *BASIS]
+    ends = list[tuple[Authority, object]]()
+    for _ in range(2):
+        chance.shuffle(seen)
+        world, start = World(OWN.id), 0
+        while start < len(seen):
+            size = chance.choice([1, 1, 2, 5, 40])
+            world.take(*seen[start : start + size])
+            start += size
+        world.settle(seen)
+        assert world.state()[0] == specified(OWN.id, seen)
+        ends.append((world.authority, world.state()[0]))
+    assert ends[0] == ends[1]
