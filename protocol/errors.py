@@ -8,6 +8,7 @@
     |- NewerVersion           a version that we do not know yet: "not now", never remembered
     |- BodyMissing            the header is whole, the body did not come along: "not now"
     |- BadSignature           the signature is not the device's
+    |- BadSealingKey          a public key to which nothing can be sealed
     `- InvalidField           a field of a body is not as its kind declares it
 
 Each class has a stable `code`, which commands, pages, the API and the wire show to people and programs.
@@ -64,6 +65,12 @@ class BadSignature(ProtocolError):
     """A signature that the device's key did not make over this id."""
 
     code = "bad_signature"
+
+
+class BadSealingKey(ProtocolError):
+    """A public sealing key with which no secret can be shared: a hostile or damaged profile carries it."""
+
+    code = "bad_sealing_key"
 
 
 class InvalidField(ProtocolError):

@@ -36,6 +36,10 @@ NONCE_BYTES: Final = 8
 """Enough that two documents of one town, kind and second never meet by chance."""
 SALT_BYTES: Final = 16
 """Keeps the hash of a body from telling a guesser what it says."""
+SEALED_TOWNS_MAX: Final = 8
+"""Towns that a sealed body is sealed to, the author's among them; each costs 80 bytes and one box to try."""
+SEALED_PAD_BYTES: Final = 256
+"""What is sealed is padded to a multiple of this, so that its size tells little."""
 
 # Time.
 AHEAD_S_MAX: Final = 86_400

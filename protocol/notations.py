@@ -14,12 +14,16 @@ from protocol.text import decimal, held_type, shown, write_decimal
 
 LANG_CHARS_MAX: Final = 35
 """RFC 5646 section 4.4.1: no registered language tag needs more."""
+ZONE_CHARS_MAX: Final = 40
+"""The longest name of a time zone has 32 characters."""
 SECONDS_SHOWN_MAX: Final = 253_402_300_799
 """The last second of the year 9999: later ones cannot be shown as a date."""
 DAY_S: Final = 86_400
 """Seconds of a day without leap seconds, as in POSIX time."""
 
 _DATE: Final = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)Z?)?")
+_MINUTE: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
+_ZONE: Final = re.compile("[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 _LANG: Final = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 _URL: Final = re.compile('https?://[^\\s<>"]+')
 
@@ -68,6 +72,68 @@ class Seconds(FieldType):
     def json_schema(self) -> dict[str, object]:
         """Return a date or a date with a time, as a string."""
         return {"type": "string", "pattern": f"^{_DATE.pattern}$", "description": "a date, or a time in UTC"}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTime(FieldType):
+    """A day and a minute as clocks on the spot show them: `2026-03-01T18:30`, as browsers post it."""
+
+    widget: ClassVar[str] = "datetime-local"
+
+    def check(self, value: Value, name: str) -> None:
+        """Accept a minute of the years 1970 to 9999."""
+        if type(value) is not str or not _MINUTE.fullmatch(value) or not _is_minute(value):
+            raise InvalidField(name, f"must be {self.describe()}, is {shown(value)}")
+
+    def parse(self, text: str, name: str) -> Value:
+        """Read the date and the time with a blank or a T between; a bare date begins at midnight."""
+        day, _, clock = text.replace(" ", "T").partition("T")
+        return f"{day}T{clock or '00:00'}"
+
+    def write(self, value: Value) -> str:
+        """Return the text."""
+        return str(value)
+
+    def describe(self) -> str:
+        """Say what is allowed."""
+        return "a date with a time like 2026-03-01T18:30, as clocks there show it"
+
+    def json_schema(self) -> dict[str, object]:
+        """Return a string of that shape."""
+        return {"type": "string", "pattern": f"^{_MINUTE.pattern}$", "description": "local time"}
+
+
+def _is_minute(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).year >= 1970
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class TimeZone(FieldType):
+    """The name of a time zone in IANA's list, by its shape only: the list grows."""
+
+    def check(self, value: Value, name: str) -> None:
+        """Accept what has the shape of a name."""
+        if type(value) is not str or len(value) > ZONE_CHARS_MAX or not _ZONE.fullmatch(value):
+            raise InvalidField(name, f"must be {self.describe()}, is {shown(value)}")
+
+    def parse(self, text: str, name: str) -> Value:
+        """Return the text."""
+        return text
+
+    def write(self, value: Value) -> str:
+        """Return the text."""
+        return str(value)
+
+    def describe(self) -> str:
+        """Say what is allowed."""
+        return "the name of a time zone like Europe/Paris"
+
+    def json_schema(self) -> dict[str, object]:
+        """Return a string of that shape."""
+        return {"type": "string", "pattern": f"^{_ZONE.pattern}$", "maxLength": ZONE_CHARS_MAX}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,16 @@ from protocol.fields import Input
 from protocol.ids import Lane, Op
 from protocol.structures import Field, Struct, fields_schema, read_json_fields, refuse_unknown
 
-__all__ = ["Agreement", "Field", "Kind"]
+__all__ = ["Agreement", "Field", "Kind", "until"]
 
 Agreement: TypeAlias = Callable[[Mapping[str, Value]], None]
 """A rule between several fields, each of which is good by itself; raises InvalidField."""
+
+
+def until(fields: Mapping[str, Value]) -> int | None:
+    """Return the second at which people see a document end, if its fields say so: the rule of most kinds."""
+    said = fields.get("until")
+    return said if type(said) is int else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,12 @@ class Kind:
     title_field: str = "title"
     """The field that stands for the document in lists."""
     agreements: tuple[Agreement, ...] = ()
+    sealed: bool = False
+    """Whether bodies are sealed to named towns; an open one is not shown."""
+    ends: Callable[[Mapping[str, Value]], int | None] = until
+    """When people see a document end, from its checked fields; None where they do not say."""
+    linger_s: int = 0
+    """How long a document lives on after that, for those who come late."""
     _checks: dict[str, Callable[[Value, str], None]] = field(init=False, repr=False, compare=False)
     _required: frozenset[str] = field(init=False, repr=False, compare=False)
 

@@ -6,15 +6,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from protocol.kinds.claims import CLAIM, FEEDBACK, LEDGER, RECEIPT
+from protocol.kinds.events import EVENT
 from protocol.kinds.exchange import NEED, OFFER, SKILL
 from protocol.kinds.federation import ADMIT, CHARTER, JOIN
+from protocol.kinds.lending import ITEM
 from protocol.kinds.practice import PRACTICE
 from protocol.kinds.town import DEVICE, PROFILE
 from protocol.schema import Kind
 
-KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (OFFER, NEED, SKILL, PRACTICE, PROFILE, DEVICE, CHARTER, ADMIT, JOIN)}
-)
+_ALL: Final = (
+    OFFER, NEED, ITEM, SKILL, EVENT, PRACTICE, FEEDBACK, CLAIM, LEDGER, RECEIPT,
+    PROFILE, DEVICE, CHARTER, ADMIT, JOIN,
+)  # fmt: skip
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in _ALL})
 """Every kind that is declared, in the order in which pages list them."""
 
 

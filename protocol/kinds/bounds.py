@@ -38,6 +38,27 @@ URL_CHARS_MAX: Final = 256
 URLS_MAX: Final = 4
 """As for the addresses of a device."""
 
+NUMBER_CHARS_MAX: Final = 16
+"""The number that is painted on a tool."""
+LOAN_DAYS_MAX: Final = 366
+"""Longer than a year is no loan."""
+RENEWALS_MAX: Final = 99
+"""How often a loan may be renewed."""
+BUFFER_DAYS_MAX: Final = 30
+"""Days between two loans, for cleaning and the way back."""
+REPEATS_MAX: Final = 104
+"""A weekly evening for two years."""
+SEATS_MAX: Final = 100_000
+"""More people than any hall of a town holds."""
+REASON_CHARS_MAX: Final = 1_000
+"""Why somebody asks: more is a letter."""
+CODE_CHARS: Final = 8
+"""A receipt code: 40 bits, said over a counter and never guessed there."""
+CLAIMS_OPEN_MAX: Final = 128
+"""Claims that a checkpoint carries over; with the longest of them it fits into a body."""
+LEDGER_N_MAX: Final = 10**9
+"""Entries of a ledger with all that were opened after it."""
+
 STEPS_MAX: Final = 60
 """Steps of a guide; longer ones are two guides."""
 STEP_CHARS_MAX: Final = 1_000

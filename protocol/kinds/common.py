@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.fields import Flag, Text
+from protocol.fields import Choice, Flag, Text
 from protocol.kinds.bounds import (
     LINE_CHARS_MAX,
     PLACE_NOTE_CHARS_MAX,
@@ -55,6 +55,13 @@ BY = Field(
     "by", Text(1, WORD_CHARS_MAX), "Posted by", "A name that this town knows you by", standard="vf:provider"
 )
 ON_BEHALF_OF = Field("on_behalf_of", Flag(), "Typed in for somebody else", "By a helper")
+URGENCY = Field(
+    "urgency",
+    Choice({"normal": "When it suits", "soon": "Soon", "urgent": "Urgent", "life": "A life is at stake"}),
+    "How urgent is it?",
+    default="normal",
+)
+OK = Field("ok", Choice({"yes": "Yes", "partly": "Partly", "no": "No"}), "Did it go well?", required=True)
 NAME = Field("name", Text(1, TITLE_CHARS_MAX), "Name", standard="schema:name")
 
 

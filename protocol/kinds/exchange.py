@@ -20,7 +20,19 @@ from protocol.kinds.bounds import (
     URL_CHARS_MAX,
     YEAR_S,
 )
-from protocol.kinds.common import BY, LANG, ON_BEHALF_OF, TAGS, TEXT, TITLE, UNTIL, WHERE, category, line
+from protocol.kinds.common import (
+    BY,
+    LANG,
+    ON_BEHALF_OF,
+    TAGS,
+    TEXT,
+    TITLE,
+    UNTIL,
+    URGENCY,
+    WHERE,
+    category,
+    line,
+)
 from protocol.notations import Bytes, Lang, Seconds, Url
 from protocol.schema import Field, Kind
 from protocol.structures import ListOf, Measure
@@ -140,14 +152,7 @@ NEED = Kind(
             standard="vf:resourceQuantity",
         ),
         Field("needed_by", Seconds(day_end=True), "Needed by", standard="vf:due"),
-        Field(
-            "urgency",
-            Choice(
-                {"normal": "When it suits", "soon": "Soon", "urgent": "Urgent", "life": "A life is at stake"}
-            ),
-            "How urgent is it?",
-            default="normal",
-        ),
+        URGENCY,
         Field("people", Integer(1, PEOPLE_MAX), "For how many people?"),
         Field(
             "skills",

@@ -54,6 +54,7 @@ PROFILE = Kind(
             standard="schema:contactPoint",
         ),
         Field("urls", ListOf(Url(URL_CHARS_MAX), URLS_MAX), "Addresses in the web", standard="schema:url"),
+        Field("sealing_key", Bytes(32, "a public X25519 key"), "Key for what only this town may read"),
     ),
 )
 

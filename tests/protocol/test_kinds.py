@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from protocol.errors import InvalidField
 from protocol.fields import Choice, FieldType, Flag, Integer, Text
 from protocol.ids import Lane, Op
 from protocol.kinds import KINDS, kind_of
+from protocol.kinds.repeats import Repeats
 from protocol.kinds.steps import STEP, Steps
 from protocol.limits import BODY_BYTES_MAX, KIND_CHARS_MAX, LIFETIME_S_MAX
-from protocol.notations import Bytes, Degrees, Lang, Seconds, Url
+from protocol.notations import Bytes, Degrees, Lang, LocalTime, Seconds, TimeZone, Url
 from protocol.schema import Kind
 from protocol.structures import UNITS, ListOf, Measure, Struct, Tags
 from protocol.text import tidy
@@ -26,6 +28,12 @@ LEAST: dict[str, dict[str, Value]] = {
     "offer": {"title": "Bread of the day"},
     "need": {"title": "Blankets"},
     "skill": {"name": "Repair bicycles"},
+    "item": {"title": "Hedge trimmer"},
+    "event": {"title": "Cider evening", "start": "2026-10-03T18:30"},
+    "feedback": {"about": KEY[:16], "ok": "yes"},
+    "claim": {"target": KEY[:16], "ledger": KEY[16:], "milli": 2_000, "unit": "kg"},
+    "ledger": {"n": 1, "act": "capacity"},
+    "receipt": {"ledger": KEY[:16], "claim": KEY[16:], "ok": "yes"},
     "practice": {"title": "Rice", "steps": [{"text": "Wash it."}]},
     "town.profile": {"name": "Roanne"},
     "town.device": {"device": KEY},
@@ -60,6 +68,15 @@ def held(type_: FieldType) -> SearchStrategy[Value]:
             return st.integers(0, 253_402_300_799)
         case Lang():
             return st.sampled_from(["fr", "cy", "pt-BR", "zh-Hant-TW", "sl-rozaj"])
+        case LocalTime():
+            moments = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31))
+            return moments.map(lambda moment: moment.isoformat(timespec="minutes"))
+        case TimeZone():
+            return st.sampled_from(["UTC", "Europe/Paris", "America/Argentina/Ushuaia", "Etc/GMT+12"])
+        case Repeats():
+            often = st.sampled_from(["DAILY", "WEEKLY;INTERVAL=2", "MONTHLY", "YEARLY;INTERVAL=10"])
+            days = st.sampled_from(["", "", ";BYDAY=MO", ";BYDAY=1SA,-1SU"])
+            return st.builds("FREQ={};COUNT={}{}".format, often, st.integers(1, 104), days)
         case Url():
             return st.sampled_from(["https://a.example/", "http://b.example/c?d=e#f"])
         case Bytes(size=size):
@@ -107,6 +124,12 @@ def bodies(draw: Any, kind: Kind) -> dict[str, Value]:
     if kind.name == "offer":
         # What must agree is tested by name below.
         for name in ("claim_min", "claim_max", "available_from"):
+            fields.pop(name, None)
+    elif kind.name == "event":
+        fields.pop("end", None)
+    elif kind.name == "claim":
+        fields |= {"milli": 2_000, "unit": "kg"}
+        for name in ("start", "end", "code"):
             fields.pop(name, None)
     return fields
 
@@ -160,7 +183,7 @@ def test_no_value_of_a_hostile_body_makes_the_check_fail_otherwise_than_by_name(
 def test_the_least_body_of_a_kind_passes_and_lacking_any_required_field_it_does_not(name: str) -> None:
     kind = KINDS[name]
     kind.check(LEAST[name])
-    for field in LEAST[name]:
+    for field in (each.name for each in kind.fields if each.required):
         with pytest.raises(InvalidField, match=f"{field}: is missing"):
             kind.check({key: value for key, value in LEAST[name].items() if key != field})
 
@@ -187,6 +210,12 @@ def test_kinds_lie_in_the_lanes_and_live_as_long_as_the_design_says() -> None:
         "offer": (Lane.EVERYDAY, Op.PUT, 30, 90),
         "need": (Lane.EVERYDAY, Op.PUT, 30, 180),
         "skill": (Lane.EVERYDAY, Op.PUT, 365, 730),
+        "item": (Lane.EVERYDAY, Op.PUT, 365, 1_825),
+        "event": (Lane.EVERYDAY, Op.PUT, 30, 1_095),
+        "feedback": (Lane.EVERYDAY, Op.PUT, 365, 365),
+        "claim": (Lane.EVERYDAY, Op.PUT, 60, 1_855),
+        "ledger": (Lane.EVERYDAY, Op.ENTRY, 60, 1_855),
+        "receipt": (Lane.EVERYDAY, Op.PUT, 60, 1_855),
         "practice": (Lane.LIBRARY, Op.ENTRY, 1_825, 3_650),
         "town.profile": (Lane.URGENT, Op.PUT, 3_650, 3_650),
         "town.device": (Lane.URGENT, Op.PUT, 3_650, 3_650),
@@ -197,7 +226,10 @@ def test_kinds_lie_in_the_lanes_and_live_as_long_as_the_design_says() -> None:
 
 
 def test_only_what_people_share_has_a_page_and_a_need_stays_in_town_by_default() -> None:
-    assert [kind.name for kind in KINDS.values() if kind.shown] == ["offer", "need", "skill", "practice"]
+    assert [kind.name for kind in KINDS.values() if kind.shown] == [
+        "offer", "need", "item", "skill", "event", "practice", "feedback",
+    ]  # fmt: skip
+    assert [kind.name for kind in KINDS.values() if kind.sealed] == ["claim"]
     assert KINDS["need"].audience_default == "town"
     assert KINDS["offer"].audience_default == "federations"
 
@@ -279,3 +311,95 @@ def test_a_coordinate_may_be_typed_with_a_comma_as_people_write_it() -> None:
     assert where == {"name": "Hall", "lat": 4_603_000, "lon": -407_000}
     with pytest.raises(InvalidField, match=r"where\.lat"):
         KINDS["offer"].from_text(form | {"where.lat": "46,03,1"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"end": "2026-10-03T18:00"}, "end: lies before its start"),
+        ({"start": "2026-02-30T18:00"}, "start: must be a date with a time"),
+        ({"start": "2026-10-03T18:30:00"}, "start: must be a date with a time"),
+        ({"tz": "here and there"}, "tz: must be the name of a time zone"),
+        ({"rrule": "weekly"}, "rrule: must be words like"),
+        ({"rrule": "weekly, 105 times"}, "rrule: .* at most 104 times"),
+        ({"rrule": "FREQ=SECONDLY;COUNT=9"}, "rrule: must be"),
+    ],
+)
+def test_the_times_of_an_event_are_minutes_on_the_spot_and_end(fields: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidField, match=says):
+        KINDS["event"].from_text({"title": "Cider evening", "start": "2026-10-03T18:30", **fields})
+
+
+@pytest.mark.parametrize(
+    ("typed", "rule", "shown"),
+    [
+        ("weekly, 10 times", "FREQ=WEEKLY;COUNT=10", "weekly, 10 times"),
+        ("Every 2 weeks 5 times", "FREQ=WEEKLY;INTERVAL=2;COUNT=5", "every 2 weeks, 5 times"),
+        ("every month, 1 time", "FREQ=MONTHLY;COUNT=1", "monthly, 1 time"),
+        (
+            "freq=monthly;count=6;byday=1sa",
+            "FREQ=MONTHLY;COUNT=6;BYDAY=1SA",
+            "FREQ=MONTHLY;COUNT=6;BYDAY=1SA",
+        ),
+    ],
+)
+def test_an_event_repeats_in_words_and_is_held_as_a_calendar_takes_it(
+    typed: str, rule: str, shown: str
+) -> None:
+    fields = KINDS["event"].from_text({"title": "Choir", "start": "2026-10-03 18:30", "rrule": typed})
+    assert fields["rrule"] == rule
+    assert KINDS["event"].to_text(fields)["rrule"] == shown
+
+
+def test_an_event_is_over_when_its_last_time_is_over_on_the_whole_earth() -> None:
+    ends, day = KINDS["event"].ends, 86_400
+    noon_on_earth = 1_791_028_800 + day // 2  # 2026-10-03T12:00Z, and half a day for the furthest zone
+    assert ends({"start": "2026-10-03T12:00"}) == noon_on_earth
+    assert ends({"start": "2026-10-03T12:00", "end": "2026-10-04T12:00"}) == noon_on_earth + day
+    weekly = {"start": "2026-10-03T12:00", "rrule": "FREQ=WEEKLY;INTERVAL=2;COUNT=3"}
+    assert ends(weekly) == noon_on_earth + 6 * 7 * day
+    assert ends({"start": "2026-10-03T12:00", "rrule": "often"}) == noon_on_earth
+    assert ends({"start": 5}) is None
+    assert KINDS["offer"].ends({"until": 5}) == 5
+    assert KINDS["offer"].ends({"until": "soon"}) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "milli: either an amount or a window"),
+        ({"milli": 1_000}, "unit: stands with an amount"),
+        ({"unit": "kg"}, "unit: stands with an amount"),
+        ({"start": 5}, "end: stands with a start"),
+        ({"start": 5, "end": 5}, "end: must be later"),
+        ({"milli": 1_000, "unit": "kg", "start": 5, "end": 6}, "milli: either an amount or a window"),
+        ({"milli": 0, "unit": "kg"}, "milli: must be from 1"),
+        ({"milli": 1_000, "unit": "kg", "code": "ABCDEFGU"}, "code: must be 8 of"),
+        ({"milli": 1_000, "unit": "kg", "code": "ABC"}, "code: must have"),
+    ],
+)
+def test_a_claim_asks_for_an_amount_or_for_a_window(fields: dict[str, Value], says: str) -> None:
+    with pytest.raises(InvalidField, match=says):
+        KINDS["claim"].check({"target": KEY[:16], "ledger": KEY[16:], **fields})
+
+
+def test_a_claim_of_a_window_with_a_receipt_code_is_accepted() -> None:
+    window: dict[str, Value] = {"start": 5, "end": 6, "code": "0ABCXYZ9"}
+    KINDS["claim"].check({"target": KEY[:16], "ledger": KEY[16:], **window})
+
+
+def test_the_longest_checkpoint_fits_into_a_body() -> None:
+    most = {"milli": 10**12, "start": 253_402_300_799, "end": 253_402_300_799, "hold_until": 253_402_300_799}
+    row: dict[str, Value] = {"claim": KEY[:16], "share": KEY, "handed": True, **most}
+    fields: dict[str, Value] = {"n": 10**9, "act": "checkpoint", "state": [dict(row) for _ in range(128)]}
+    KINDS["ledger"].check(fields)
+    assert len(encode(fields)) < BODY_BYTES_MAX - 100
+
+
+def test_what_a_checkpoint_carries_over_is_a_line_of_json_each_and_nothing_else() -> None:
+    typed = {"n": "7", "act": "checkpoint", "state": '{"claim": "' + "0a" * 16 + '", "milli": 5}'}
+    fields = KINDS["ledger"].from_text(typed)
+    assert fields["state"] == [{"claim": b"\n" * 16, "milli": 5}]
+    for slip in ("soon", "[" * 100_000, "7", '{"claim": 7}'):
+        with pytest.raises(InvalidField, match="state"):
+            KINDS["ledger"].from_text(typed | {"state": slip})
