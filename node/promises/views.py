@@ -60,7 +60,7 @@ class ClaimView:
         hold_until: Until then it is kept for the claimant.
         place: On the waiting list, from 1; 0: not on it.
         urgency: 0 normal, 1 soon, 2 urgent, 3 a life.
-        receipt_code: The 8 characters that the claimant shows when it is fetched; only at the claimant's town.
+        receipt_code: The 8 characters that the claimant shows when fetching it; only at the claimant's town.
         received: What the claimant says of the hand-over: yes, partly, no; empty: nothing yet.
         ours: Whether our town claims; `to_answer`: whether our town keeps what is claimed.
     """
@@ -106,7 +106,7 @@ class LedgerView:
 
     Attributes:
         target: What it is about; `doc` the ledger's own id.
-        known: False: its first entry, or that of which it is a share, has not come yet, and no amount is said.
+        known: False: its first entry, or that of which it is a share, has not come yet; no amount is said.
         says: The state in one plain sentence.
         windows: True: it is lent in stretches of time, which `taken` has in order; amounts are then 0.
         capacity: All there is; `promised` and `free` of it, in thousandths of `unit`.
