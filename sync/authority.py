@@ -34,6 +34,7 @@ from protocol.limits import (
     QUOTA_URGENT_DOCUMENTS,
 )
 from protocol.record import CHARTER, Header, Record, fields_of, fields_of_body, is_town_kind
+from sync.ledger import LEDGER
 from sync.merge import Fact, prune
 
 DEVICE: Final = "town.device"
@@ -78,12 +79,15 @@ class Allotment(IntEnum):
     CONSENTS = 3
     OTHERS = 4
     """Profiles, and kinds of `town.*` that only newer programs know."""
+    LEDGERS = 5
+    """One for each post that can be claimed, as many as posts: no ledger takes the room of a post."""
 
 
 _ALLOTMENTS: Final = {
     DEVICE: Allotment.CERTIFICATES,
     ADMIT: Allotment.ADMISSIONS,
     JOIN: Allotment.CONSENTS,
+    LEDGER: Allotment.LEDGERS,
     CHARTER: None,
 }
 
@@ -169,7 +173,7 @@ class Authority:
         if federation is None:
             return None
         match allotment:
-            case Allotment.POSTS:
+            case Allotment.POSTS | Allotment.LEDGERS:
                 return federation.quota(key[1])
             case Allotment.CERTIFICATES:
                 return limits.CERTIFICATES_MAX

@@ -52,11 +52,12 @@ def settle(
     shelf = {book.doc: book for book in books}
     found = {doc: _whole(book, shelf, town_keys(book.town)) for doc, book in sorted(shelf.items())}
     heads = {doc: ledger for doc, ledger in found.items() if ledger.first is not None}
-    rivals = defaultdict[tuple[DocId, DocId], list[DocId]](list)
+    rivals = defaultdict[tuple[DocId, DocId, TownId], list[DocId]](list)
     for doc, ledger in heads.items():
         if (share := _share(ledger)) is not None:
-            rivals[share].append(doc)
-    # Of several ledgers over one share the smallest id counts: else it would be given away twice.
+            rivals[*share, ledger.town].append(doc)
+    # Of several ledgers over one share the smallest id counts: else it would be given away twice. Only those
+    # of one town: what another town writes over a share that is not its own is worth nothing, and no rival.
     standing = {docs[0] for docs in rivals.values()}
     settled = dict[DocId, Ledger]()
     for doc in sorted(heads, key=lambda doc: (_depth(doc, heads), doc)):
