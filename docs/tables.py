@@ -45,8 +45,9 @@ def heading(kind: Kind) -> str:
     days = f"{kind.lifetime_default_s // DAY_S:,} days", f"{kind.lifetime_max_s // DAY_S:,}"
     op = "entries" if kind.op is Op.ENTRY else "puts"
     means = f"`{kind.standard}`; " if kind.standard else ""
+    sealed = ", with sealed bodies" if kind.sealed else ""
     return (
-        f"### `{kind.name}`\n\n{kind.label}: {means}{op} in the {kind.lane.name.lower()} lane, "
+        f"### `{kind.name}`\n\n{kind.label}: {means}{op}{sealed} in the {kind.lane.name.lower()} lane, "
         f"living {days[0]} unless said otherwise and {days[1]} at most."
     )
 

@@ -29,6 +29,7 @@ from protocol.identity import SEED_BYTES, TownKey, fingerprint
 from protocol.ids import TownId
 from protocol.kinds import kind_of
 from protocol.record import open_record
+from protocol.sealing import derive
 from sync.admission import State
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ async def begin(
         town_key = await asyncio.to_thread(_open_saved, saved)
     else:
         town_key = TownKey(secrets.token_bytes(SEED_BYTES))
+    sealing_key = derive(town_key.seed, 0)
+    if fields is not None:
+        fields["sealing_key"] = sealing_key.public
     passphrase = saved.passphrase if saved is not None else key_files.new_passphrase()
     _make_folder(data)
     now_ms = wall_ms()
@@ -129,6 +133,7 @@ async def begin(
         now_ms=now_ms,
         town_key=town_key,
     )
+    key_files.save_sealing_keys(folder, {0: sealing_key})
     records = [keys.certificate]
     if fields is not None:
         records.append(key_files.town_record(town_key, key_files.PROFILE, fields, now_ms).raw)

@@ -195,8 +195,8 @@ class Board:
         if by is not None:
             fields["by"] = by
         kind.check(fields)
-        _check_until(fields, document.expires)
-        _check_days(fields, self._now_ms() // 1000, document.fields)
+        _check_ends(kind, fields, document.expires)
+        _check_days(kind, fields, self._now_ms() // 1000, document.fields)
         draft = Draft(
             document.kind, kind.op, fields, doc=document.doc, cites=cites, based_on=head_ids(document)
         )
@@ -320,10 +320,9 @@ class Board:
         if post.nonce is not None and len(post.nonce) != NONCE_BYTES:
             raise InvalidRequest(f"a nonce has {NONCE_BYTES} bytes, not {len(post.nonce)}")
         born = self._now_ms() // 1000
-        _check_until(fields, born + kind.lifetime_max_s)
-        _check_days(fields, born)
-        until = fields.get("until")
-        expires = max(born + kind.lifetime_default_s, until if isinstance(until, int) else 0)
+        _check_ends(kind, fields, born + kind.lifetime_max_s - kind.linger_s)
+        _check_days(kind, fields, born)
+        expires = max(born + kind.lifetime_default_s, (kind.ends(fields) or 0) + kind.linger_s)
         opens = post.opens or opening(kind.name, fields)
         return Draft(
             kind.name,
@@ -412,20 +411,29 @@ def _versions(based_on: RecordId | Sequence[RecordId] | None) -> tuple[RecordId,
     return (RecordId(based_on),) if isinstance(based_on, bytes) else tuple(based_on)
 
 
-def _check_until(fields: Mapping[str, Value], latest: int) -> None:
+def _check_ends(kind: Kind, fields: Mapping[str, Value], latest: int) -> None:
     """A document cannot be shown beyond its end, which was fixed at its birth."""
-    until = fields.get("until")
-    if isinstance(until, int) and until > latest:
+    ends = kind.ends(fields)
+    if ends is not None and ends > latest:
         day = datetime.fromtimestamp(latest, UTC).date()
-        raise InvalidField("until", f"must be {day.isoformat()} or earlier")
+        raise InvalidField(_end_field(fields), f"must be {day.isoformat()} or earlier")
 
 
-def _check_days(fields: Mapping[str, Value], now_s: int, before: Mapping[str, Value] = _NOTHING) -> None:
+def _check_days(
+    kind: Kind, fields: Mapping[str, Value], now_s: int, before: Mapping[str, Value] = _NOTHING
+) -> None:
     """A post whose day is over would be on no board, and nobody would tell its poster."""
-    for name in ("until", "needed_by"):
-        day = fields.get(name)
-        if isinstance(day, int) and day <= now_s and day != before.get(name):
-            raise InvalidField(name, "that day is over")
+    ends = kind.ends(fields)
+    if ends is not None and ends <= now_s and ends != kind.ends(before):
+        raise InvalidField(_end_field(fields), "that day is over")
+    day = fields.get("needed_by")
+    if isinstance(day, int) and day <= now_s and day != before.get("needed_by"):
+        raise InvalidField("needed_by", "that day is over")
+
+
+def _end_field(fields: Mapping[str, Value]) -> str:
+    """Return the field that says when a document ends: it does say so."""
+    return next(name for name in ("until", "rrule", "end", "start") if name in fields)
 
 
 def _posted(record: Record) -> Posted:

@@ -33,6 +33,7 @@ from node.links import Links
 from node.neighbours import Neighbours
 from node.peers import Peers
 from node.recovery import Recovery
+from node.seals import Seals
 from node.status import gather
 from node.store import Store
 from node.store.sqlite import open_store
@@ -89,6 +90,7 @@ class Daemon:
     keys: Keys
     clock: NodeClock
     store: Store
+    seals: Seals
     intake: Intake
     board: Board
     accounts: Accounts
@@ -167,7 +169,12 @@ class Daemon:
         self.store = open_store(self.data, self.keys.town, chance=secrets.token_bytes)
         self._closers.append(self.store.close)
         self.clock = NodeClock(await self._last_sure_ms())
-        self.intake = Intake(self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes)
+        self.seals = Seals.of(self.data / KEYS_FOLDER, self.town, chance=secrets.token_bytes)
+        if self.seals.trouble:
+            LOG.warning("%s", self.seals.trouble)
+        self.intake = Intake(
+            self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes, seals=self.seals
+        )
         self.intake.home_documents_max = self.settings.limits.home_documents
         self._authority = await self.store.write(lambda tx: tx.authority())
         self.incidents = Incidents(self.clock.now_ms)

@@ -11,7 +11,16 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from node.errors import InvalidRequest, LimitReached, NotCertified, NotFound, NotOurs, StaleEdit, UnknownKind
+from node.errors import (
+    InvalidRequest,
+    LimitReached,
+    NoSealingKey,
+    NotCertified,
+    NotFound,
+    NotOurs,
+    StaleEdit,
+    UnknownKind,
+)
 from node.store.documents import fold
 from protocol.clock import Clock
 from protocol.ids import Lane, Op, home_id
@@ -23,6 +32,7 @@ from sync.authority import Allotment, allotment_of
 from sync.ledger import LEDGER, OUTLIVES_S, ledger_id
 
 if TYPE_CHECKING:
+    from node.seals import Seals
     from node.store.contract import Transaction
     from protocol.encoding import Value
     from protocol.identity import SigningKey
@@ -55,6 +65,8 @@ class Draft:
         opens: Of a new document: the first entry of its ledger, which is written with it.
         based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is
             another, or when one of these revisions has been followed by another since.
+        sealed_to: Towns that can read it, beside the own; empty: everybody can, unless the kind is a sealed
+            one.
         key: Signs instead of the device: the town key, for `town.*`.
     """
 
@@ -70,6 +82,7 @@ class Draft:
     doc: DocId | None = None
     opens: Mapping[str, Value] | None = None
     based_on: tuple[RecordId, ...] | None = None
+    sealed_to: tuple[TownId, ...] = ()
     key: SigningKey | None = field(default=None, repr=False)
 
 
@@ -97,11 +110,13 @@ class Desk:
     Args:
         key: The device's key.
         chance: Gives random bytes.
+        seals: Seals what is not for everybody; None: nothing of that sort is written here.
     """
 
-    def __init__(self, key: SigningKey, chance: Callable[[int], bytes]) -> None:
+    def __init__(self, key: SigningKey, chance: Callable[[int], bytes], seals: Seals | None = None) -> None:
         self._key = key
         self._chance = chance
+        self._seals = seals
 
     def sign(
         self, tx: Transaction, drafts: Drafts, *, now_ms: int, sure: bool
@@ -109,7 +124,7 @@ class Desk:
         """Return the record of each draft, and all that are new, ledgers that open with them too, in order.
 
         Raises:
-            StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, ProtocolError.
+            StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, NoSealingKey, ProtocolError.
         """
         clock = Clock(last_stamp(tx))
         answers: list[Record] = []
@@ -148,7 +163,7 @@ class Desk:
         kind = kind_of(frame.kind)
         _check_fields(kind, draft)
         after = max((record.header.stamp for record in frame.held), default=0)
-        body = None if draft.fields is None else make_body(self._chance(SALT_BYTES), draft.fields)
+        body = self._body(tx, frame.kind, draft)
         epoch, counter = tx.next_seq()
         return make(
             draft.key or self._key,
@@ -166,6 +181,16 @@ class Desk:
             cites=draft.cites,
             body=body,
         )
+
+    def _body(self, tx: Transaction, kind: str, draft: Draft) -> bytes | None:
+        if draft.fields is None:
+            return None
+        declared = kind_of(kind)
+        if not draft.sealed_to and not (declared is not None and declared.sealed):
+            return make_body(self._chance(SALT_BYTES), draft.fields)
+        if self._seals is None:
+            raise NoSealingKey("this node has no sealing key, so it can seal nothing")
+        return self._seals.seal_for(tx, draft.sealed_to, draft.fields, kind)
 
     def _new_frame(self, draft: Draft, now_ms: int) -> _Frame:
         kind = kind_of(draft.kind)

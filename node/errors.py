@@ -14,6 +14,7 @@
     |- AmbiguousAddress     409  two documents have this address; the choices are named
     |- Refused              409  a claim, or an answer to one, that would have no effect
     |- NotKeeper            409  another device of the town keeps this ledger
+    |- NoSealingKey         409  what is to be sealed to a town cannot be: it has told no key, or we have none
     |- NotOurs              403  only the town that wrote a document may change it
     |- StaleEdit            409  the document has moved on since the editor saw it
     |- NotSignedIn          401  writing needs a session or a token
@@ -117,6 +118,13 @@ class NoFederation(HedgerowError):
     """A post for federations by a town that is in none of them."""
 
     code = "no_federation"
+    status = 409
+
+
+class NoSealingKey(HedgerowError):
+    """What only named towns may read cannot be written: one of them has told no sealing key."""
+
+    code = "no_sealing_key"
     status = 409
 
 

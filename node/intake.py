@@ -26,6 +26,7 @@ from sync.line import header_of, id_of
 
 if TYPE_CHECKING:
     from node.clock import Reading
+    from node.seals import Seals
     from node.store.contract import Store, Transaction
     from protocol.identity import SigningKey
 
@@ -101,6 +102,7 @@ class Intake:
         key: The device's key.
         clock: Gives node time and whether it is sure.
         chance: Gives random bytes.
+        seals: Seals those of our own drafts that are not for everybody.
 
     Attributes:
         device: The one that signs here.
@@ -110,13 +112,19 @@ class Intake:
     """
 
     def __init__(
-        self, store: Store, key: SigningKey, clock: Callable[[], Reading], *, chance: Callable[[int], bytes]
+        self,
+        store: Store,
+        key: SigningKey,
+        clock: Callable[[], Reading],
+        *,
+        chance: Callable[[int], bytes],
+        seals: Seals | None = None,
     ) -> None:
         self.announce: Callable[[Committed], None] = _nobody
         self._store = store
         self.home_documents_max = HOME_DOCUMENTS_MAX
         self.device = DeviceId(key.public)
-        self._desk = Desk(key, chance)
+        self._desk = Desk(key, chance, seals)
         self._clock = clock
 
     async def accept(
@@ -148,7 +156,7 @@ class Intake:
 
         Raises:
             StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, LimitReached, NotCertified,
-            StorageUnavailable, ProtocolError.
+            NoSealingKey, StorageUnavailable, ProtocolError.
         """
 
         def work(tx: Transaction) -> tuple[list[Record], Taken | None]:

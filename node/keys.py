@@ -3,10 +3,13 @@
 `DATA/keys/device.key` holds the device's seed, the town that it belongs to and the certificate that says
 so; nothing else is needed to run, so a node comes back after a power cut with nobody there.
 `DATA/keys/town.key` holds the town's seed sealed under a passphrase (Argon2id, then XSalsa20-Poly1305);
-it is opened only for acts of the town. Both files are readable by their owner alone.
+it is opened only for acts of the town. `DATA/keys/sealing.key` holds the secret sealing keys that follow from
+the town key, one a line as `INDEX HEX`, old ones first: with them a node reads what was sealed to its town,
+with nobody there. All three files are readable by their owner alone.
 """
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,10 +26,12 @@ from protocol.identity import SEED_BYTES, DeviceKey, TownKey
 from protocol.ids import Lane, TownId
 from protocol.limits import NONCE_BYTES, SALT_BYTES
 from protocol.record import Record, check_signature, fields_of, make, make_body, open_record
+from protocol.sealing import SealingKey
 from protocol.words import WORDS
 
 DEVICE_FILE = "device.key"
 TOWN_FILE = "town.key"
+SEALING_FILE = "sealing.key"
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 """A seed, a town and one certificate: far below this; a larger file is not ours."""
@@ -34,6 +39,9 @@ KEY_FILE_BYTES_MAX = 16 * 1024
 ARGON2_OPERATIONS = 2
 ARGON2_MEMORY_BYTES = 19 * 1024 * 1024
 """OWASP's profile for Argon2id (19 MiB, 2 passes): bearable on a Raspberry Pi, dear for who guesses."""
+
+SEALING_KEYS_MAX = 64
+"""A town takes a new one when a device was stolen; a longer file is not ours."""
 
 PASSPHRASE_WORDS = 6
 """Six of 2,048 words: 66 bits, which Argon2id makes some 80."""
@@ -46,6 +54,8 @@ forgotten.
 CERTIFICATE = "town.device"
 PROFILE = "town.profile"
 EPOCH_BYTES = 4
+
+_SEALING_LINE = re.compile(rb"\s*([0-9]{1,9}) ([0-9a-f]{64})\s*")
 
 
 class KeysUnreadable(HedgerowError):
@@ -215,6 +225,39 @@ def open_town_key(directory: Path, passphrase: str) -> TownKey:
         raise WrongPassphrase(
             "that passphrase does not open the town key: check the words and their order."
         ) from None
+
+
+def save_sealing_keys(directory: Path, keys: Mapping[int, SealingKey]) -> None:
+    """Write the secret sealing keys by their indices, over those that are there.
+
+    Raises:
+        KeysUnreadable: The file cannot be written.
+    """
+    lines = [f"{index} {keys[index].secret.hex()}\n" for index in sorted(keys)]
+    _write(directory / SEALING_FILE, "".join(lines).encode())
+
+
+def open_sealing_keys(directory: Path) -> list[SealingKey]:
+    """Return the secret sealing keys of this node, the newest last, at least one.
+
+    Raises:
+        KeysUnreadable: The file is missing, damaged, or not readable by us; says what to do.
+    """
+    path = directory / SEALING_FILE
+    try:
+        with path.open("rb") as file:
+            lines = file.read(KEY_FILE_BYTES_MAX).splitlines()
+    except FileNotFoundError:
+        raise KeysUnreadable(f"{path} is missing: put back the copy that you keep of it.") from None
+    except OSError as error:
+        raise KeysUnreadable(
+            f"{path} cannot be read: {error.strerror}. Make it readable for this user."
+        ) from None
+    found = [_SEALING_LINE.fullmatch(line) for line in lines if line.strip()]
+    keys = {int(line[1]): SealingKey(bytes.fromhex(line[2].decode())) for line in found if line is not None}
+    if not keys or len(keys) != len(found) or len(keys) > SEALING_KEYS_MAX:
+        raise KeysUnreadable(f"{path} is damaged: put back the copy that you keep of it.")
+    return [keys[index] for index in sorted(keys)]
 
 
 def _stretch(passphrase: str, salt: bytes, operations: int, memory_bytes: int) -> bytes:

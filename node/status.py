@@ -128,6 +128,7 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         "disk_bytes": daemon.store.disk_bytes(),
         "federations": [_federation(authority, each, daemon.engine.hub.held) for each in _sorted(authority)],
         "peers": [peer_row(each, reading.now_ms) for each in facts],
+        "sealing": daemon.seals.trouble,
         "joins": [_join_row(join, names) for join in daemon.joinings.all()],
         "incidents": _incidents(daemon, kept),
     }

@@ -416,7 +416,7 @@ def _columns(folded: Folded, place: int, row: int) -> _Columns:
     record, fields = folded.head
     return (
         place,
-        ends_of(fields, record.header.expires),
+        ends_of(record.header.kind, fields, record.header.expires),
         row,
         len(folded.heads) + folded.more,
         *place_of(fields),

@@ -223,7 +223,9 @@ def readable(record: Record) -> dict[str, Value] | None:
     kind = KINDS.get(record.header.kind)
     if kind is None or not _is_declared(record.header):
         return None
-    fields = fields_of(record)
+    # A sealed body is held and forwarded, and opened by `node/seals.py` alone. An open one of a kind that is
+    # sealed is somebody's slip, which no page may show.
+    fields = fields_of(record) if not kind.sealed else None
     if fields is None:
         return None
     try:
@@ -268,10 +270,11 @@ def place_of(fields: Mapping[str, Value]) -> tuple[int | None, int | None]:
     return None, None
 
 
-def ends_of(fields: Mapping[str, Value], expires: int) -> int:
-    """Return the second at which people see a document end: its `until`, and never later than it expires."""
-    until = fields.get("until")
-    return min(until, expires) if type(until) is int else expires
+def ends_of(kind: str, fields: Mapping[str, Value], expires: int) -> int:
+    """Return the second at which people see a document end: as its kind says, never later than it expires."""
+    declared = KINDS.get(kind)
+    ends = declared.ends(fields) if declared is not None else None
+    return expires if ends is None else min(ends, expires)
 
 
 def distance_km(lat: float, lon: float, other_lat: float, other_lon: float) -> float:

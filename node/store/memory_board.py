@@ -106,7 +106,9 @@ class MemoryBoard:
         wanted = _wanted(match(query.text, languages)) if query.text else []
         for folded in folds:
             record, fields = folded.head
-            if ends_of(fields, record.header.expires) <= now_s or not self._is_asked(record, query):
+            if ends_of(record.header.kind, fields, record.header.expires) <= now_s or not self._is_asked(
+                record, query
+            ):
                 continue
             if wanted is None or not _has(folded, wanted):
                 continue

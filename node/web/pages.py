@@ -100,7 +100,9 @@ async def document(request: web.Request) -> web.Response:
         "word": present.ONE.get(found.kind, kind.label),
         "card": present.card(found, now_s, _km(found, around)),
         "known": _known(found),
-        "until": present.date_text(ends_of(found.fields, found.expires), whole_day=False, clock=False),
+        "until": present.date_text(
+            ends_of(found.kind, found.fields, found.expires), whole_day=False, clock=False
+        ),
         "done": _done(request),
         "device": fingerprint((await site.node.board.record(found)).header.device),
         "may_edit": may_change(request, found, revise=True),

@@ -1,9 +1,9 @@
 """A meeting, a course, a work day: what takes place, when, where, and who may come.
 
 Times are the local time of the place, as it is said and as iCalendar wants it (`DTSTART;TZID=...`): an
-evening that begins at 18:30 all year does so although the clocks are changed. Without `tz` it is the time of wherever
-the event takes place, which is what everybody in town means. So the second at which an event ends is known to
-half a day only; it decides no more than when the event leaves the board.
+evening that begins at 18:30 all year does so although the clocks are changed. Without `tz` it is the time of
+wherever the event takes place, which is what everybody in town means. So the second at which an event ends is
+known to half a day only; it decides no more than when the event leaves the board.
 """
 
 from __future__ import annotations

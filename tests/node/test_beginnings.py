@@ -13,7 +13,8 @@ from node.beginnings import SavedKey, Town, begin
 from node.clock import LAST_SURE, NodeClock
 from node.config import SettingsError, read_settings
 from node.errors import HedgerowError
-from node.keys import KeysUnreadable, WrongPassphrase, open_keys, open_town_key
+from node.keys import KeysUnreadable, WrongPassphrase, open_keys, open_sealing_keys, open_town_key
+from node.seals import sealing_key_of
 from node.store.sqlite import open_store
 from protocol.errors import InvalidField
 
@@ -29,6 +30,19 @@ async def test_a_new_town_has_keys_settings_and_a_profile_in_its_store(tmp_path:
     towns = await store.read(lambda reader: reader.towns())
     await store.close()
     assert [(facts.name, facts.lat, facts.lon) for facts in towns.values()] == [("Roanne", 46.03624, 4.06802)]
+
+
+async def test_a_new_town_tells_the_sealing_key_that_all_its_devices_have(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    begun = await begin(first, Town("Roanne"))
+    saved = SavedKey(first / "keys" / "town.key", begun.passphrase)
+    await begin(second, Town("Roanne"), saved=saved)
+    [key], [other] = open_sealing_keys(first / "keys"), open_sealing_keys(second / "keys")
+    assert key.secret == other.secret
+    store = open_store(first, begun.town, chance=bytes)
+    told = await store.read(lambda reader: sealing_key_of(reader, begun.town))
+    await store.close()
+    assert told == key.public
 
 
 async def test_the_directory_and_the_keys_are_for_their_owner_alone(tmp_path: Path) -> None:

@@ -445,6 +445,21 @@ async def test_a_node_says_that_it_lives_and_what_it_holds(valley: Valley) -> No
     assert all(len(lane["digest"]) == 32 for lane in lanes.values())
 
 
+async def test_a_node_without_its_sealing_key_runs_and_says_so(valley: Valley) -> None:
+    roanne = await valley.settle("Roanne")
+    assert (await roanne.status())["sealing"] == ""
+    await roanne.stop()
+    (valley.folder / "Roanne" / "keys" / "sealing.key").unlink()
+    roanne = await valley.run("Roanne")
+    says = (await roanne.status())["sealing"]
+    assert says == (
+        "keys/sealing.key is missing: put back the copy that you keep of it."
+        " Until then nothing sealed can be read here."
+    )
+    await roanne.federations.found("Valley")
+    assert await post(roanne, "open as ever")
+
+
 async def test_a_node_stops_within_five_seconds_with_its_links_up(valley: Valley) -> None:
     roanne, charlieu = await valley.settle("Roanne"), await valley.settle("Charlieu")
     await federate(roanne, charlieu)
