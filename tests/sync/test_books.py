@@ -56,6 +56,17 @@ def test_a_share_promises_what_its_parent_gives_it() -> None:
     assert (ledgers[CHILD].promises.free, ledgers[DOC].promises.free) == (0, 0)
 
 
+def test_a_ledger_that_a_third_town_opens_over_a_share_takes_nothing_from_it() -> None:
+    thief = Book(
+        DocId(bytes(16)),
+        TownId(name("third town", 32)),
+        tuple(chain(share_of(8_000), by=device("third"), town=TownId(name("third town", 32)))),
+    )
+    ledgers = family(PARENT, child(share_of(8_000), accept("x", 8_000)), thief)
+    assert ledgers[CHILD].promises.promised == 8_000
+    assert ledgers[thief.doc].promises.capacity == 0
+
+
 def test_a_share_whose_parent_is_not_known_promises_nothing_yet() -> None:
     alone = family(child(share_of(8_000), accept("x", 8_000)))[CHILD]
     assert (alone.is_known, alone.waits_for, alone.promises.promised) == (False, DOC, 0)
