@@ -8,7 +8,7 @@ the disk. Reading takes folded documents from the store and does no protocol wor
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from node.errors import (
     UnknownKind,
 )
 from node.intake import Draft
+from node.promises.opening import opening, resized
 from protocol.errors import InvalidAddress, InvalidField
 from protocol.ids import (
     DocId,
@@ -39,16 +40,18 @@ from protocol.ids import address as address_of
 from protocol.kinds import kind_of
 from protocol.limits import FEDERATIONS_MAX, NONCE_BYTES
 from protocol.notations import Bytes
+from sync.ledger import fields_of_entry
 
 if TYPE_CHECKING:
     from node.exchange import Imported
     from node.intake import Intake
-    from node.store import Document, Page, Query, Reader, Store, TownFacts
+    from node.store import Document, Page, Query, Reader, Store, TownFacts, Transaction
     from protocol.encoding import Value
     from protocol.record import Record
     from protocol.schema import Kind
     from sync.authority import Authority
     from sync.events import Committed
+    from sync.promises import Word
 
 Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 """Who may see a post: this town only, every federation of the town, or the named federations."""
@@ -80,6 +83,8 @@ class Post:
     audience: Audience | None = None
     nonce: bytes | None = None
     until: int | None = None
+    opens: Word | None = None
+    """The first entry of its ledger; None: as its fields say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +203,15 @@ class Board:
         draft = Draft(
             document.kind, kind.op, fields, doc=document.doc, cites=cites, based_on=head_ids(document)
         )
+
+        def with_its_ledger(tx: Transaction) -> Generator[Draft, Record, None]:
+            record = yield draft
+            resizing = resized(tx, record.header, document.fields, fields, self._intake.device)
+            if resizing is not None:
+                yield resizing
+
         try:
-            return _posted((await self._intake.post([draft]))[0])
+            return _posted((await self._intake.post(with_its_ledger))[0])
         except StaleEdit:
             # Another edit came in between the look and the writer's turn: look again to say what it changed.
             refuse_stale(await self.show(document.doc.hex()), kind, cites)
@@ -328,6 +340,7 @@ class Board:
         _check_ends(kind, fields, born + kind.lifetime_max_s - kind.linger_s)
         _check_days(kind, fields, born)
         expires = max(born + kind.lifetime_default_s, (kind.ends(fields) or 0) + kind.linger_s)
+        opens = post.opens or opening(kind.name, fields)
         return Draft(
             kind.name,
             kind.op,
@@ -337,6 +350,7 @@ class Board:
             born=born,
             expires=expires,
             nonce=post.nonce,
+            opens=None if opens is None else fields_of_entry(1, opens),
         )
 
     def _audience(self, audience: Audience | None) -> tuple[FederationId, ...]:

@@ -32,6 +32,8 @@ from node.keys import Keys
 from node.links import Links
 from node.neighbours import Neighbours
 from node.peers import Peers
+from node.promises.claims import Claims
+from node.promises.keeper import Keeper
 from node.recovery import Recovery
 from node.renewal import Renewal
 from node.resealing import tell_sealing_key
@@ -107,6 +109,8 @@ class Daemon:
     incidents: Incidents
     stewardship: Stewardship
     renewal: Renewal
+    claims: Claims
+    keeper: Keeper
     recovery: Recovery
     caller: Caller
     dialer: Dialer
@@ -207,6 +211,18 @@ class Daemon:
             now_ms=self.clock.now_ms,
         )
         self.peers = Peers(self.store, now_ms=self.clock.now_ms)
+        self.claims = Claims(
+            own_town=self.town,
+            store=self.store,
+            intake=self.intake,
+            board=self.board,
+            seals=self.seals,
+            authority=self.authority,
+            now_ms=self.clock.now_ms,
+            chance=secrets.token_bytes,
+            heard=self._last_heard_ms,
+        )
+        self.keeper = Keeper(self.claims, self.store, self.incidents, self.clock.read, self.keys.device.sign)
         self.invitations = Invitations(
             self.store, urls=lambda: self.urls, authority=self.authority, now_ms=self.clock.now_ms
         )
@@ -306,6 +322,7 @@ class Daemon:
             self._closers.append(self.dialer.stop)
         self._review_callees()
         self._background.spawn(self._keep_names())
+        self._background.spawn(self.keeper.run())
         self._background.repeat(JOIN_AGAIN_S, self._ask_again)
         self._background.repeat(SAVE_S, self._save)
         self._background.repeat(SAVE_S, self.intake.reconsider)
@@ -348,6 +365,7 @@ class Daemon:
                 self._background.spawn(carefully(self.renewal.authority_moved))
         self.engine.announce(committed)
         self.board.note(committed)
+        self.keeper.note(committed)
         self._names_stale.set()
         self.neighbours.stirred.set()
 
@@ -381,6 +399,10 @@ class Daemon:
     async def _open_town_key(self, passphrase: str) -> TownKey:
         """Open the town key; off the loop, for it takes a while."""
         return await asyncio.to_thread(key_files.open_town_key, self.data / KEYS_FOLDER, passphrase)
+
+    def _last_heard_ms(self, town: TownId) -> int | None:
+        peer = self.peers.get(town)
+        return peer.last_heard_ms if peer is not None else None
 
     def _town_of(self, device: DeviceId) -> TownId | None:
         return self.authority().town_of(device)

@@ -7,9 +7,9 @@ with a clear line, for nobody would ever tell the person who posted it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from node.errors import (
     InvalidRequest,
@@ -28,7 +28,8 @@ from protocol.kinds import kind_of
 from protocol.limits import ENTRIES_MAX, NONCE_BYTES, SALT_BYTES
 from protocol.record import Header, Record, make, make_body
 from sync.admission import QUOTA, SUPERSEDED, Changes, State, Verdict
-from sync.authority import outside_quotas
+from sync.authority import Allotment, allotment_of
+from sync.ledger import LEDGER, OUTLIVES_S, ledger_id
 
 if TYPE_CHECKING:
     from node.seals import Seals
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from protocol.ids import DocId, FederationId, RecordId, TownId
     from protocol.schema import Kind
 
+DRAFTS_MAX: Final = 10_000
+"""Drafts of one turn: an import has a few hundred, and none that makes its drafts goes on for ever."""
 STAMP_BYTES: Final = 8
 """The greatest own stamp is kept as bytes: SQLite's integers are a bit too short for it."""
 
@@ -59,6 +62,7 @@ class Draft:
         cites: Records that this one rests on.
         doc: An existing document of the own town that this record is about; it then gives audience, lane,
             born, expires and nonce.
+        opens: Of a new document: the first entry of its ledger, which is written with it.
         based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is
             another, or when one of these revisions has been followed by another since.
         sealed_to: Towns that can read it, beside the own; empty: everybody can, unless the kind is a sealed
@@ -76,9 +80,15 @@ class Draft:
     nonce: bytes | None = None
     cites: tuple[RecordId, ...] = ()
     doc: DocId | None = None
+    opens: Mapping[str, Value] | None = None
     based_on: tuple[RecordId, ...] | None = None
     sealed_to: tuple[TownId, ...] = ()
     key: SigningKey | None = field(default=None, repr=False)
+
+
+Drafts: TypeAlias = "Sequence[Draft] | Callable[[Transaction], Generator[Draft, Record, None]]"
+"""Drafts, or how they are made in the writer's turn, each from the state there and the record of the one
+before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +119,9 @@ class Desk:
         self._seals = seals
 
     def sign(
-        self, tx: Transaction, drafts: Sequence[Draft], *, now_ms: int, sure: bool
+        self, tx: Transaction, drafts: Drafts, *, now_ms: int, sure: bool
     ) -> tuple[list[Record], list[Record]]:
-        """Return the record of each draft, and those among them that are new, in order.
+        """Return the record of each draft, and all that are new, ledgers that open with them too, in order.
 
         Raises:
             StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, NoSealingKey, ProtocolError.
@@ -120,15 +130,22 @@ class Desk:
         answers: list[Record] = []
         fresh: list[Record] = []
         begun: dict[tuple[str, bytes], Record] = {}
-        for draft in drafts:
+        turn = iter(drafts) if isinstance(drafts, Sequence) else drafts(tx)
+        record: Record | None = None
+        while len(answers) < DRAFTS_MAX:
+            try:
+                draft = next(turn) if record is None or not isinstance(turn, Generator) else turn.send(record)
+            except StopIteration:
+                break
             repeated = self._repeated(tx, draft, begun)
-            if repeated is not None:
-                answers.append(repeated)
-                continue
-            record = self._sign_one(tx, draft, clock, now_ms, sure)
-            begun[record.header.kind, record.header.nonce] = record
+            record = repeated or self._sign_one(tx, draft, clock, now_ms, sure)
             answers.append(record)
+            if repeated is not None:
+                continue
+            begun[record.header.kind, record.header.nonce] = record
             fresh.append(record)
+            if draft.opens is not None:
+                fresh.append(self._sign_one(tx, _beside(tx, record, draft.opens), clock, now_ms, sure))
         if fresh:
             keep_stamp(tx, clock.last)
         return answers, fresh
@@ -200,6 +217,22 @@ class Desk:
         return _frame_of(header, held)
 
 
+def _beside(tx: Transaction, record: Record, entry: Mapping[str, Value]) -> Draft:
+    """Return the first entry of the ledger of a document that begins now.
+
+    Raises:
+        InvalidRequest: There is one by this id: a nonce was used for two documents in one second.
+    """
+    header = record.header
+    doc = ledger_id(header)
+    if tx.facts([doc]).get(doc):
+        raise InvalidRequest("two posts of one second have the same key; send this one again with its own")
+    return Draft(
+        LEDGER, Op.ENTRY, entry, header.federations, header.lane, header.born, header.expires + OUTLIVES_S,
+        header.nonce,
+    )  # fmt: skip
+
+
 def last_stamp(tx: Transaction) -> int:
     """Return the greatest stamp that the own town is known to have used."""
     kept = tx.meta("stamp")
@@ -220,7 +253,7 @@ def check_home_room(tx: Transaction, town: TownId, fresh: Sequence[Record], most
     ours = {
         record.doc
         for record in fresh
-        if not record.header.federations and not outside_quotas(record.header.kind)
+        if not record.header.federations and allotment_of(record.header.kind) is Allotment.POSTS
     }
     begun = ours - {doc for doc, facts in tx.facts(list(ours)).items() if facts} if ours else ours
     if begun and len(begun) + sum(tx.document_count((home_id(town), lane), town) for lane in Lane) > most:

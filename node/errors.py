@@ -12,6 +12,8 @@
     |- NoFederation         409  the post is meant for federations and this town is in none of them
     |- NotFound             404  nothing has this address
     |- AmbiguousAddress     409  two documents have this address; the choices are named
+    |- Refused              409  a claim, or an answer to one, that would have no effect
+    |- NotKeeper            409  another device of the town keeps this ledger
     |- NoSealingKey         409  what is to be sealed to a town cannot be: it has told no key, or we have none
     |- NotOurs              403  only the town that wrote a document may change it
     |- StaleEdit            409  the document has moved on since the editor saw it
@@ -137,6 +139,20 @@ class AmbiguousAddress(HedgerowError):
     """Two documents have this address; `detail["choices"]` names them."""
 
     code = "ambiguous_address"
+    status = 409
+
+
+class Refused(HedgerowError):
+    """A claim, or an answer to one, that would have no effect; the code says why."""
+
+    code = "refused"
+    status = 409
+
+
+class NotKeeper(HedgerowError):
+    """Another device of the own town keeps this ledger, and only it may write there."""
+
+    code = "not_the_keeper"
     status = 409
 
 

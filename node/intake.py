@@ -14,9 +14,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from node.config import HOME_DOCUMENTS_MAX
-from node.drafts import Desk, Draft, check_home_room, check_standing, keep_stamp, last_stamp
+from node.drafts import Desk, Draft, Drafts, check_home_room, check_standing, keep_stamp, last_stamp
 from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
-from protocol.ids import RecordId, TownId
+from protocol.ids import DeviceId, RecordId, TownId
 from protocol.limits import RECORD_BYTES_MAX
 from protocol.record import Record, audience_of, check_signature, open_record
 from sync.admission import SUPERSEDED, Changes, State, Verdict, expire, judge
@@ -105,6 +105,7 @@ class Intake:
         seals: Seals those of our own drafts that are not for everybody.
 
     Attributes:
+        device: The one that signs here.
         announce: Called with `Committed` in the event loop's thread after each commit that changed something,
             in the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
         home_documents_max: How many documents of our own that never leave the town may be held.
@@ -122,6 +123,7 @@ class Intake:
         self.announce: Callable[[Committed], None] = _nobody
         self._store = store
         self.home_documents_max = HOME_DOCUMENTS_MAX
+        self.device = DeviceId(key.public)
         self._desk = Desk(key, chance, seals)
         self._clock = clock
 
@@ -146,8 +148,11 @@ class Intake:
         taken = await self._store.write(work, then=lambda taken: self._tell(taken, source))
         return taken.verdicts
 
-    async def post(self, drafts: Sequence[Draft]) -> list[Record]:
+    async def post(self, drafts: Drafts) -> list[Record]:
         """Stamp, sign and commit drafts of our own, all or none; return their records in order.
+
+        Args:
+            drafts: As they are, or how they are made inside the writer's turn.
 
         Raises:
             StaleEdit, NotFound, NotOurs, UnknownKind, InvalidRequest, LimitReached, NotCertified,

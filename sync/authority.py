@@ -37,6 +37,7 @@ from protocol.record import (
     is_town_kind,
     stands_for_good,
 )
+from sync.ledger import LEDGER
 from sync.membership import ADMIT, SUSPEND, VOUCH, Act, Membership, membership
 from sync.merge import Fact, prune
 from sync.stated import charter_of, signature_of, step_of
@@ -82,6 +83,8 @@ class Allotment(IntEnum):
     OTHERS = 4
     """Profiles, and kinds of `town.*` that only newer programs know."""
     VOUCHES = 5
+    LEDGERS = 6
+    """One for each post that can be claimed, as many as posts: no ledger takes the room of a post."""
 
 
 _ALLOTMENTS: Final = {
@@ -90,6 +93,7 @@ _ALLOTMENTS: Final = {
     SUSPEND: Allotment.ACTS,
     VOUCH: Allotment.VOUCHES,
     JOIN: Allotment.CONSENTS,
+    LEDGER: Allotment.LEDGERS,
     CHARTER: None,
     STEP: None,
     SIGN: None,
@@ -126,7 +130,7 @@ class Federation:
     def room(self, lane: Lane, town: TownId, allotment: Allotment) -> int:
         """Return how many documents of a town, of those counted together, a lane takes."""
         match allotment:
-            case Allotment.POSTS:
+            case Allotment.POSTS | Allotment.LEDGERS:
                 return self.quota(lane)
             case Allotment.CERTIFICATES:
                 return limits.CERTIFICATES_MAX

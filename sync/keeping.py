@@ -4,7 +4,7 @@ Nothing here makes a promise count: the fold (`ledger`, `promises`) does, whatev
 how a node that keeps a ledger decides by itself, the same way for the same ledger, claims and time, so that
 anybody can check it afterwards:
 
-* **who comes first**: in the order in which the keeper's node heard of the claims;
+* **who comes first**: in the order in which the claims were born;
 * **who needs it most**: after a time in which claims are gathered, the most urgent first;
 * **by lot**: after that time, in an order that no claimant can choose: by hashes under the keeper's signature
   over the claims that take part, which nobody else can make, and which the first entry of the draw shows.
@@ -48,15 +48,15 @@ class Request:
     """What a claim asks for, as the keeper reads it.
 
     Attributes:
-        heard: Seconds since 1970: when the keeper's node first knew of it. (What its own header says of its
-            birth is its writer's word.)
+        born: Seconds since 1970, by the word of the claimant's town: it ranks claims that are answered at
+            one time, and nobody by it comes before those who were answered already.
         urgency: 0 normal, 1 soon, 2 urgent, 3 a life.
         milli: Of amounts, in thousandths.
         start: With `end` the window, in seconds since 1970.
     """
 
     claim: DocId
-    heard: int
+    born: int
     urgency: int = 0
     milli: int | None = None
     start: int | None = None
@@ -155,6 +155,13 @@ def settle(ledger: Ledger) -> list[Word]:
     return words
 
 
+def lost_blamelessly(promise: Promise) -> bool:
+    """Tell whether a claim lost its promise by a fork, or with a share: it is answered anew."""
+    if promise.status is Status.RELEASED:
+        return promise.reason in (FORKED, WORTH_LESS)
+    return promise.status is Status.CALLED_OFF
+
+
 def lot_message(ledger: DocId, claims: Iterable[DocId]) -> bytes:
     """Return what a keeper signs for a draw among these claims, in whatever order they are given."""
     return b"hedgerow/draw/1" + ledger + b"".join(sorted(claims))
@@ -224,10 +231,10 @@ def _in_turn(
     known = ledger.promises.claims
     places = {each.claim: place for place, each in enumerate(ledger.promises.waiting())}
     waiting = sorted((each for each in requests if each.claim in places), key=lambda each: places[each.claim])
-    new = [each for each in requests if each.claim not in known or _lost_blamelessly(known[each.claim])]
-    first = sorted(new, key=lambda each: (each.heard, each.claim))
-    gathered = [each for each in first if each.heard <= decides_at]
-    late = [each for each in first if each.heard > decides_at]
+    new = [each for each in requests if each.claim not in known or lost_blamelessly(known[each.claim])]
+    first = sorted(new, key=lambda each: (each.born, each.claim))
+    gathered = [each for each in first if each.born <= decides_at]
+    late = [each for each in first if each.born > decides_at]
     match policy:
         case Policy.FIRST_COME:
             return [*waiting, *first], None
@@ -242,13 +249,6 @@ def _in_turn(
             return [*waiting, *drawn, *late], seed
         case _:
             assert_never(policy)
-
-
-def _lost_blamelessly(promise: Promise) -> bool:
-    """Tell whether a claim lost its promise by a fork, or with a share: it is answered anew."""
-    if promise.status is Status.RELEASED:
-        return promise.reason in (FORKED, WORTH_LESS)
-    return promise.status is Status.CALLED_OFF
 
 
 def _say(promises: Promises, words: list[Word], word: Word) -> None:

@@ -213,6 +213,14 @@ def read(record: Record) -> Entry | None:
     return Entry(record.id, header.town, header.device, n, after, word)
 
 
+def share_of(record: Record) -> tuple[DocId, DocId] | None:
+    """Return the ledger, and the claim accepted there, of which a first entry says that it is a share."""
+    entry = read(record)
+    if entry is None or entry.n != 1 or entry.word.parent is None or entry.word.parent_claim is None:
+        return None
+    return entry.word.parent, entry.word.parent_claim
+
+
 def fields_of_entry(n: int, word: Word) -> dict[str, Value]:
     """Return the body of an entry; `read` of a record with it gives the word back."""
     fields: dict[str, Value] = {"n": n, "act": word.act.value}

@@ -19,6 +19,7 @@ from protocol.record import Header, Record
 from sync.admission import EXPIRED, SUPERSEDED, Changes, State
 from sync.authority import Allotment, allotment_of, outside_quotas
 from sync.events import LaneChange
+from sync.ledger import LEDGER, share_of
 
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
@@ -206,6 +207,17 @@ class Application:
                 for record in new
             ],
         )  # fmt: skip
+        self._note_shares([record for record in new if record.header.kind == LEDGER], here)
+
+    def _note_shares(self, entries: Sequence[Record], here: dict[RecordId, tuple[int, int]]) -> None:
+        """Note which ledgers say that they are a share of another; the notes go with their records."""
+        rows = [
+            (here[record.id][0], *share, self._tx.number_town(record.header.town), record.doc)
+            for record in entries
+            if (share := share_of(record)) is not None
+        ]
+        if rows:
+            self._db.executemany("INSERT INTO shares VALUES (?, ?, ?, ?, ?)", rows)
 
     def _begin_documents(self, fresh: Sequence[list[Record]], here: dict[RecordId, tuple[int, int]]) -> None:
         """Insert documents of which nothing was held, folded."""

@@ -116,6 +116,20 @@ class Reader(Protocol):
     def document(self, doc: DocId, now_s: int) -> Document | None:
         """Return one shown document with all versions that are held, or None."""
 
+    def document_records(self, doc: DocId) -> Sequence[RecordId]:
+        """Return the held records of a document, shown or not."""
+
+    def held_since(self, kind: str, after: int) -> list[tuple[int, Record]]:
+        """Return (change, record) of the records of one kind that are held since a change, in order of
+        change; 0: all of them."""
+
+    def shares_of(self, parent: DocId, claim: DocId, town: TownId) -> list[DocId]:
+        """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
+        ascending; at most 64."""
+
+    def ledgers_in_use(self) -> list[DocId]:
+        """Return the documents of the own town that are ledgers of more than one entry, ascending."""
+
     def documents_between(self, low: DocId, high: DocId, now_s: int) -> list[Document]:
         """Return the shown documents whose ids lie in [low, high]: those of one address; at most 16."""
 
@@ -197,9 +211,6 @@ class Transaction(Reader, Protocol):
         self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
     ) -> Sequence[tuple[int, DocId]]:
         """Return the oldest of them, (born, document) ascending."""
-
-    def document_records(self, doc: DocId) -> Sequence[RecordId]:
-        """Return the held records of a document."""
 
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records of these towns."""

@@ -240,6 +240,16 @@ class MemoryTransaction(MemoryBoard):
         """Return the held records of a document."""
         return list(self._documents.get(doc, ()))
 
+    def held_since(self, kind: str, after: int) -> list[tuple[int, Record]]:
+        """Return (change, record) of the records of one kind that are held since a change, in order of
+        change; 0: all of them."""
+        newest: dict[RecordId, int] = {}
+        for held in self._held.values():
+            for id, since in held.items():
+                if since > after and self._records[id].header.kind == kind:
+                    newest[id] = max(since, newest.get(id, 0))
+        return [(since, self._records[id]) for since, id in sorted((each, id) for id, each in newest.items())]
+
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records that these towns wrote."""
         named = {*towns}

@@ -22,10 +22,13 @@ from protocol.record import CHARTER, Record, open_header, open_record
 from sync.admission import KNOWN, State, Verdict
 from sync.authority import AUTHORITY_KINDS, Allotment, Authority, resolve
 from sync.held import HeldSet
+from sync.ledger import LEDGER
 from sync.merge import Fact
 
 T = TypeVar("T")
 
+RIVALS_MAX: Final = 64
+"""Ledgers of one town over one share that are looked at: one is right, and the smallest id counts."""
 CHUNK: Final = 256
 """Values in one list of a statement."""
 STAMP_OFFSET: Final = 1 << 63
@@ -230,6 +233,40 @@ class RecordReads:
         sql = "SELECT r.id FROM documents d JOIN records r ON r.document = d.number WHERE d.doc = ?"
         return [id for (id,) in self._db.execute(sql, (doc,))]
 
+    def held_since(self, kind: str, after: int) -> list[tuple[int, Record]]:
+        """Return (change, record) of the records of one kind that are held since a change, in order of
+        change; 0: all of them."""
+        found: dict[RecordId, tuple[int, Record]] = {}
+        joined = f"{RECORD_COLUMNS} JOIN held h ON h.record = r.row"
+        if after:
+            # Along what came since then, whatever it is.
+            asked = [(f"h.lane = {lane} AND h.change > {after} AND d.kind = ?") for lane in self._lane_keys()]
+        else:
+            asked = [f"d.town = {number} AND d.kind = ?" for number in self._town_numbers()]
+        for condition in asked:
+            for change, *row in self._db.execute(f"SELECT h.change, {joined} WHERE {condition}", (kind,)):
+                record = to_record(row)
+                found[record.id] = (max(change, found.get(record.id, (0,))[0]), record)
+        return sorted(found.values(), key=lambda each: (each[0], each[1].id))
+
+    def shares_of(self, parent: DocId, claim: DocId, town: TownId) -> list[DocId]:
+        """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
+        ascending."""
+        sql = (
+            "SELECT DISTINCT ledger FROM shares WHERE parent = ? AND parent_claim = ? AND town = ?"
+            " ORDER BY ledger LIMIT ?"
+        )
+        rows = self._db.execute(sql, (parent, claim, self.town_number(town), RIVALS_MAX))
+        return [DocId(ledger) for (ledger,) in rows]
+
+    def ledgers_in_use(self) -> list[DocId]:
+        """Return the documents of the own town that are ledgers of more than one entry, ascending."""
+        sql = (
+            "SELECT d.doc FROM documents d JOIN records r ON r.document = d.number"
+            " WHERE d.town = ? AND d.kind = ? GROUP BY d.number HAVING count(*) > 1 ORDER BY d.doc"
+        )
+        return [DocId(doc) for (doc,) in self._db.execute(sql, (OWN_TOWN, LEDGER))]
+
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records that these towns wrote."""
         return [
@@ -337,6 +374,9 @@ class RecordReads:
         """Return the number of a held set; 0, which none has, if it was never used."""
         row = self._db.execute("SELECT number FROM lanes WHERE federation = ? AND lane = ?", key).fetchone()
         return row[0] if row else 0
+
+    def _town_numbers(self) -> list[int]:
+        return [number for (number,) in self._db.execute("SELECT number FROM towns")]
 
     def town_number(self, town: TownId) -> int:
         """Return the number of a town; 0, which none has, if nothing of it was ever held."""

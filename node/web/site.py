@@ -19,6 +19,7 @@ from node.board import Board
 from node.clock import NodeClock
 from node.config import Settings
 from node.errors import InvalidRequest, NotAllowed, NotOurs
+from node.promises.claims import Claims
 from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
 from protocol.ids import Op, RecordId, TownId
@@ -39,6 +40,7 @@ class Node(Protocol):
     store: Store
     board: Board
     accounts: Accounts
+    claims: Claims
 
     @property
     def town(self) -> TownId:

@@ -138,7 +138,7 @@ class Authority:
             return CERTIFICATES
         if like == "federation.admit" and town in charter.fields["stewards"]:
             return ADMISSIONS
-        if like:
+        if like not in ("", "ledger"):
             return FEW
         word, most = QUOTAS[lane]
         told = charter.fields.get("quotas")
@@ -148,7 +148,7 @@ class Authority:
 
 def together(record: Record) -> str:
     """With what a document is counted: nothing for what quotas count."""
-    if record.kind in {"town.device", "federation.admit", "federation.join"}:
+    if record.kind in {"town.device", "federation.admit", "federation.join", "ledger"}:
         return record.kind
     return "town.*" if record.kind.startswith("town.") else ""
 

@@ -8,12 +8,23 @@ from typing import Any
 import pytest
 
 from node.board import Post, head_ids
-from node.errors import LimitReached, NoFederation, NotFound, NotOurs, StaleEdit, UnknownKind
+from node.errors import (
+    InvalidRequest,
+    LimitReached,
+    NoFederation,
+    NotFound,
+    NotOurs,
+    Refused,
+    StaleEdit,
+    UnknownKind,
+)
 from node.exchange import raw_of_line, record_json
+from node.promises.shelf import ledger_at
 from node.store import Query
 from protocol.errors import InvalidAddress, InvalidField
 from protocol.ids import FederationId, Op, show_address
 from protocol.record import check_signature, open_record
+from sync.ledger import ledger_id
 
 STEPS: list[Any] = [{"text": "Cut the cabbage"}, {"text": "Salt it", "minutes": 20}]
 
@@ -321,3 +332,50 @@ async def test_an_imported_post_with_a_nonce_is_written_once(node: Any) -> None:
     await node.board.import_([line])
     await node.board.import_([line, line])
     assert len(await node.all()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "capacity"),
+    [
+        ("offer", {"title": "Bread", "quantity": {"milli": 24_000, "unit": "portion"}}, 24_000),
+        ("offer", {"title": "A generator"}, 1_000),
+        ("need", {"title": "Hands", "people": 4}, 4_000),
+        ("event", {"title": "Sauerkraut", "start": "2027-01-02T18:30", "seats": 12}, 12_000),
+        ("event", {"title": "Market", "start": "2027-01-02T18:30"}, 1_000_000_000),
+        ("item", {"title": "Ladder", "buffer_days": 1}, 1_000),
+    ],
+)
+async def test_what_can_be_claimed_is_posted_together_with_the_first_entry_of_its_ledger(
+    node: Any, kind: str, fields: Any, capacity: int
+) -> None:
+    posted = await node.board.post(kind, fields)
+    shown = await node.board.show(posted.address)
+    header = (await node.board.record(shown)).header
+    ledger = await node.store.read(lambda reader: ledger_at(reader, ledger_id(header)))
+    assert ledger.keeper == node.intake.device
+    assert ledger.promises.capacity == capacity
+    assert ledger.n == 1
+
+
+async def test_an_edit_of_the_amount_moves_the_ledger_and_any_other_leaves_it(node: Any) -> None:
+    posted = await node.board.post("offer", {"title": "Bread", "quantity": {"milli": 24_000, "unit": "box"}})
+    header = (await node.board.record(await node.board.show(posted.address))).header
+
+    async def ledger() -> Any:
+        return await node.store.read(lambda reader: ledger_at(reader, ledger_id(header)))
+
+    await node.board.edit(posted.address, {"title": "Rye bread"})
+    assert (await ledger()).n == 1
+    await node.board.edit(posted.address, {"quantity": {"milli": 8_000, "unit": "box"}})
+    assert ((await ledger()).n, (await ledger()).promises.capacity) == (2, 8_000)
+    with pytest.raises(Refused, match="counted in box"):
+        await node.board.edit(posted.address, {"quantity": {"milli": 8_000, "unit": "kg"}})
+    assert (await node.board.show(posted.address)).fields["quantity"]["unit"] == "box"
+
+
+async def test_one_key_for_two_kinds_in_one_second_opens_no_ledger_for_two(node: Any) -> None:
+    await node.board.post("offer", {"title": "Bread"}, nonce=b"nonce-01")
+    with pytest.raises(InvalidRequest, match="same key"):
+        await node.board.post("need", {"title": "Bread"}, nonce=b"nonce-01")
+    node.clock.at_ms += 1_000
+    await node.board.post("need", {"title": "Bread"}, nonce=b"nonce-01")

@@ -163,6 +163,16 @@ CREATE VIRTUAL TABLE search USING fts5 (
     terms, tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
 );
 
+-- Ledgers that open as a share of another: what their first entries say, so that their rivals are found.
+CREATE TABLE shares (
+    record INTEGER PRIMARY KEY REFERENCES records ON DELETE CASCADE,
+    parent BLOB NOT NULL,               -- ledger, 16 bytes
+    parent_claim BLOB NOT NULL,         -- claim that was accepted there, 16 bytes
+    town INTEGER NOT NULL REFERENCES towns,
+    ledger BLOB NOT NULL                -- the share's own ledger, 16 bytes
+) STRICT;
+CREATE INDEX shares_parent ON shares (parent, parent_claim, town, ledger);
+
 -- Towns that the operator agreed to talk to.
 CREATE TABLE peers (
     town BLOB PRIMARY KEY,              -- 32 bytes

@@ -1,0 +1,81 @@
+"""The ledgers that a node holds, folded: one, with all that its worth depends on.
+
+A ledger is read from the store anew each time; nothing of it is kept, so what is shown is what is held. With
+it come those of which it is a share, their rivals over the same share, and those that go on from any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.ids import DeviceId, Op
+from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book, settle
+from sync.ledger import LEDGER, Ledger, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from node.store import Reader
+    from protocol.ids import DocId, TownId
+    from protocol.record import Record
+
+BOOKS_MAX: Final = 512
+"""Ledgers that are read for one: far more than any honest share has above it."""
+
+
+def ledger_at(reader: Reader, doc: DocId) -> Ledger | None:
+    """Return what the held entries of a ledger come to; None if none of its chain is held."""
+    return settle(family(reader, doc), town_keys).get(doc)
+
+
+def family(reader: Reader, doc: DocId) -> list[Book]:
+    """Return the books on which a ledger's worth depends, its own among them; none twice."""
+    found: dict[DocId, Book] = {}
+    asked = [doc]
+    for _ in range(DEPTH_MAX + 1):
+        above: list[DocId] = []
+        for each in asked:
+            above += _take_down(reader, each, found)
+        asked = [each for each in above if each not in found]
+        if not asked:
+            break
+    return list(found.values())
+
+
+def town_keys(town: TownId) -> frozenset[DeviceId]:
+    """Return the keys that may name a keeper for a town: its town key."""
+    return frozenset({DeviceId(town)})
+
+
+def held_of(reader: Reader, doc: DocId) -> Sequence[Record]:
+    """Return the held records of a document."""
+    return list(reader.records(reader.document_records(doc)).values())
+
+
+def is_withdrawn(records: Sequence[Record]) -> bool:
+    """Tell whether somebody has withdrawn the document of these records."""
+    return any(record.header.op is Op.DELETE for record in records)
+
+
+def _take_down(reader: Reader, doc: DocId, found: dict[DocId, Book]) -> list[DocId]:
+    """Put a ledger and all in which it goes on among `found`; return those above it and beside it."""
+    above: list[DocId] = []
+    wanted = [doc]
+    for _ in range(SUCCESSORS_MAX + 1):
+        book = _book(reader, wanted.pop()) if wanted and len(found) < BOOKS_MAX else None
+        if book is None:
+            break
+        found[book.doc] = book
+        for entry in book.entries:
+            word = entry.word
+            if word.moved_to is not None and word.moved_to not in found:
+                wanted.append(word.moved_to)
+            if entry.n == 1 and word.parent is not None and word.parent_claim is not None:
+                above += [word.parent, *reader.shares_of(word.parent, word.parent_claim, book.town)]
+    return above
+
+
+def _book(reader: Reader, doc: DocId) -> Book | None:
+    records = [each for each in held_of(reader, doc) if each.header.kind == LEDGER]
+    entries = [entry for each in records if (entry := read(each)) is not None]
+    return Book(doc, records[0].header.town, tuple(entries)) if entries else None

@@ -1,0 +1,141 @@
+"""What people are shown of a ledger and of a claim: where it stands, why, and whom it waits for.
+
+A page, a command and the API say the same sentence, `says`, which is made in `sentences`. Amounts are
+thousandths, times seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from protocol.ids import DeviceId, DocId, TownId
+
+
+class Stage(Enum):
+    """How far a claim has come, as far as is known here."""
+
+    ASKED = "asked"
+    """No answer of the keeper has come yet."""
+    WAITING = "waiting"
+    ACCEPTED = "accepted"
+    HANDED_OVER = "handed_over"
+    DECLINED = "declined"
+    RELEASED = "released"
+    """It was promised, and is not any more."""
+    VOID = "void"
+    """It was promised by what does not count."""
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A stretch of time that is promised: `start` to `end`, which is not part of it."""
+
+    start: int
+    end: int
+    handed_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """One claim, as one of the two towns that can read it sees it.
+
+    Attributes:
+        address: Of the claim itself, `doc` its full id.
+        target: Full id of what is claimed; `target_address`, `target_title` and `target_kind` name it, empty
+            when it is not here any more.
+        town: Of the claimant.
+        keeper_town: Of what is claimed.
+        stage: How far it has come.
+        code: Why, as a stable code; empty if nothing is to be said.
+        says: The same in one plain sentence for whoever looks.
+        waits_for: The town whose node must do something next; None: nothing is waited for.
+        heard_ms: When that town's node was last heard; None: never, or it is this one.
+        asked_milli: How much was asked for, in thousandths of `unit`; 0 of a window.
+        milli: How much is promised now.
+        start: With `end` the window, as promised or else as asked for; 0 of an amount.
+        hold_until: Until then it is kept for the claimant.
+        place: On the waiting list, from 1; 0: not on it.
+        urgency: 0 normal, 1 soon, 2 urgent, 3 a life.
+        receipt_code: The 8 characters that the claimant shows when fetching it; only at the claimant's town.
+        received: What the claimant says of the hand-over: yes, partly, no; empty: nothing yet.
+        ours: Whether our town claims; `to_answer`: whether our town keeps what is claimed.
+    """
+
+    address: str
+    doc: DocId
+    target: DocId
+    target_address: str
+    target_title: str
+    target_kind: str
+    town: TownId
+    town_name: str
+    keeper_town: TownId
+    keeper_name: str
+    stage: Stage
+    code: str
+    says: str
+    waits_for: TownId | None
+    heard_ms: int | None
+    born: int
+    unit: str
+    asked_milli: int
+    milli: int
+    start: int
+    end: int
+    hold_until: int | None
+    place: int
+    share: bool
+    reason: str
+    urgency: int
+    by: str
+    contact: str
+    on_behalf_of: bool
+    receipt_code: str
+    received: str
+    ours: bool
+    to_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    """What there is of one document and what of it is promised, as far as is known here.
+
+    Attributes:
+        target: What it is about; `doc` the ledger's own id.
+        known: False: its first entry, or that of which it is a share, has not come yet; no amount is said.
+        says: The state in one plain sentence.
+        windows: True: it is lent in stretches of time, which `taken` has in order; amounts are then 0.
+        capacity: All there is; `promised` and `free` of it, in thousandths of `unit`.
+        waiting: Claims on the waiting list.
+        unanswered: Claims of which the ledger does not speak yet; only at the two towns that can read them.
+        forks: Places where the keeper's key was found to have been in two places.
+        keeper: The device that may write.
+        keeps: Whether that is this node.
+        share_of: Full id of the ledger of which this is a share.
+        claims: Those that can be read here: all of them at the keeper's town, else our own, oldest first.
+    """
+
+    target: DocId
+    doc: DocId
+    town: TownId
+    town_name: str
+    known: bool
+    says: str
+    windows: bool
+    unit: str
+    capacity: int
+    promised: int
+    free: int
+    waiting: int
+    unanswered: int
+    taken: tuple[Taken, ...]
+    forks: int
+    keeper: DeviceId | None
+    keeps: bool
+    heard_ms: int | None
+    share_of: DocId | None
+    claims: tuple[ClaimView, ...]
