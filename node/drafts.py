@@ -51,7 +51,7 @@ class Draft:
             born, expires and nonce.
         based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is
             another, or when one of these revisions has been followed by another since.
-        key: Signs instead of the device: the town key, for `town.*`.
+        key: Signs instead of the device: the town key, for `town.*`, steps and their signatures.
     """
 
     kind: str
