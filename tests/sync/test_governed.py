@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from protocol.encoding import Value
 from protocol.ids import FederationId, Lane, Op
-from protocol.limits import SIGNATURES_MAX
+from protocol.limits import SIGNATURES_MAX, STAMP_MAX
 from protocol.record import SIGN, STEP, Record
 from sync.admission import QUOTA, STEP_STANDS, UNKNOWN_FEDERATION, UNRESOLVED, State
-from sync.authority import Authority
+from sync.authority import Authority, resolve
 from tests.sync.specified import specified
 from tests.sync.world import Town, World, federation_of
 
@@ -164,6 +164,26 @@ def test_every_order_of_what_stewards_sign_ends_in_one_state(acts: tuple[Record,
         ends.append((world.authority, world.state()[0]))
     assert all(end == ends[0] for end in ends)
     assert ends[0][1] == specified(OWN.id, [*BASIS, OFFER, *acts])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.permutations([0, 1, 2, 2**40, 2**63, STAMP_MAX - 1, STAMP_MAX, STAMP_MAX]))
+def test_no_stamp_changes_who_decides_or_belongs(stamps: list[int]) -> None:
+    """Anybody writes into a record what stamp he likes."""
+    first, second, third, *rest = stamps
+    out = BEE.step(CHARTER, [OWN, BEE], [ELM], vouches=2, stamp=first)
+    again = OWN.step(out, [OWN, BEE], [ELM, FAR], stamp=second, name="Again")
+    away = SEA.step(CHARTER, [SEA], [ELM], stamp=third, name="Away")
+    acts = [
+        OWN.sign(out, stamp=rest[0]),
+        SEA.sign(again, stamp=rest[1]),
+        SEA.admit(RIVER, Town("fen"), on=[out], stamp=rest[2]),
+        BEE.admit(RIVER, Town("ash"), on=[out], stamp=rest[3]),
+        OWN.admit(RIVER, Town("ash"), on=[out], kind="federation.suspend", stamp=rest[4]),
+    ]
+    federation = resolve(OWN.id, [*BASIS, out, again, away, *acts]).federations[RIVER]
+    assert federation.chain.current.id == out.id and not federation.chain.struck
+    assert federation.members == {OWN.id, BEE.id, ELM.id}
 
 
 def pool() -> list[Record]:
