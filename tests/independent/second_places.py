@@ -1,4 +1,4 @@
-"""Sections 4 and 7 of the protocol, read a second time: what stands, and who holds it where."""
+"""Sections 4, 7.3 and 7.4 of the protocol, read a second time: what stands, and who holds it where."""
 
 from __future__ import annotations
 
@@ -9,24 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from tests.independent.second_records import (
-        BODY_BYTES,
-        DELETE,
-        ENTRY,
-        PUT,
-        Record,
-        is_all_bytes,
-        is_bytes,
-    )
+    from tests.independent.second_chain import Chain, follow, is_state
+    from tests.independent.second_records import DELETE, ENTRY, PUT, Record, is_bytes
     from tests.independent.second_values import Refused
 else:
     sys.path.insert(0, str(Path(__file__).parent))
-    from second_records import BODY_BYTES, DELETE, ENTRY, PUT, Record, is_all_bytes, is_bytes
+    from second_chain import Chain, follow, is_state
+    from second_records import DELETE, ENTRY, PUT, Record, is_bytes
     from second_values import Refused
 
 ENTRIES, DEVICES = 4096, 16
-QUOTAS = {0: ("urgent", 2000), 1: ("everyday", 20000), 2: ("library", 5000)}
-CERTIFICATES, ADMISSIONS, FEW = 64, 1024, 64
+LANES = ("urgent", "everyday", "library")
+CERTIFICATES, ACTS, FEW = 64, 1024, 64
+ADMIT, SUSPEND, VOUCH = "federation.admit", "federation.suspend", "federation.vouch"
+STANDING = ("charter", "federation.step", "federation.sign")
 
 
 def newest(records: Iterable[Record], most: int, *more: str) -> list[Record]:
@@ -49,7 +45,8 @@ def stands(records: Iterable[Record]) -> set[bytes]:
     standing: set[bytes] = set()
     for members in documents.values():
         by_op = {op: sorted((r for r in members if r.op == op), key=lambda r: r.order) for op in range(3)}
-        kept = by_op[DELETE][-1:] or by_op[PUT][-1:] + by_op[ENTRY][-ENTRIES:]
+        cap = None if members[0].kind in STANDING else -ENTRIES
+        kept = by_op[DELETE][-1:] or by_op[PUT][-1:] + by_op[ENTRY][cap:]
         standing.update(record.id for record in kept)
     return standing
 
@@ -69,23 +66,18 @@ class Authority:
             town: {device for _, _, device in sorted(all_)[-DEVICES:]} for town, all_ in found.items()
         }
         self.charters = {r.id[:16]: r for r in known if is_charter(r)}
-        acts = [r for r in known if r.kind == "federation.admit" and self.certified(r)]
-        joins = standing_of(r for r in known if r.kind == "federation.join" and self.certified(r))
-        self.members = {
-            name: {*charter.fields["stewards"], *charter.fields.get("members", ())}
-            | {
-                town
-                for act in standing_of(newest((r for r in acts if name in r.federations), ADMISSIONS, "lane"))
-                if act.federations == (name,) and act.town in charter.fields["stewards"]
-                if is_bytes(town := act.fields.get("town"), 32)
-            }
-            for name, charter in self.charters.items()
-        }
-        consents = {act.federations for act in joins if act.town == own}
+        self.chains = {name: follow(charter, known) for name, charter in self.charters.items()}
+        lawful = [r for r in known if self.certified(r)]
+        self.members = {name: members(name, chain, lawful) for name, chain in self.chains.items()}
+        mine = [r for r in lawful if r.kind == "federation.join" and r.town == own]
+        consents = {join.federations for join in standing_of(mine)}
+        ended = {name for r in mine if r.op == DELETE for name in r.federations}
         self.adopted = {
             name
             for name, charter in self.charters.items()
-            if own is None or (own == charter.town and self.certified(charter)) or (name,) in consents
+            if own is None
+            or (name,) in consents
+            or (own == charter.town and self.certified(charter) and name not in ended)
         }
 
     def certified(self, record: Record) -> bool:
@@ -104,6 +96,12 @@ class Authority:
             found = {(name.hex(), 0)} if name in self.adopted else set()
             found |= home if found or self.certified(record) else set()
             return found or waits_for("unknown_federation")
+        if record.kind in {"federation.step", "federation.sign"}:
+            if record.op != ENTRY:
+                raise Refused("step_stands")
+            adopted = self.adopted & {*record.federations}
+            found = {(name.hex(), 0) for name in adopted if record.id in self.chains[name].kept}
+            return found or waits_for("unresolved" if adopted else "unknown_federation")
         if record.kind.startswith("town."):
             return {(name.hex(), 0) for name in mine} | home or waits_for("not_member")
         if not record.federations:
@@ -120,35 +118,55 @@ class Authority:
     def outside_quotas(self, places: dict[bytes, set[tuple[str, int]]], records: list[Record]) -> set[bytes]:
         """Take from the sets what is over the quotas; the ids that now stand nowhere."""
         towns: dict[tuple[str, int, bytes, str], set[tuple[int, bytes]]] = defaultdict(set)
-        counted = [record for record in records if record.kind != "charter"]
+        counted = [record for record in records if record.kind not in STANDING]
         for record in counted:
             for name, lane in places[record.id] - {("home", lane) for lane in range(3)}:
                 towns[name, lane, record.town, together(record)].add((record.born, record.doc))
         for (name, lane, town, like), documents in towns.items():
-            most = self.room(self.charters[bytes.fromhex(name)], lane, town, like)
+            most = self.room(self.chains[bytes.fromhex(name)], lane, town, like)
             kept = {doc for _, doc in sorted(documents, reverse=True)[:most]}
             for record in counted:
                 if record.town == town and together(record) == like and record.doc not in kept:
                     places[record.id].discard((name, lane))
         return {record.id for record in records if not places[record.id]}
 
-    def room(self, charter: Record, lane: int, town: bytes, like: str) -> int:
+    def room(self, chain: Chain, lane: int, town: bytes, like: str) -> int:
         """How many documents of a town a lane takes of what is counted together."""
         if like == "town.device":
             return CERTIFICATES
-        if like == "federation.admit" and town in charter.fields["stewards"]:
-            return ADMISSIONS
-        if like not in ("", "ledger"):
-            return FEW
-        word, most = QUOTAS[lane]
-        told = charter.fields.get("quotas")
-        said = told.get(word) if isinstance(told, dict) else None
-        return said if type(said) is int and said >= 0 else most
+        if like == "acts" and town in chain.stewards:
+            return ACTS
+        return FEW if like not in ("", "ledger") else chain.quota(LANES[lane])
+
+
+def members(name: bytes, chain: Chain, lawful: list[Record]) -> set[bytes]:
+    """The members of a federation, from its chain and the records of certified devices."""
+    here = [r for r in lawful if name in r.federations]
+    acts = newest((r for r in here if together(r) == "acts" and r.town in chain.stewards), ACTS, "lane")
+    acts = [r for r in counting(acts, name) if chain.supports(r)]
+    vouches = newest((r for r in here if r.kind == VOUCH and r.town in chain.named), FEW, "lane")
+    suspended = {r.fields["town"] for r in acts if r.kind == SUSPEND} - chain.stewards
+    admitted = {r.fields["town"] for r in acts if r.kind == ADMIT}
+    who: dict[bytes, set[bytes]] = defaultdict(set)
+    for vouch in counting(vouches, name):
+        if chain.supports(vouch) and vouch.town not in suspended:
+            who[vouch.fields["town"]].add(vouch.town)
+    vouched = {town for town, by in who.items() if chain.vouches and len(by) >= chain.vouches}
+    return (chain.named | admitted | vouched) - suspended
+
+
+def counting(records: list[Record], name: bytes) -> list[Record]:
+    """What stands of these acts, names a town, and lists just this federation."""
+    return [
+        r for r in standing_of(records) if r.federations == (name,) and is_bytes(r.fields.get("town"), 32)
+    ]
 
 
 def together(record: Record) -> str:
     """With what a document is counted: nothing for what quotas count."""
-    if record.kind in {"town.device", "federation.admit", "federation.join", "ledger"}:
+    if record.kind in {ADMIT, SUSPEND}:
+        return "acts"
+    if record.kind in {"town.device", VOUCH, "federation.join", "ledger"}:
         return record.kind
     return "town.*" if record.kind.startswith("town.") else ""
 
@@ -167,12 +185,4 @@ def waits_for(code: str) -> NoReturn:
 
 def is_charter(record: Record) -> bool:
     """Whether a federation is born by this record."""
-    fields = record.fields
-    stewards, members = fields.get("stewards"), fields.get("members", [])
-    return (
-        (record.kind, record.op) == ("charter", ENTRY)
-        and isinstance(fields.get("name"), str)
-        and is_all_bytes(stewards, 32, BODY_BYTES)
-        and is_all_bytes(members, 32, BODY_BYTES)
-        and bool(stewards)
-    )
+    return (record.kind, record.op) == ("charter", ENTRY) and is_state(record.fields)
