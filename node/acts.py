@@ -62,7 +62,7 @@ async def post(daemon: Daemon, arguments: Arguments) -> object:
     kind = _kind(_text(arguments, "kind"))
     posted = await daemon.board.post(
         kind.name,
-        _fields(kind, arguments),
+        _fields(kind, await daemon.board.with_ids(kind, _form(arguments)), arguments),
         by=_text_or_none(arguments, "by"),
         audience=_audience(daemon, _text_or_none(arguments, "audience")),
         nonce=_hex(arguments, "nonce"),
@@ -78,7 +78,9 @@ async def edit(daemon: Daemon, arguments: Arguments) -> object:
     heads = head_ids(document)
     seen = _hex(arguments, "based_on")
     based_on = RecordId(seen) if seen else heads[0] if len(heads) == 1 else None
-    fields = _edited(_kind(document.kind), document, arguments)
+    kind = _kind(document.kind)
+    form = await daemon.board.with_ids(kind, _form(arguments))
+    fields = _edited(kind, document, form, arguments)
     by = _text_or_none(arguments, "by")
     try:
         posted = await daemon.board.edit(document.doc.hex(), fields, based_on=based_on, replace=True, by=by)
@@ -250,16 +252,18 @@ def _kind(name: str) -> Kind:
     raise InvalidRequest(f"there is no kind “{name[:40]}”; there are {known}", code="unknown_kind")
 
 
-def _fields(kind: Kind, arguments: Arguments) -> dict[str, Value]:
+def _fields(kind: Kind, form: Mapping[str, str], arguments: Arguments) -> dict[str, Value]:
     """The fields of a post: JSON, or a form, or both, the form over the JSON."""
-    if not arguments.get("form"):
+    if not form:
         return kind.from_json(arguments.get("fields") or {})
     if not arguments.get("fields"):
-        return kind.from_text(_form(arguments))
-    return kind.from_text(kind.to_text(kind.from_json(arguments["fields"])) | _form(arguments))
+        return kind.from_text(form)
+    return kind.from_text({**kind.to_text(kind.from_json(arguments["fields"])), **form})
 
 
-def _edited(kind: Kind, document: Document, arguments: Arguments) -> dict[str, Value]:
+def _edited(
+    kind: Kind, document: Document, form: Mapping[str, str], arguments: Arguments
+) -> dict[str, Value]:
     """The whole fields after an edit: those of the version shown, with the given ones in their place.
 
     An empty text or a JSON null takes a field away.
@@ -268,8 +272,7 @@ def _edited(kind: Kind, document: Document, arguments: Arguments) -> dict[str, V
     if not isinstance(given, dict):
         raise InvalidRequest("fields must be a JSON object")
     fields = kind.from_json(kind.to_json(document.fields) | given)
-    form = _form(arguments)
-    return kind.from_text(kind.to_text(fields) | form) if form else fields
+    return kind.from_text({**kind.to_text(fields), **form}) if form else fields
 
 
 def _form(arguments: Arguments) -> dict[str, str]:

@@ -25,7 +25,7 @@ from node.errors import (
 )
 from node.intake import Draft
 from node.promises.opening import opening, resized
-from protocol.errors import InvalidField
+from protocol.errors import InvalidAddress, InvalidField
 from protocol.ids import (
     DocId,
     FederationId,
@@ -39,6 +39,7 @@ from protocol.ids import (
 from protocol.ids import address as address_of
 from protocol.kinds import kind_of
 from protocol.limits import FEDERATIONS_MAX, NONCE_BYTES
+from protocol.notations import Bytes
 from sync.ledger import fields_of_entry
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
 Audience: TypeAlias = Literal["town", "federations"] | tuple[FederationId, ...]
 """Who may see a post: this town only, every federation of the town, or the named federations."""
 
+ADDRESS_CHARS_TYPED_MAX: Final = 31
+"""An address has 11 characters, with what people put between them; an id has 32."""
 COUNTS_MAX: Final = 64
 """Questions whose counts by kind are remembered."""
 
@@ -255,6 +258,18 @@ class Board:
             )
         return documents[0]
 
+    async def with_ids(self, kind: Kind, typed: Mapping[str, str]) -> dict[str, str]:
+        """Return what was typed with ids where it names documents by the addresses that people say."""
+        named = dict(typed)
+        for each in kind.fields:
+            text = typed.get(each.name, "")
+            if isinstance(each.type, Bytes) and len(text) <= ADDRESS_CHARS_TYPED_MAX:
+                try:
+                    named[each.name] = (await self.show(parse_address(text))).doc.hex()
+                except (InvalidAddress, NotFound, AmbiguousAddress):
+                    continue  # An id, or something that is none: the field itself says so.
+        return named
+
     async def list(self, query: Query) -> Page:
         """Return one page of documents that the query names, newest first."""
         now_s = self._now_ms() // 1000
@@ -315,6 +330,8 @@ class Board:
         if post.by is not None:
             fields["by"] = post.by
         if post.until is not None:
+            if all(each.name != "until" for each in kind.fields):
+                raise InvalidField("until", f"{kind.plural.lower()} have no such field")
             fields["until"] = post.until
         kind.check(fields)
         if post.nonce is not None and len(post.nonce) != NONCE_BYTES:

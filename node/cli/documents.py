@@ -68,7 +68,10 @@ def post(
     terminal, given = _body(terminal, fields, json_values)
     kind = kind or given.pop("kind", None)
     if kind is None:
-        raise click.UsageError("KIND is missing: offer, need, skill or practice.")
+        from protocol.kinds import KINDS
+
+        *others, last = (each.name for each in KINDS.values() if each.shown)
+        raise click.UsageError(f"KIND is missing: {', '.join(others)} or {last}.")
     posted = terminal.ask(
         "post", kind=kind, audience=audience, by=by, until=_seconds(until), nonce=nonce, **_split(given)
     )

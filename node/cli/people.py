@@ -60,7 +60,7 @@ def _sentences(state: Mapping[str, Any]) -> str:
         f"{counted(state['documents'], 'document')} in {counted(state['records'], 'record')}, "
         f"{state['disk_bytes'] / 1e6:.1f} MB",
     ]
-    if state["sealing"]:
+    if state.get("sealing"):
         lines.append(state["sealing"])
     for federation in state["federations"]:
         lines.append(f"{federation['name']}: {counted(federation['members'], 'town')}")

@@ -1,9 +1,9 @@
 """Real things to share, for the demo, the benchmarks and the tests; and the towns that `init` knows.
 
-The data lie in `data/` with their origins (`data/README.md`): a tool library's catalogue becomes offers to
-lend, the items of a relief catalogue become surplus and needs, ESCO skills become skills, food guides become
-practices. All towns get a different part, the same one every time. What the data do not say (how many there
-are, who can teach) is drawn from a hash of the item.
+The data lie in `data/` with their origins (`data/README.md`): a tool library's catalogue becomes things
+to borrow, the items of a relief catalogue become surplus and needs, ESCO skills become skills, food guides
+become practices. All towns get a different part, the same one every time. What the data do not say (how many
+there are, who can teach) is drawn from a hash of the item.
 """
 
 from __future__ import annotations
@@ -166,27 +166,29 @@ def _mix(lists: list[list[Entry]]) -> Iterator[Entry]:
 
 
 def _lend(row: dict[str, str], where: dict[str, object]) -> Entry:
-    """Make an offer to lend of a tool."""
+    """Make a thing to borrow of a tool."""
     size = row["size"].strip()
     title = f"{row['name']}, {size}" if size and size not in row["name"] else row["name"]
     says = [
-        f"Number {row['number']} of the tool library.",
-        " ".join(filter(None, ("Made by", row["brand"], row["model"]))) + "." if row["brand"] else "",
+        f"{row['quantity']} of them." if row["quantity"] not in ("", "1") else "",
+        f"Model {row['model']}." if row["model"] else "",
         f"Power: {row['power_source'].replace('_', ', ')}." if row["power_source"] else "",
         f"Also called {row['other_names']}." if row["other_names"] else "",
         row["checkout_notice"],
     ]
-    condition = {"maintenance": "being repaired", "retired": "worn", "pending": "new, not yet lent"}
+    condition = {"maintenance": "", "retired": "worn", "pending": "new, not yet lent"}
     tags = [name[:WORD_CHARS_MAX] for name in _category_names(row["category_ids"].split())]
     return _entry(
-        "offer",
+        "item",
         title=title,
         text=" ".join(filter(None, (_tidy(part) for part in says))),
         category="tools",
-        item_type="good",
-        terms="lend",
-        quantity=row["quantity"] or "1",
+        number=row["number"],
+        brand=row["brand"],
         condition=condition.get(row["status"], "works well"),
+        status="repair" if row["status"] == "maintenance" else "available",
+        loan_days=7 + _draw(row["number"]) % 2 * 7,
+        renewals=1,
         tags=tags,
         **where,
     )

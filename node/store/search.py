@@ -20,7 +20,8 @@ import Stemmer
 from protocol.encoding import Value
 from protocol.fields import Choice
 from protocol.kinds import KINDS
-from protocol.notations import Bytes, Lang, Url
+from protocol.kinds.repeats import Repeats
+from protocol.notations import Bytes, Lang, LocalTime, TimeZone, Url
 from protocol.structures import Measure
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _ALGORITHMS: Final = {
     "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
 _WORD: Final = re.compile(r"[^\W_]+")
-_MUTE: Final = (Choice, Bytes, Lang, Url, Measure)
+_MUTE: Final = (Choice, Bytes, Lang, Url, Measure, LocalTime, TimeZone, Repeats)
 """Types of fields whose text is not what people search for."""
 _MUTE_NAMES: Final = frozenset({"by", "licence", "lang"})
 

@@ -25,8 +25,11 @@ from protocol.schema import Kind
 INVITING: Final = {
     "offer": "Something to give, lend or swap: food, things, room, a ride",
     "need": "Something or somebody that is missing",
+    "item": "A tool or another thing that comes back",
     "skill": "What you can do for others, or teach",
+    "event": "A meeting, a workshop, a work day: when, where, for whom",
     "practice": "How something is done well, step by step",
+    "feedback": "How it went, by the number of what was given, lent or held",
 }
 """What the choice says under each kind."""
 PRESS_AGAIN: Final = "Nothing was written yet: your sign-in was renewed. Please press the button once more."
@@ -45,8 +48,9 @@ async def post(request: web.Request) -> web.Response:
         }
         return html(request, render("choose.html", values))
     if request.method != "POST":
-        return await _post_form(request, kind, {"_audience": kind.audience_default}, fresh=True)
-    typed = await typed_form(request)
+        begun = {name: request.query[name][:32] for name in forms.ASKED_BY_LINK if name in request.query}
+        return await _post_form(request, kind, begun | {"_audience": kind.audience_default}, fresh=True)
+    typed = await site.node.board.with_ids(kind, await typed_form(request))
     if session_of(request) is None or not form_token_fits(request, typed):
         return await _post_form(request, kind, typed, says=not_yours(request), status=403)
     fields, errors = forms.read(kind, typed)
@@ -73,7 +77,7 @@ async def edit(request: web.Request) -> web.Response:
         if request.query.get("merge") and len(head_ids(found)) > 1:
             values, seen = values | {"relation": "merge"}, head_ids(found)
         return await _edit_form(request, found, kind, values | {"_seen": _hex(seen)})
-    typed = await typed_form(request)
+    typed = await site.node.board.with_ids(kind, await typed_form(request))
     if session_of(request) is None or not form_token_fits(request, typed):
         return await _edit_form(request, found, kind, typed, says=not_yours(request), status=403)
     fields, errors = forms.read(kind, typed)

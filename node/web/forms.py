@@ -19,16 +19,20 @@ from protocol.schema import Kind
 FIRST: Final = frozenset(
     {
         "title", "name", "text", "category", "terms", "quantity", "urgency", "needed_by", "until",
-        "where.name", "level", "availability", "summary", "steps", "tools", "supplies",
+        "where.name", "level", "availability", "summary", "steps", "tools", "supplies", "number", "condition",
+        "start", "end", "rrule", "about", "side", "ok", "reason",
     }
 )  # fmt: skip
 """What the form asks at once; the rest waits under "More, if you like"."""
+ASKED_BY_LINK: Final = ("about", "teaches")
+"""Fields that a link to the form may fill in: the page of a document leads to what is said about it."""
 LEFT_TO_PAGE: Final = frozenset({"by", "duplicate_of", "in_hand_by"})
 """Fields that the form does not ask for: who posts is known from the sign-in, the others are set by
 coordinators.
 """
 NOT_FOR_NEW: Final = LEFT_TO_PAGE | {"relation"}
 """What the form of a new document leaves out: it follows no other."""
+_MINUTE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}\Z")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 
 
@@ -118,6 +122,8 @@ def shown(each: Input, value: str, error: str) -> Control:
     widget = each.widget
     if widget == "date" and value and not _DATE.match(value):
         widget = "text"  # A date control would drop what it cannot read; nothing typed may be lost.
+    if widget == "datetime-local" and value and not _MINUTE.match(value):
+        widget = "text"
     if widget == "number":
         widget = "text"
     return Control(each, "f-" + each.name.replace(".", "-"), value, error, widget)

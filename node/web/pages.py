@@ -27,6 +27,10 @@ from protocol.kinds import KINDS, kind_of
 DISTANCES_KM: Final = (5, 10, 20, 50)
 """On foot, by bicycle, by bus, by car."""
 SHOWN_KINDS: Final = tuple(kind for kind in KINDS.values() if kind.shown)
+EXCHANGED: Final = frozenset({"offer", "need", "item", "event"})
+"""Kinds of what passes between people: afterwards they may say how it went."""
+SELDOM: Final = frozenset({"item", "event", "feedback"})
+"""Kinds that many towns have none of: the board offers to look at them alone where there are some."""
 INCIDENTS_SHOWN: Final = 10
 """The newest of what an operator should look at."""
 WORDS_CHARS_MAX: Final = 200
@@ -53,6 +57,7 @@ async def board(request: web.Request) -> web.Response:
     chips += [
         (kind.plural, asked.link(kind=kind.name), look.kinds.get(kind.name, 0), pressed[kind.name])
         for kind in SHOWN_KINDS
+        if pressed[kind.name] or look.kinds.get(kind.name) or kind.name not in SELDOM
     ]
     values = shell(request, around, "guides" if asked.kind == "practice" else "board") | {
         "asked": asked,
@@ -108,6 +113,7 @@ async def document(request: web.Request) -> web.Response:
         "may_edit": may_change(request, found, revise=True),
         "may_withdraw": may_change(request, found),
         "poster": poster(found),
+        "is_exchanged": found.kind in EXCHANGED,
     }
     if kind.op is Op.ENTRY:
         chosen = request.query.get("revision", "")

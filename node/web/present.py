@@ -14,20 +14,32 @@ from typing import Final
 from node.store import Document, Version
 from protocol.encoding import Value
 from protocol.fields import Choice, FieldType, Flag
-from protocol.ids import show_address
+from protocol.ids import DocId, address, show_address
 from protocol.kinds import KINDS, kind_of
-from protocol.notations import Bytes, Lang, Seconds, Url
+from protocol.kinds.repeats import Repeats
+from protocol.notations import Bytes, Lang, LocalTime, Seconds, Url
 from protocol.schema import Kind
 from protocol.structures import ListOf, Measure, Tags, Where
 
 DAY_S: Final = 86_400
-ONE: Final = {"offer": "Offer", "need": "Need", "skill": "Skill", "practice": "Guide"}
+ONE: Final = {
+    "offer": "Offer",
+    "need": "Need",
+    "item": "To borrow",
+    "skill": "Skill",
+    "event": "Event",
+    "practice": "Guide",
+    "feedback": "Feedback",
+}
 """What a card calls one document of a kind; other kinds are called by their label."""
 LABELS: Final = {
+    "about": "About",
     "accept": "Requests are accepted",
     "allergens": "Contains",
+    "approval": "Requests are accepted",
     "availability": "When",
     "available_from": "From",
+    "bring": "Please bring",
     "by": "Posted by",
     "claim_max": "At most for one household",
     "claim_min": "At least for one household",
@@ -35,16 +47,30 @@ LABELS: Final = {
     "context": "Where and when it works",
     "crisis": "In an emergency",
     "delivery": "Delivery",
+    "end": "Ends",
     "item_type": "What it is",
+    "join": "Who may come",
     "languages": "Speaks",
     "level": "How well",
+    "loan_days": "For",
     "mode": "Shared",
+    "number": "Number",
+    "ok": "Went well",
     "on_behalf_of": "Posted",
     "people": "For",
     "policy": "If several ask",
     "quantity": "How much",
     "relation": "This version is",
+    "renewals": "Renewed",
+    "roles": "Needed",
+    "rrule": "Repeats",
+    "seats": "Room for",
+    "side": "Said by who",
+    "start": "Begins",
+    "status": "Status",
+    "teaches": "Teaches",
     "terms": "Terms",
+    "tz": "Time of",
     "travel_km": "Comes as far as",
     "until": "Until",
     "urgency": "Urgency",
@@ -56,6 +82,8 @@ FLAGS: Final = {
     "on_behalf_of": "by a helper, for somebody else",
     "welfare_check": "look whether somebody is safe",
 }
+OUTCOMES: Final = {"yes": "It went well", "partly": "It went well in part", "no": "It did not go well"}
+"""What stands for feedback that says no more."""
 SAID_ELSEWHERE: Final = frozenset(
     {"title", "name", "text", "summary", "steps", "tags", "lang", "tools", "supplies"}
 )
@@ -141,7 +169,8 @@ def card(document: Document, now_s: int, km: float | None = None) -> Card:
 def title(document: Document) -> str:
     """Return what stands for a document, also when its body has no title that we know."""
     kind = kind_of(document.kind)
-    return (kind.title_of(document.fields) if kind else "") or show_address(document.address)
+    said = kind.title_of(document.fields) if kind else ""
+    return said or OUTCOMES.get(text_of(document.fields, "ok")) or show_address(document.address)
 
 
 def place(document: Document, km: float | None) -> str:
@@ -160,7 +189,7 @@ def facts(
         if value is None or each.name in leave_out or (isinstance(each.type, Flag) and not value):
             continue
         label = LABELS.get(each.name, each.label)
-        href = str(value) if isinstance(each.type, Url) else ""
+        href = _href(each.type, value)
         found.append(Fact(label, FLAGS.get(each.name) or words(each.type, value, each.name), href))
     return tuple(found)
 
@@ -216,13 +245,23 @@ def words(field: FieldType, value: Value, name: str = "") -> str:
             return ", ".join(map(str, value))
         case Where() if isinstance(value, dict):
             return field.write(value)
+        case LocalTime():
+            return local_text(str(value))
+        case Bytes(size=16) if isinstance(value, bytes):
+            return show_address(address(DocId(value)))
         case Bytes() if isinstance(value, bytes):
             return value.hex()
     text = field.write(value)
     return (
-        {"minutes": minutes_text(value), "people": f"{text} people", "travel_km": f"{text} km"}.get(
-            name, text
-        )
+        {
+            "buffer_days": days_text(value),
+            "loan_days": f"{days_text(value)} at most",
+            "minutes": minutes_text(value),
+            "people": f"{text} people",
+            "renewals": "no" if value == 0 else "once" if value == 1 else f"{text} times",
+            "seats": f"{text} people",
+            "travel_km": f"{text} km",
+        }.get(name, text)
         if isinstance(value, int)
         else text
     )
@@ -266,6 +305,27 @@ def date_text(seconds: int, *, whole_day: bool, clock: bool = True) -> str:
         moment = _here(moment)
     day = f"{moment.day} {moment:%b %Y}"
     return day if whole_day or not clock else f"{day}, {moment:%H:%M}"
+
+
+def local_text(text: str) -> str:
+    """Return a local time of an event as people read it; what is none, as it stands."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return f"{moment:%a} {moment.day} {moment:%b %Y}, {moment:%H:%M}"
+
+
+def days_text(days: int) -> str:
+    """Return a number of days."""
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def _href(field: FieldType, value: Value) -> str:
+    """Return where a value leads: an address in the web, or the document that an id names."""
+    if isinstance(field, Url):
+        return str(value)
+    return f"/d/{value.hex()}" if isinstance(field, Bytes) and isinstance(value, bytes) else ""
 
 
 def _here(moment: datetime) -> datetime:
@@ -313,6 +373,10 @@ def _qualifier(kind: str, fields: Mapping[str, Value]) -> str:
         case "skill":
             said = {"learning": "learning", "can_do": "", "can_teach": "can teach", "certified": "certified"}
             return said.get(text_of(fields, "level"), "")
+        case "item" if fields.get("status") in ("repair", "lost"):
+            return _choice(kind, fields, "status").lower()
+        case "event":
+            return "cancelled" if fields.get("status") == "cancelled" else text_of(fields, "category")
         case "practice":
             return text_of(fields, "category")
     return ""
@@ -338,6 +402,26 @@ def _line(kind: str, fields: Mapping[str, Value]) -> list[str]:
             travels = fields.get("travel_km")
             reach = f"travels {travels} km" if isinstance(travels, int) and travels else ""
             return [text_of(fields, "availability"), spoken, reach, _beginning(fields, "text")]
+        case "item":
+            days, number = fields.get("loan_days"), text_of(fields, "number")
+            return [
+                f"number {number}" if number else "",
+                f"for {days_text(days)}" if isinstance(days, int) else "",
+                text_of(fields, "condition"),
+                _where(fields),
+                _beginning(fields, "text"),
+            ]
+        case "event":
+            return [
+                local_text(text_of(fields, "start")),
+                Repeats().write(rule) if isinstance(rule := fields.get("rrule"), str) else "",
+                _where(fields),
+                _beginning(fields, "text"),
+            ]
+        case "feedback":
+            about = fields.get("about")
+            said = f"about {show_address(address(DocId(about)))}" if isinstance(about, bytes) else ""
+            return [OUTCOMES.get(text_of(fields, "ok"), "").lower(), said, _beginning(fields, "text")]
         case "practice":
             count = len(_list(fields, "steps"))
             steps = f"{count} steps" if count > 1 else "1 step" if count else ""

@@ -211,7 +211,7 @@ FEEDBACK = Kind(
             "about",
             _DOC,
             "What it is about",
-            "The full id of an offer, a need, an item or an event",
+            "The number of an offer, a need, a thing to borrow or an event",
             required=True,
             standard="schema:itemReviewed",
         ),

@@ -110,7 +110,11 @@ EVENT = Kind(
             "schema:accessibilityFeature",
         ),
         Field(
-            "teaches", Bytes(16, "the id of a guide"), "The guide that it teaches", standard="schema:teaches"
+            "teaches",
+            Bytes(16, "the id of a guide"),
+            "The guide that it teaches",
+            "Its number",
+            standard="schema:teaches",
         ),
         line("bring", "Bring along", "For example: gloves, a jar"),
         TAGS,

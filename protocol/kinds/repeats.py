@@ -60,6 +60,10 @@ class Repeats(FieldType):
         often = f"every {interval} {_UNITS[frequency]}s" if interval else frequency.lower()
         return f"{often}, {count} time" + ("" if count == "1" else "s")
 
+    def write_json(self, value: Value) -> object:
+        """Return the rule, for programs."""
+        return value
+
     def describe(self) -> str:
         """Say what is allowed."""
         return (

@@ -17,8 +17,9 @@ from protocol.encoding import Value
 from protocol.fields import Choice, FieldType, Flag, Integer, Text
 from protocol.ids import DocId, FederationId, RecordId, TownId
 from protocol.kinds import KINDS
+from protocol.kinds.repeats import Repeats
 from protocol.kinds.steps import STEP, Steps
-from protocol.notations import SECONDS_SHOWN_MAX, Bytes, Degrees, Lang, Seconds, Url
+from protocol.notations import SECONDS_SHOWN_MAX, Bytes, Degrees, Lang, LocalTime, Seconds, TimeZone, Url
 from protocol.schema import Kind
 from protocol.structures import ListOf, Measure, Struct, Tags
 
@@ -43,6 +44,12 @@ def bounds(type_: FieldType) -> Iterator[Value]:
             yield from (0, 86_399, 1, SECONDS_SHOWN_MAX, SECONDS_SHOWN_MAX - 600, SECONDS_SHOWN_MAX - 86_399)
         case Lang():
             yield from ("fr", "sl-rozaj", "abcdefgh")
+        case LocalTime():
+            yield from ("1970-01-01T00:00", "9999-12-31T23:59")
+        case TimeZone():
+            yield from ("UTC", "America/Argentina/Ushuaia")
+        case Repeats():
+            yield from ("FREQ=DAILY;COUNT=1", "FREQ=YEARLY;INTERVAL=99;COUNT=104;BYDAY=-1SU,1MO")
         case Url(chars_max=most):
             yield from ("https://a", "http://[", "http://a/".ljust(most, "x"))
         case Bytes(size=size):
