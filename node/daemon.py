@@ -32,6 +32,8 @@ from node.keys import Keys
 from node.links import Links
 from node.neighbours import Neighbours
 from node.peers import Peers
+from node.promises.claims import Claims
+from node.promises.keeper import Keeper
 from node.recovery import Recovery
 from node.seals import Seals
 from node.status import gather
@@ -101,6 +103,8 @@ class Daemon:
     joinings: Joinings
     federations: Federations
     incidents: Incidents
+    claims: Claims
+    keeper: Keeper
     recovery: Recovery
     caller: Caller
     dialer: Dialer
@@ -189,6 +193,18 @@ class Daemon:
             now_ms=self.clock.now_ms,
         )
         self.peers = Peers(self.store, now_ms=self.clock.now_ms)
+        self.claims = Claims(
+            own_town=self.town,
+            store=self.store,
+            intake=self.intake,
+            board=self.board,
+            seals=self.seals,
+            authority=self.authority,
+            now_ms=self.clock.now_ms,
+            chance=secrets.token_bytes,
+            heard=self._last_heard_ms,
+        )
+        self.keeper = Keeper(self.claims, self.store, self.incidents, self.clock.read)
         self.invitations = Invitations(
             self.store, urls=lambda: self.urls, authority=self.authority, now_ms=self.clock.now_ms
         )
@@ -277,6 +293,7 @@ class Daemon:
             self._closers.append(self.dialer.stop)
         self._review_callees()
         self._background.spawn(self._keep_names())
+        self._background.spawn(self.keeper.run())
         self._background.repeat(JOIN_AGAIN_S, self._ask_again)
         self._background.repeat(SAVE_S, self._save)
         self._background.repeat(SAVE_S, self.intake.reconsider)
@@ -317,6 +334,7 @@ class Daemon:
             self._background.spawn(carefully(partial(self.joinings.authority_moved, before, self._authority)))
         self.engine.announce(committed)
         self.board.note(committed)
+        self.keeper.note(committed)
         self._names_stale.set()
         self.neighbours.stirred.set()
 
@@ -346,6 +364,10 @@ class Daemon:
 
     def _badge(self) -> Badge:
         return Badge(self.keys.device, self.keys.certificate, self.urls)
+
+    def _last_heard_ms(self, town: TownId) -> int | None:
+        peer = self.peers.get(town)
+        return peer.last_heard_ms if peer is not None else None
 
     def _town_of(self, device: DeviceId) -> TownId | None:
         return self.authority().town_of(device)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
-from typing import Final
+from typing import Final, assert_never
 
 from protocol.ids import DocId, RecordId
 from protocol.limits import CITES_MAX
@@ -195,6 +195,8 @@ def _in_turn(ledger: Ledger, requests: Sequence[Request], policy: Policy, decide
             return [*waiting, *sorted(gathered, key=lambda each: -each.urgency), *late]
         case Policy.DRAW:
             return [*waiting, *sorted(gathered, key=_lot(ledger, gathered)), *late]
+        case _:
+            assert_never(policy)
 
 
 def _was_called_off(promise: Promise) -> bool:

@@ -244,9 +244,10 @@ class _Chain:
             here = self._followers[after]
             found = [each for each in here if self._may_stand(each)] if self._moved_to is None else []
             kept = min(found, key=self._rank, default=None)
+            able = {each.id for each in found}
             for entry in here:
                 if entry is not kept:
-                    self._reject(entry, FORK if entry in found else self._why(entry))
+                    self._reject(entry, FORK if entry.id in able else self._why(entry))
             if kept is None:
                 break
             if len(found) > 1:
@@ -255,6 +256,7 @@ class _Chain:
             self._chain.append(kept)
             self._follow(kept)
             after = kept.id
+        self._lost.sort(key=lambda each: (each.n, each.id))
         for entry in self._lost:
             if entry.word.act is Act.ACCEPT and entry.word.claim is not None:
                 self._promises.call_off(entry.word.claim, FORK, entry.id)
@@ -313,7 +315,6 @@ class _Chain:
             for other in self._followers[entry.id]:
                 theirs = other.device == root.device and other.n == entry.n + 1
                 found.append((other, FORK if theirs and code == FORK else OUT_OF_PLACE))
-        self._lost.sort(key=lambda each: (each.n, each.id))
 
     def _follow(self, entry: Entry) -> None:
         """Let an entry of the chain have its effect, or be void."""

@@ -10,6 +10,7 @@ Amounts are integers in thousandths of a unit, times integers in seconds since 1
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -153,10 +154,14 @@ class Promises:
         capacity: All there is, in thousandths; of a thing that goes round, one.
         parent: The ledger of which this is a share, and
         parent_claim: the claim accepted there; None if it is none.
-        claims: Every claim of which an entry spoke.
+        claims: Every claim of which an entry spoke; moved by this class alone.
+        promised: How much is promised together, in thousandths; of windows a thousand each.
     """
 
-    __slots__ = ("_order", "buffer_s", "capacity", "claims", "mode", "parent", "parent_claim", "unit")
+    __slots__ = (
+        "_order", "_windows", "buffer_s", "capacity", "claims", "mode", "parent", "parent_claim", "promised",
+        "unit",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.mode = Mode.QUANTITY
@@ -166,7 +171,10 @@ class Promises:
         self.parent: DocId | None = None
         self.parent_claim: DocId | None = None
         self.claims: dict[DocId, Promise] = {}
+        self.promised = 0
         self._order = 0
+        # Start, end and claim of each open window: they do not overlap, so starts and ends ascend alike.
+        self._windows: list[tuple[int, int, DocId]] = []
 
     def copy(self) -> Promises:
         """Return the same state, to go on from without moving this one."""
@@ -174,12 +182,8 @@ class Promises:
         for name in Promises.__slots__:
             setattr(other, name, getattr(self, name))
         other.claims = dict(self.claims)
+        other._windows = list(self._windows)
         return other
-
-    @property
-    def promised(self) -> int:
-        """Return how much is promised, in thousandths; in a ledger of windows, how many windows."""
-        return sum(each.milli for each in self.claims.values())
 
     @property
     def free(self) -> int:
@@ -203,12 +207,11 @@ class Promises:
     def clash(self, start: int, end: int, but: DocId | None = None) -> Promise | None:
         """Return a promised window of another claim that this one would overlap, the earliest."""
         gap = self.buffer_s
-        found = (
-            each
-            for each in self.claims.values()
-            if each.is_open and each.claim != but and start < each.end + gap and each.start < end + gap
-        )
-        return min(found, key=lambda each: (each.start, each.claim), default=None)
+        first = bisect_right(self._windows, start - gap, key=lambda each: each[1])
+        for begins, _, claim in self._windows[first : first + 2]:
+            if claim != but:
+                return self.claims[claim] if begins < end + gap else None
+        return None
 
     # What entries do.
 
@@ -247,7 +250,7 @@ class Promises:
         """Note that what a lost entry promised is void, unless another entry has spoken of that claim."""
         if claim not in self.claims:
             order = self._next()
-            self.claims[claim] = Promise(claim, Status.CALLED_OFF, order, entry, reason=reason)
+            self._put(Promise(claim, Status.CALLED_OFF, order, entry, reason=reason))
 
     def under(self, ceiling: int) -> Promises:
         """Return the same with no more than `ceiling` to give: the latest promises are called off until the
@@ -264,9 +267,7 @@ class Promises:
 
     def _without(self, promises: list[Promise]) -> Promises:
         for each in promises:
-            self.claims[each.claim] = replace(
-                each, status=Status.CALLED_OFF, milli=0, reason="share_worth_less"
-            )
+            self._put(replace(each, status=Status.CALLED_OFF, milli=0, reason="share_worth_less"))
         return self
 
     def _resize(self, word: Word) -> None:
@@ -291,7 +292,7 @@ class Promises:
             promise = Promise(
                 claim, Status.ACCEPTED, 0, entry, milli, hold_until=word.hold_until, share=word.share
             )
-        self.claims[claim] = replace(promise, order=self._next())
+        self._put(replace(promise, order=self._next()))
 
     def _window(self, word: Word, claim: DocId) -> tuple[int, int]:
         if word.start is None or word.end is None or word.start >= word.end:
@@ -308,7 +309,7 @@ class Promises:
             raise Void("accepted_already")
         if before is not None and before.status is status:
             raise Void("said_already")
-        self.claims[claim] = Promise(claim, status, self._next(), entry, reason=word.reason)
+        self._put(Promise(claim, status, self._next(), entry, reason=word.reason))
 
     def _open(self, word: Word) -> Promise:
         promise = self.claims.get(_named(word.claim))
@@ -324,9 +325,7 @@ class Promises:
             raise Void("no_part_of_a_window")
         left = promise.milli - milli
         status = promise.status if left else Status.RELEASED
-        self.claims[promise.claim] = replace(
-            promise, status=status, milli=left, reason=word.reason, entry=entry
-        )
+        self._put(replace(promise, status=status, milli=left, reason=word.reason, entry=entry))
 
     def _renew(self, promise: Promise, word: Word, entry: RecordId) -> None:
         if self.mode is Mode.WINDOW:
@@ -335,11 +334,11 @@ class Promises:
                 raise Void("no_window")
             if self.clash(promise.start, end, but=promise.claim) is not None:
                 raise Void("overlaps")
-            self.claims[promise.claim] = replace(promise, end=end, entry=entry)
+            self._put(replace(promise, end=end, entry=entry))
         elif word.hold_until is None:
             raise Void("no_window")
         else:
-            self.claims[promise.claim] = replace(promise, hold_until=word.hold_until, entry=entry)
+            self._put(replace(promise, hold_until=word.hold_until, entry=entry))
 
     def _hand_over(self, promise: Promise, word: Word, entry: RecordId) -> None:
         if promise.share is not None:
@@ -349,9 +348,19 @@ class Promises:
         milli = promise.milli if word.milli is None else _amount(word.milli)
         if milli > promise.milli:
             raise Void("too_much")
-        self.claims[promise.claim] = replace(
-            promise, status=Status.HANDED_OVER, milli=milli, hold_until=None, entry=entry
-        )
+        self._put(replace(promise, status=Status.HANDED_OVER, milli=milli, hold_until=None, entry=entry))
+
+    def _put(self, promise: Promise) -> None:
+        """Note how a claim stands now, and what that comes to."""
+        before = self.claims.get(promise.claim)
+        if before is not None:
+            self.promised -= before.milli
+            if before.is_open and self.mode is Mode.WINDOW:
+                self._windows.remove((before.start, before.end, before.claim))
+        self.claims[promise.claim] = promise
+        self.promised += promise.milli
+        if promise.is_open and self.mode is Mode.WINDOW:
+            insort(self._windows, (promise.start, promise.end, promise.claim))
 
     def _next(self) -> int:
         self._order += 1

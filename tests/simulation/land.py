@@ -59,12 +59,16 @@ class Land:
         """Note that somebody was told that these are kept."""
         self.acknowledged.update((record.id, record) for record in records)
 
+    def kind_of_node(self, town: Town) -> type[Node]:
+        """Return what the devices of a town run."""
+        return Node
+
     def _build(self) -> None:
         pairs = max(1, len(self.towns) // 10)
         for index, town in enumerate(self.towns):
             skew_ms = self.rng.randint(-SKEW_MS, SKEW_MS)
             for device in range(1, 3 if index < pairs else 2):
-                node = Node(
+                node = self.kind_of_node(town)(
                     index=len(self.nodes),
                     town_id=town.id,
                     key=town.device(device),

@@ -1,6 +1,7 @@
 """Run seeds of the simulator: `python tests/simulation/run.py --seeds 0..199 --towns 50`.
 
-Prints one line for each seed and a sum; ends with status 1 at the first seed that does not come out right.
+Prints one line for each seed and a sum; ends with status 1 at the first seed that does not come out
+right. With `--honest N` all towns but the first N lie (`hostile`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.simulation.hostile import run_den
 from tests.simulation.scenario import Outcome, run_seed
 
 
@@ -23,10 +25,13 @@ def main(arguments: list[str]) -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seeds", default="0..9", help="first..last")
     options.add_argument("--towns", type=int, default=20)
+    options.add_argument("--honest", type=int, default=0, help="all towns but so many lie; 0: none does")
     options.add_argument("--quiet", action="store_true", help="print the sum only")
     given = options.parse_args(arguments)
     first, _, last = given.seeds.partition("..")
     started_s = time.process_time()
+    if given.honest:
+        return among_liars(range(int(first), int(last or first) + 1), given.towns, given.honest)
     outcomes = list[Outcome]()
     # Nothing of one seed outlives it, so the collector has nothing to find while it runs.
     gc.disable()
@@ -47,6 +52,20 @@ def main(arguments: list[str]) -> int:
         f" {' · '.join(f'{name}: {count}' for name, count in counts.items())} ·"
         f" {time.process_time() - started_s:.1f} s of one core"
     )
+    return 0
+
+
+def among_liars(seeds: range, towns: int, honest: int) -> int:
+    """Run seeds in which all towns but the first `honest` ones lie; 0 if every seed came out right."""
+    counts = Counter[str]()
+    for seed in seeds:
+        try:
+            counts += run_den(seed, towns, honest).counts
+        except Exception:
+            traceback.print_exc()
+            print(f"seed={seed} towns={towns} honest={honest} FAILED")
+            return 1
+    print(f"seeds: {len(seeds)} · {' · '.join(f'{name}: {count}' for name, count in sorted(counts.items()))}")
     return 0
 
 

@@ -79,6 +79,7 @@ class Town:
         expires: int = FAR_S,
         device: int = 1,
         counter: int = 0,
+        cites: Sequence[RecordId] = (),
     ) -> Record:
         """Return a record of this town; `town.*` kinds are signed by the town key, all else by a device."""
         key = self.key if is_town_kind(kind) or device == 0 else self.device(device)
@@ -95,6 +96,7 @@ class Town:
             expires=expires,
             nonce=blake2b(nonce.encode(), digest_size=8).digest(),
             op=op,
+            cites=cites,
             body=None if op is Op.DELETE else make_body(bytes(16), fields or {}),
         )
 

@@ -1,0 +1,209 @@
+"""The claims that can be read here: those sealed to our town, and which ledger each of them is for.
+
+Nothing of what a claim says is kept, in memory or on the disk: only which document it is and which ledger it
+names. Whoever shows or answers one opens it again from the record that is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from node.promises.shelf import held_of, is_withdrawn
+from protocol.ids import DocId
+from protocol.record import fields_of
+from sync.keeping import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from node.seals import Seals
+    from node.store import Reader, Store
+    from protocol.encoding import Value
+    from protocol.ids import FederationId, RecordId, TownId
+    from protocol.record import Record
+
+CLAIM: Final = "claim"
+RECEIPT: Final = "receipt"
+URGENCIES: Final = ("normal", "soon", "urgent", "life")
+"""From 0 to 3, as `Request.urgency` counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One claim as it was read.
+
+    Attributes:
+        milli: In thousandths of `unit`; None of a window, which is `start` to `end`.
+    """
+
+    doc: DocId
+    id: RecordId
+    town: TownId
+    born: int
+    expires: int
+    federations: tuple[FederationId, ...]
+    target: DocId
+    ledger: DocId
+    milli: int | None
+    unit: str
+    start: int | None
+    end: int | None
+    reason: str
+    urgency: int
+    contact: str
+    code: str
+    by: str
+    share: bool
+    on_behalf_of: bool
+
+    def request(self) -> Request:
+        """Return what a keeper decides on."""
+        return Request(self.doc, self.born, self.urgency, self.milli, self.start, self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held of a claim: one that can be read, or one that was withdrawn."""
+
+    asked: Asked | None
+    town: TownId
+    born: int
+    withdrawn: bool
+
+
+def claim_at(reader: Reader, seals: Seals, doc: DocId) -> Held | None:
+    """Return what is held of a claim; None if that is nothing that can be read."""
+    records = [each for each in held_of(reader, doc) if each.header.kind == CLAIM]
+    if not records:
+        return None
+    header = records[0].header
+    if is_withdrawn(records):
+        return Held(None, header.town, header.born, True)
+    asked = next((asked for each in records if (asked := read_claim(seals, each)) is not None), None)
+    return Held(asked, header.town, header.born, False) if asked is not None else None
+
+
+def read_claim(seals: Seals, record: Record) -> Asked | None:
+    """Return a claim that is sealed to us, as its kind declares it."""
+    fields = seals.open(record)
+    if fields is None:
+        return None
+    header = record.header
+    return Asked(
+        doc=record.doc,
+        id=record.id,
+        town=header.town,
+        born=header.born,
+        expires=header.expires,
+        federations=header.federations,
+        target=DocId(_bytes(fields, "target")),
+        ledger=DocId(_bytes(fields, "ledger")),
+        milli=_whole(fields, "milli"),
+        unit=_text(fields, "unit") or "each",
+        start=_whole(fields, "start"),
+        end=_whole(fields, "end"),
+        reason=_text(fields, "reason"),
+        urgency=URGENCIES.index(_text(fields, "urgency") or URGENCIES[0]),
+        contact=_text(fields, "contact"),
+        code=_text(fields, "code"),
+        by=_text(fields, "by"),
+        share=fields.get("share") is True,
+        on_behalf_of=fields.get("on_behalf_of") is True,
+    )
+
+
+class Register:
+    """Which claims are for which ledger, and which receipts there are; kept up to date with the store.
+
+    Used on the event loop only.
+    """
+
+    def __init__(self, store: Store, seals: Seals) -> None:
+        self._store = store
+        self._seals = seals
+        self._change = 0
+        self._turn = asyncio.Lock()
+        self._ledger_of: dict[DocId, DocId] = {}
+        self._claims: dict[DocId, dict[DocId, None]] = defaultdict(dict)
+        self._receipts: dict[DocId, dict[DocId, None]] = defaultdict(dict)
+
+    async def catch_up(self) -> set[DocId]:
+        """Take note of all that has been committed since; return the ledgers that it concerns."""
+        async with self._turn:
+            after = self._change
+            change, named, receipts = await self._store.read(lambda reader: self._read(reader, after))
+            touched = set[DocId]()
+            for claim, ledger in named:
+                if ledger is not None:
+                    self._ledger_of[claim] = ledger
+                    self._claims[ledger][claim] = None
+                if claim in self._ledger_of:
+                    touched.add(self._ledger_of[claim])
+            for receipt, claim in receipts:
+                self._receipts[claim][receipt] = None
+            self._change = change
+            return touched
+
+    def ledger_of(self, claim: DocId) -> DocId | None:
+        """Return the ledger that a claim names."""
+        return self._ledger_of.get(claim)
+
+    def claims_of(self, ledger: DocId) -> tuple[DocId, ...]:
+        """Return the claims that name a ledger, withdrawn ones among them."""
+        return tuple(self._claims.get(ledger, ()))
+
+    def receipts_of(self, claim: DocId) -> tuple[DocId, ...]:
+        """Return the receipts that name a claim, whoever wrote them."""
+        return tuple(self._receipts.get(claim, ()))
+
+    def ledgers(self) -> list[DocId]:
+        """Return the ledgers that some claim names."""
+        return list(self._claims)
+
+    def between(self, low: DocId, high: DocId) -> list[DocId]:
+        """Return the claims whose ids lie in [low, high]: those of one address."""
+        return [claim for claim in self._ledger_of if low <= claim <= high]
+
+    def _read(
+        self, reader: Reader, after: int
+    ) -> tuple[int, list[tuple[DocId, DocId | None]], list[tuple[DocId, DocId]]]:
+        named = []
+        for _, record in reader.held_since(CLAIM, after):
+            asked = read_claim(self._seals, record)
+            named.append((record.doc, asked.ledger if asked is not None else None))
+        receipts = []
+        for _, record in reader.held_since(RECEIPT, after):
+            claim = (fields_of(record) or {}).get("claim")
+            if isinstance(claim, bytes):
+                receipts.append((record.doc, DocId(claim)))
+        return reader.change(), named, receipts
+
+
+def receipt_of(reader: Reader, receipts: tuple[DocId, ...], town: TownId) -> str:
+    """Return what the claimant's town says of the hand-over: yes, partly or no; nothing if it says
+    nothing."""
+    for doc in receipts:
+        for record in held_of(reader, doc):
+            said = (fields_of(record) or {}).get("ok")
+            if record.header.town == town and isinstance(said, str):
+                return said
+    return ""
+
+
+def _bytes(fields: Mapping[str, Value], name: str) -> bytes:
+    value = fields[name]
+    assert isinstance(value, bytes), "the kind declares it"
+    return value
+
+
+def _whole(fields: Mapping[str, Value], name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _text(fields: Mapping[str, Value], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,233 @@
+"""What the people do who ask for something: ask, receive, take back, and give a share away in their turn.
+
+A claim is sealed to the two towns concerned. What nobody could grant is refused at once, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from node.board import Post, Posted
+from node.drafts import Draft
+from node.errors import InvalidRequest, NoFederation, Refused
+from node.promises.asked import CLAIM, RECEIPT, Asked, claim_at
+from node.promises.codes import make_code
+from node.promises.opening import amount_of
+from node.promises.rules import Wish, objection
+from node.promises.shares import share_word
+from node.promises.shelf import held_of
+from node.promises.sight import Sight, nothing, refuse
+from node.promises.views import ClaimView, Stage
+from protocol.ids import DocId, Op, RecordId
+from protocol.ids import address as address_of
+from sync.ledger import OUTLIVES_S, ledger_id
+from sync.promises import ONE
+
+if TYPE_CHECKING:
+    from node.board import Audience
+    from node.store import Document, Reader
+    from protocol.encoding import Value
+    from protocol.ids import FederationId
+    from protocol.record import Header
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a claim came to: its address, the record's id, and the code to show when it is fetched."""
+
+    address: str
+    id: RecordId
+    code: str
+
+
+class Asking(Sight):
+    """The acts of those who ask."""
+
+    async def ask(
+        self,
+        address: str,
+        *,
+        quantity: Mapping[str, Value] | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        reason: str = "",
+        urgency: str = "normal",
+        by: str | None = None,
+        contact: str = "",
+        share: bool = False,
+        on_behalf_of: bool = False,
+        nonce: bytes | None = None,
+    ) -> Claimed:
+        """Ask for something; only its town and ours can read who asks, how much and why.
+
+        Args:
+            address: Of what is asked for.
+            quantity: {milli, unit}; None: one, where things are counted.
+            start: With `end` the window in which a thing is to be borrowed, seconds since 1970.
+            urgency: normal, soon, urgent or life.
+            by: The resident's handle.
+            share: Our town wants to give it away itself.
+            nonce: 8 bytes; the same again answers with the first claim and writes nothing.
+
+        Raises:
+            Refused: Nobody could grant it; the code says why.
+            NoSealingKey: Nothing can be sealed to its town yet.
+            InvalidAddress, NotFound, NoFederation, InvalidField, StorageUnavailable.
+        """
+        target = await self._board.show(address)
+        wish = _wish(target, quantity, start, end, share)
+        header, ledger = await self._ledger(target)
+        refuse(objection(target, ledger, wish, self._now_ms() // 1_000), ledger)
+        if by and not on_behalf_of and nonce is None:
+            await self._refuse_twice(ledger_id(header), by)
+        fields: dict[str, Value | None] = {
+            "target": target.doc,
+            "ledger": ledger_id(header),
+            "milli": wish.milli,
+            "unit": wish.unit if wish.milli is not None else None,
+            "start": wish.start,
+            "end": wish.end,
+            "reason": reason or None,
+            "urgency": urgency,
+            "contact": contact or None,
+            "code": make_code(self._chance),
+            "share": share or None,
+            "by": by,
+            "on_behalf_of": on_behalf_of or None,
+        }
+        draft = Draft(
+            CLAIM,
+            Op.PUT,
+            {name: value for name, value in fields.items() if value is not None},
+            federations=self._federations(target),
+            expires=target.expires + OUTLIVES_S,
+            nonce=nonce,
+            sealed_to=(target.town,),
+        )
+        [record] = await self._intake.post([draft])
+        # Of a repeated nonce the record is the first one, with the code that was told then.
+        said = self.seals.open(record) or {}
+        return Claimed(address_of(record.doc), record.id, str(said.get("code", "")))
+
+    async def receive(self, address: str, *, ok: str = "yes", milli: int | None = None) -> ClaimView:
+        """Say that what was claimed has been received, and whether all went well: yes, partly or no.
+
+        Raises:
+            NotOurs: Another town's people claimed it.
+            Refused: It was not promised.
+        """
+        view = await self._own(address)
+        if view.stage not in (Stage.ACCEPTED, Stage.HANDED_OVER):
+            raise Refused(f"it cannot be received: {view.says}", code="not_accepted")
+        claim, header, asked = await self._store.read(lambda reader: self._of_claim(reader, view.doc))
+        fields: dict[str, Value] = {"ledger": asked.ledger, "claim": claim, "ok": ok}
+        if milli is not None:
+            fields["milli"] = milli
+        written = await self._store.read(lambda reader: self._own_receipt(reader, claim))
+        draft = Draft(
+            RECEIPT, Op.PUT, fields, header.federations, header.lane, header.born, header.expires, claim[:8]
+        )
+        if written is not None:
+            draft = Draft(RECEIPT, Op.PUT, fields, doc=written)
+        await self._intake.post([draft])
+        return await self.show(view.doc.hex())
+
+    async def withdraw(self, address: str) -> ClaimView:
+        """Take a claim of our own back; the keeper then gives free what was promised.
+
+        Raises:
+            NotOurs, Refused.
+        """
+        view = await self._own(address)
+        if view.stage is Stage.HANDED_OVER:
+            raise Refused("it was handed over already, so it cannot be taken back", code="handed_over")
+        if view.stage is not Stage.WITHDRAWN:
+            await self._intake.post([Draft(CLAIM, Op.DELETE, doc=view.doc)])
+        return await self.show(view.doc.hex())
+
+    async def post_share(
+        self,
+        claim: str,
+        kind: str,
+        fields: Mapping[str, Value],
+        *,
+        by: str | None = None,
+        audience: Audience | None = None,
+        nonce: bytes | None = None,
+        until: int | None = None,
+    ) -> Posted:
+        """Post an offer over what another town has set aside for ours.
+
+        Args:
+            claim: Address of our own accepted claim of a share.
+
+        Raises:
+            Refused: Nothing is set aside, more is offered than that, or it was posted already.
+            As `Board.post`.
+        """
+        view = await self._own(claim)
+        milli, unit = amount_of(kind, fields)
+        ledger_doc = self.register.ledger_of(view.doc)
+        assert ledger_doc is not None, "a claim that is shown names a ledger"
+        word = await self._store.read(
+            lambda reader: share_word(reader, ledger_doc, view.doc, self.own_town, milli, unit, nonce)
+        )
+        post = Post(kind, fields, by, audience, nonce, until, word)
+        return (await self._board.post_many([post]))[0]
+
+    # Below here: how.
+
+    async def _refuse_twice(self, ledger_doc: DocId, by: str) -> None:
+        await self.register.catch_up()
+        claims = self.register.claims_of(ledger_doc)
+        views = await self._look(lambda look: [look.claim(doc) for doc in claims])
+        for view in views:
+            if view is None or not view.ours or view.on_behalf_of or view.by.casefold() != by.casefold():
+                continue
+            if view.stage in (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED):
+                raise Refused(
+                    f"{by} has asked for this already: {view.says}",
+                    code="twice",
+                    detail={"address": view.address},
+                )
+
+    def _federations(self, target: Document) -> tuple[FederationId, ...]:
+        """Return through which federations a claim goes: those of what is claimed that both towns are in."""
+        authority = self._authority()
+        ours = authority.federations_of(self.own_town)
+        shared = tuple(
+            each for each in target.federations if each in ours and authority.is_member(each, target.town)
+        )
+        if target.federations and not shared:
+            raise NoFederation(f"this town is in no federation with {target.town_name} that this went to")
+        return shared
+
+    def _of_claim(self, reader: Reader, doc: DocId) -> tuple[DocId, Header, Asked]:
+        held = claim_at(reader, self.seals, doc)
+        if held is None or held.asked is None:
+            raise nothing()
+        return doc, held_of(reader, doc)[0].header, held.asked
+
+    def _own_receipt(self, reader: Reader, claim: DocId) -> DocId | None:
+        for doc in self.register.receipts_of(claim):
+            if any(record.header.town == self.own_town for record in held_of(reader, doc)):
+                return doc
+        return None
+
+
+def _wish(
+    target: Document, quantity: Mapping[str, Value] | None, start: int | None, end: int | None, share: bool
+) -> Wish:
+    if target.kind == "item" and quantity is None:
+        return Wish(None, "each", start, end, share)
+    if quantity is None:
+        _, unit = amount_of(target.kind, target.fields)
+        if unit != "each":
+            raise Refused(f"say how much, in {unit}", code="no_amount")
+        return Wish(ONE, "each", start, end, share)
+    milli, unit_of_it = quantity.get("milli"), quantity.get("unit")
+    if type(milli) is not int or type(unit_of_it) is not str:
+        raise InvalidRequest("an amount is {milli, unit}")
+    return Wish(milli, unit_of_it, start, end, share)

@@ -1,0 +1,226 @@
+"""The keeper at work: what a node writes by itself in the ledgers that it keeps.
+
+It wakes when something was committed and when a time has come that it waits for. Then it looks at the
+ledgers concerned and writes the next thing that is due in each: what follows from a fork, what was not
+fetched, what was withdrawn, requests that nobody could grant, and, where the poster lets it, who gets what.
+Each look begins with the ledger as it is on the disk and writes nothing twice, so it may be killed at any
+point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from node.background import carefully
+from node.errors import NotKeeper
+from node.promises.asked import Asked, claim_at
+from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated
+from node.promises.shelf import ledger_at
+from sync.keeping import decide, overdue, refusal, settle
+from sync.ledger import LEDGER
+from sync.promises import Act, Status, Word
+
+if TYPE_CHECKING:
+    from node.clock import Reading
+    from node.incidents import Incidents
+    from node.promises.claims import Claims
+    from node.store import Document, Reader, Store, Transaction
+    from protocol.ids import DocId
+    from sync.events import Committed
+    from sync.ledger import Ledger
+
+GATHER_S: Final = 0.1
+"""What is committed within this is looked at together; nobody at a counter notices it."""
+LOOK_AGAIN_S: Final = 60.0
+"""A time that has come is noticed so soon, whatever a clock was set to meanwhile."""
+ROUNDS_MAX: Final = 256
+"""Turns of the writer for one ledger at one look; what is left waits for the next."""
+FORK_FOUND: Final = "ledger_fork"
+"""The incident that a keeper's key was in two places."""
+
+
+class Keeper:
+    """The work on all ledgers that one device keeps."""
+
+    def __init__(
+        self, claims: Claims, store: Store, incidents: Incidents, clock: Callable[[], Reading]
+    ) -> None:
+        self._claims = claims
+        self._store = store
+        self._incidents = incidents
+        self._clock = clock
+        self._stirred = asyncio.Event()
+        self._change = 0
+        self._due: dict[DocId, int] = {}
+        self._forks: dict[DocId, int] = {}
+
+    def note(self, _: Committed) -> None:
+        """Take note that something was committed."""
+        self._stirred.set()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        ledgers = await self._all()
+        while True:
+            await self.attend_to(ledgers)
+            try:
+                await asyncio.wait_for(self._stirred.wait(), LOOK_AGAIN_S)
+                await asyncio.sleep(GATHER_S)
+            except TimeoutError:
+                pass
+            self._stirred.clear()
+            ledgers = await self._concerned()
+
+    async def attend_to(self, ledgers: Iterable[DocId]) -> None:
+        """Do what is due in these ledgers, one after another; a failure of one holds up no other."""
+        for doc in ledgers:
+            await carefully(partial(self.attend, doc))
+
+    async def attend(self, doc: DocId) -> None:
+        """Do all that is due in one ledger."""
+        ledger = await self._store.read(lambda reader: ledger_at(reader, doc))
+        if ledger is None:
+            return
+        await self._tell_of_forks(ledger)
+        if ledger.town != self._claims.own_town:
+            return
+        for _ in range(ROUNDS_MAX):
+            # Most looks find nothing to write, and take no turn of the writer.
+            if not await self._store.read(partial(self._look, doc)):
+                return
+            try:
+                await self._claims.pen.write(doc, self._next_words)
+            except NotKeeper:
+                return  # Another device keeps it, or nobody may just now; whoever asks is told why.
+
+    # Below here: how.
+
+    async def _all(self) -> set[DocId]:
+        """Return the ledgers in which anything can be due, after a start."""
+        await self._claims.register.catch_up()
+        self._change, in_use = await self._store.read(
+            lambda reader: (reader.change(), reader.ledgers_in_use())
+        )
+        return {*in_use, *self._claims.register.ledgers()}
+
+    async def _concerned(self) -> set[DocId]:
+        """Return the ledgers that something new concerns, or whose time has come."""
+        concerned = await self._claims.register.catch_up()
+        after = self._change
+        self._change, moved = await self._store.read(
+            lambda reader: (reader.change(), [each for _, each in reader.held_since(LEDGER, after)])
+        )
+        asked_for = set(self._claims.register.ledgers())
+        own = self._claims.own_town
+        concerned |= {each.doc for each in moved if each.header.town == own or each.doc in asked_for}
+        now_s = self._clock().now_ms // 1_000
+        return concerned | {doc for doc, at in self._due.items() if at <= now_s}
+
+    def _look(self, doc: DocId, reader: Reader) -> list[Word]:
+        ledger = ledger_at(reader, doc)
+        return self._next_words(reader, ledger) if ledger is not None else []
+
+    def _next_words(self, reader: Reader, ledger: Ledger) -> list[Word]:
+        """Return the next entries of a ledger: the first sort of which there are any."""
+        now = self._clock()
+        now_s = now.now_ms // 1_000
+        docs = sorted({*self._claims.register.claims_of(ledger.doc), *ledger.promises.claims})
+        docs = [doc for doc in docs if _is_pending(ledger, doc)]
+        found = {doc: claim_at(reader, self._claims.seals, doc) for doc in docs}
+        asked = [each.asked for each in found.values() if each is not None and each.asked is not None]
+        gone = {doc for doc, each in found.items() if each is not None and each.withdrawn}
+        words = settle(ledger) if ledger.unsettled else []
+        if not words and now.sure:
+            words = overdue(ledger, now_s)
+        if not words:
+            words = _given_up(ledger, gone)
+        if not words:
+            words = _refused(reader, ledger, asked, now_s)
+        if not words:
+            words = self._decided(reader, ledger, asked, now_s)
+        self._note_due(reader, ledger, asked, now_s)
+        return words
+
+    def _decided(self, reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> list[Word]:
+        """Return who gets what, where the poster lets the node say so; who asks for a share asks people."""
+        target = _target(reader, asked, now_s)
+        if target is None or not decides_alone(target):
+            return []
+        policy, decides_at = policy_of(target)
+        requests = [each.request() for each in asked if not each.share]
+        return decide(ledger, requests, policy, decides_at=decides_at, now_s=now_s, hold_s=hold_of(target))
+
+    def _note_due(self, reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> None:
+        """Remember when to look at a ledger again without being stirred."""
+        times = [each.hold_until for each in ledger.promises.open_ones() if each.hold_until is not None]
+        target = _target(reader, asked, now_s)
+        if target is not None and decides_alone(target):
+            times.append(policy_of(target)[1])
+            times.append(target.expires)
+        coming = [at for at in times if at > now_s]
+        self._due.pop(ledger.doc, None)
+        if coming:
+            self._due[ledger.doc] = min(coming)
+
+    async def _tell_of_forks(self, ledger: Ledger) -> None:
+        """Keep an incident for each place where the keeper's key was found to be in two places."""
+        doc = ledger.doc
+        places = [fork.n for fork in ledger.forks if not fork.by_town_key]
+        if len(places) == self._forks.get(doc, 0):
+            return
+        lost = sum(each.word.act is Act.ACCEPT for each in ledger.lost)
+
+        def work(tx: Transaction) -> None:
+            facts = tx.towns().get(ledger.town)
+            name = facts.name if facts is not None else f"Town {ledger.town.hex()[:8]}"
+            says = (
+                f"{name}'s key was in two places: two entries of one ledger contradict each other, and"
+                f" {lost} of the promises made there do not count; those concerned are shown so"
+            )
+            for n in places:
+                self._incidents.add(tx, FORK_FOUND, says, doc + n.to_bytes(8, "big"))
+
+        await self._store.write(work)
+        self._forks[doc] = len(places)
+
+
+def _is_pending(ledger: Ledger, claim: DocId) -> bool:
+    """Tell whether anything can become of a claim yet."""
+    promise = ledger.promises.claims.get(claim)
+    return promise is None or promise.status in (Status.WAITING, Status.ACCEPTED, Status.CALLED_OFF)
+
+
+def _given_up(ledger: Ledger, gone: set[DocId]) -> list[Word]:
+    """Return the answers to claims that were withdrawn: what was promised is free again."""
+    words = []
+    for promise in sorted(ledger.promises.claims.values(), key=lambda each: each.order):
+        if promise.claim in gone and promise.status is Status.ACCEPTED:
+            words.append(Word(Act.RELEASE, promise.claim, reason="claim_withdrawn"))
+        elif promise.claim in gone and promise.status is Status.WAITING:
+            words.append(Word(Act.DECLINE, promise.claim, reason="claim_withdrawn"))
+    return words
+
+
+def _refused(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> list[Word]:
+    """Return the answers to claims that nobody could grant."""
+    if not ledger.is_known:
+        return []
+    words = []
+    again = repeated(asked, ledger)
+    for each in asked:
+        promise = ledger.promises.claims.get(each.doc)
+        if promise is not None and promise.status not in (Status.WAITING, Status.CALLED_OFF):
+            continue
+        code = "twice" if each.doc in again else fault(reader, each, ledger, now_s)
+        word = Word(Act.DECLINE, each.doc, reason=code)
+        if code and not refusal(ledger, word):
+            words.append(word)
+    return words
+
+
+def _target(reader: Reader, asked: list[Asked], now_s: int) -> Document | None:
+    """Return what the claims of one ledger ask for, if it is still there."""
+    return reader.document(asked[0].target, now_s) if asked else None

@@ -1,0 +1,209 @@
+"""How a claim and a ledger look from here: folded ledger, opened claims, names and the time, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from node.promises import sentences
+from node.promises.asked import Asked, Held, claim_at, receipt_of
+from node.promises.shelf import held_of, ledger_at
+from node.promises.views import ClaimView, LedgerView, Stage, Taken
+from protocol.ids import DeviceId, address
+from protocol.kinds import kind_of
+from protocol.record import Header
+from sync.ledger import Ledger
+from sync.promises import Mode, Promise, Promises, Status
+
+if TYPE_CHECKING:
+    from node.promises.asked import Register
+    from node.seals import Seals
+    from node.store import Document, Reader
+    from protocol.ids import DocId, TownId
+
+_STAGES = {
+    Status.WAITING: Stage.WAITING,
+    Status.DECLINED: Stage.DECLINED,
+    Status.ACCEPTED: Stage.ACCEPTED,
+    Status.HANDED_OVER: Stage.HANDED_OVER,
+    Status.RELEASED: Stage.RELEASED,
+    Status.CALLED_OFF: Stage.VOID,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the store, from one node.
+
+    Args:
+        heard: When a town was last heard over a link, in milliseconds; None: never, or it is no peer.
+    """
+
+    reader: Reader
+    seals: Seals
+    register: Register
+    own_town: TownId
+    device: DeviceId
+    heard: Callable[[TownId], int | None]
+    now_ms: int
+
+    def ledger(self, target: Document, header: Header, doc: DocId) -> LedgerView:
+        """Return the ledger of a document that is shown."""
+        ledger = ledger_at(self.reader, doc)
+        promises = ledger.promises if ledger is not None and ledger.is_known else None
+        claims = [self.claim(each) for each in self.register.claims_of(doc)]
+        found = sorted((each for each in claims if each is not None), key=lambda each: (each.born, each.doc))
+        waiting = len(promises.waiting()) if promises is not None else 0
+        windows = promises.mode is Mode.WINDOW if promises is not None else target.kind == "item"
+        taken = promises.open_ones() if promises is not None and windows else []
+        amounts = promises if promises is not None and not windows else Promises()
+        name = self.name(header.town)
+        return LedgerView(
+            target=target.doc,
+            doc=doc,
+            town=header.town,
+            town_name=name,
+            known=promises is not None,
+            says=sentences.of_ledger(promises, windows, name, waiting),
+            windows=windows,
+            unit=promises.unit if promises is not None else "each",
+            capacity=amounts.capacity,
+            promised=amounts.promised,
+            free=amounts.free,
+            waiting=waiting,
+            unanswered=sum(each.stage is Stage.ASKED for each in found),
+            taken=tuple(sorted((_taken(each) for each in taken), key=lambda each: each.start)),
+            forks=sum(not each.by_town_key for each in ledger.forks) if ledger is not None else 0,
+            keeper=ledger.keeper if ledger is not None else None,
+            keeps=ledger is not None and ledger.keeper == self.device,
+            heard_ms=None if header.town == self.own_town else self._heard(header.town, [doc, target.doc]),
+            share_of=ledger.promises.parent if ledger is not None else None,
+            claims=tuple(found),
+        )
+
+    def claim(self, doc: DocId) -> ClaimView | None:
+        """Return a claim that can be read here; None if nothing of it is held any more."""
+        held = claim_at(self.reader, self.seals, doc)
+        ledger_doc = self.register.ledger_of(doc)
+        if held is None or ledger_doc is None:
+            return None
+        ledger = ledger_at(self.reader, ledger_doc)
+        return self._claim(doc, held, ledger_doc, ledger)
+
+    def name(self, town: TownId) -> str:
+        """Return what people call a town."""
+        facts = self.reader.towns().get(town)
+        return facts.name if facts is not None and facts.name else f"Town {town.hex()[:8]}"
+
+    def _claim(self, doc: DocId, held: Held, ledger_doc: DocId, ledger: Ledger | None) -> ClaimView:
+        asked = held.asked
+        target = self.reader.document(asked.target, self.now_ms // 1_000) if asked is not None else None
+        keeper = self._keeper(target, ledger, held.town)
+        promise = ledger.promises.claims.get(doc) if ledger is not None else None
+        stage, code = _stage(held, promise)
+        place = _place(ledger, doc) if stage is Stage.WAITING else 0
+        start, end = _window(asked, promise)
+        unit = asked.unit if asked is not None else "each"
+        milli = promise.milli if promise is not None and not end else 0
+        ours, here = held.town == self.own_town, keeper == self.own_town
+        name, keeper_name = self.name(held.town), self.name(keeper)
+        heard_ms = self._heard(keeper, [ledger_doc]) if stage is Stage.ASKED and not here else None
+        hold = promise.hold_until if promise is not None and stage is Stage.ACCEPTED else None
+        share = asked.share if asked is not None else False
+        now_s = self.now_ms // 1_000
+        says = sentences.of_claim(
+            stage,
+            code,
+            ours=ours and not here,
+            keeper_name=keeper_name,
+            town_name=asked.by or name if asked is not None and here and not share else name,
+            waiting=self._waiting(keeper_name, heard_ms, here, ledger),
+            what=sentences.amount(milli or (asked.milli or 0 if asked is not None else 0), unit),
+            window=sentences.of_window(start, end, now_s),
+            until=sentences.moment(hold, now_s) if hold is not None else "",
+            place=place,
+            share=share,
+        )
+        kind = kind_of(target.kind) if target is not None else None
+        return ClaimView(
+            address=address(doc),
+            doc=doc,
+            target=asked.target if asked is not None else ledger_doc,
+            target_address=target.address if target is not None else "",
+            target_title=kind.title_of(target.fields) if kind is not None and target is not None else "",
+            target_kind=target.kind if target is not None else "",
+            town=held.town,
+            town_name=name,
+            keeper_town=keeper,
+            keeper_name=keeper_name,
+            stage=stage,
+            code=code,
+            says=says,
+            waits_for=keeper if stage in (Stage.ASKED, Stage.WAITING) else None,
+            heard_ms=heard_ms,
+            born=held.born,
+            unit=unit,
+            asked_milli=asked.milli or 0 if asked is not None else 0,
+            milli=milli,
+            start=start,
+            end=end,
+            hold_until=hold,
+            place=place,
+            share=share,
+            reason=asked.reason if asked is not None else "",
+            urgency=asked.urgency if asked is not None else 0,
+            by=asked.by if asked is not None else "",
+            contact=asked.contact if asked is not None else "",
+            on_behalf_of=asked.on_behalf_of if asked is not None else False,
+            receipt_code=asked.code if asked is not None and ours else "",
+            received=receipt_of(self.reader, self.register.receipts_of(doc), held.town),
+            ours=ours,
+            to_answer=here,
+        )
+
+    def _keeper(self, target: Document | None, ledger: Ledger | None, town: TownId) -> TownId:
+        """Return the town that keeps what is claimed, as far as anything of it is still held."""
+        if target is not None:
+            return target.town
+        return ledger.town if ledger is not None else town
+
+    def _waiting(self, keeper_name: str, heard_ms: int | None, here: bool, ledger: Ledger | None) -> str:
+        if not here:
+            return sentences.waits(keeper_name, heard_ms, self.now_ms)
+        if ledger is not None and ledger.keeper not in (None, self.device):
+            return f"Waits for another device of this town ({(ledger.keeper or b'').hex()[:8]})."
+        return "Waits for an answer here."
+
+    def _heard(self, town: TownId, docs: Sequence[DocId]) -> int | None:
+        """Return when a town was last heard: over a link, or by the newest of its own words here."""
+        over_a_link = self.heard(town)
+        if over_a_link is not None:
+            return over_a_link
+        stamps = [each.header.stamp >> 16 for doc in docs for each in held_of(self.reader, doc)]
+        return max(stamps, default=None)
+
+
+def _stage(held: Held, promise: Promise | None) -> tuple[Stage, str]:
+    """Return how far a claim has come, and the code that says why."""
+    if promise is not None and promise.status is not Status.WAITING:
+        gone = promise.status in (Status.DECLINED, Status.RELEASED) and held.withdrawn
+        return (Stage.WITHDRAWN if gone else _STAGES[promise.status]), promise.reason
+    if held.withdrawn:
+        return Stage.WITHDRAWN, ""
+    return (Stage.WAITING, promise.reason) if promise is not None else (Stage.ASKED, "")
+
+
+def _place(ledger: Ledger | None, doc: DocId) -> int:
+    claims = [each.claim for each in ledger.promises.waiting()] if ledger is not None else []
+    return claims.index(doc) + 1 if doc in claims else 0
+
+
+def _window(asked: Asked | None, promise: Promise | None) -> tuple[int, int]:
+    if promise is not None and promise.end:
+        return promise.start, promise.end
+    return (asked.start or 0, asked.end or 0) if asked is not None else (0, 0)
+
+
+def _taken(promise: Promise) -> Taken:
+    return Taken(promise.start, promise.end, promise.status is Status.HANDED_OVER)

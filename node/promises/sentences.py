@@ -1,0 +1,161 @@
+"""What is said of claims and ledgers: one plain sentence for each state, one for each code."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from node.promises.views import Stage
+from node.status import at_time
+from protocol.text import write_decimal
+from sync.promises import ONE
+
+if TYPE_CHECKING:
+    from sync.promises import Promises
+
+CODES: Final = {
+    # Objections: by the claimant's node to the person, by the keeper to the claimant.
+    "not_claimable": "this is not something that can be asked for here; write to its town instead",
+    "ended": "it has ended",
+    "cancelled": "it was cancelled",
+    "target_withdrawn": "what was asked for was withdrawn",
+    "counts_windows": "it is lent for a time: say from when and until when",
+    "counts_amounts": "it is given in amounts: say how much, and no times",
+    "no_share_of_a_thing": "one thing cannot be shared out by two towns",
+    "no_window": "say from when and until when, the end later than the beginning",
+    "window_over": "that time is over",
+    "too_long": "that is longer than it is lent",
+    "not_available": "it cannot be borrowed now: it is being repaired, or lost",
+    "no_amount": "ask for more than nothing",
+    "too_little": "that is less than is given at once",
+    "too_much_at_once": "that is more than one household may have",
+    "another_unit": "it is counted in another unit",
+    "more_than_all": "that is more than there is",
+    "another_federation": "the request came through another federation than what it asks for",
+    "not_this_ledger": "the request names another ledger than what it asks for has",
+    "twice": "there is a request by the same person already",
+    # What a keeper says besides.
+    "declined": "it was given to others, or cannot be",
+    "claim_withdrawn": "the request was withdrawn",
+    "hold_ended": "it was not fetched by the time that was said",
+    "returned": "it was given back",
+    "released": "it was given free again",
+    "no_show": "nobody came for it",
+    "fork": "the keeper's key was in two places, and only one of the two counts",
+    "share_worth_less": "the share from which it was promised is worth less by now",
+    "confirmed": "with the right code",
+    "no_code": "without a code",
+    # What would have no effect, by `sync.keeping.refusal`.
+    "not_known_yet": "the entries of its ledger have not all come yet; wait until they have",
+    "unsettled_fork": "the keeper's key was in two places; that is settled first, in a moment",
+    "too_much": "more than that is promised already; accept less, or put it on the waiting list",
+    "overlaps": "it is promised to somebody else in that time",
+    "accepted_already": "it is accepted already",
+    "said_already": "that was said already",
+    "not_accepted": "it is not accepted, so there is nothing to hand over, to renew or to give free",
+    "no_part_of_a_window": "a time is given free as a whole",
+    "a_share": "a share is not handed over: the town that has it gives it away",
+    "below_promised": "more than that is promised already",
+}
+"""What each stable code means."""
+_UNITS: Final = {"box": "boxes", "portion": "portions", "hour": "hours", "night": "nights"}
+_WEEK_S: Final = 6 * 86_400
+
+
+def because(code: str) -> str:
+    """Return what a code means; of one that only a newer program knows, itself."""
+    return CODES.get(code, code)
+
+
+def amount(milli: int, unit: str) -> str:
+    """Return an amount as people say it: `2`, `1 box`, `2.5 kg`, `2 boxes`."""
+    number = write_decimal(milli, 3)
+    if unit == "each":
+        return number
+    return f"{number} {unit if milli == ONE else _UNITS.get(unit, unit)}"
+
+
+def moment(seconds: int, now_s: int) -> str:
+    """Return a time to come as people here say it: `18:00`, `Friday 18:00`, `2026-12-24 18:00`."""
+    try:
+        then, now = (datetime.fromtimestamp(each, UTC).astimezone() for each in (seconds, now_s))
+    except (OverflowError, ValueError, OSError):
+        return "a day beyond our calendar"
+    if then.date() == now.date():
+        return f"{then:%H:%M}"
+    return f"{then:%A %H:%M}" if 0 <= seconds - now_s < _WEEK_S else f"{then:%Y-%m-%d %H:%M}"
+
+
+def waits(town_name: str, heard_ms: int | None, now_ms: int) -> str:
+    """Return whom a claim waits for, and when that town was last heard."""
+    heard = "not heard yet" if heard_ms is None else f"last heard {at_time(heard_ms, now_ms)}"
+    return f"Waits for {town_name}'s node, {heard}."
+
+
+def of_claim(
+    stage: Stage,
+    code: str,
+    *,
+    ours: bool,
+    keeper_name: str,
+    town_name: str,
+    waiting: str,
+    what: str,
+    window: str,
+    until: str,
+    place: int,
+    share: bool,
+) -> str:
+    """Return the sentence of a claim.
+
+    Args:
+        ours: Whether who looks belongs to the claimant's town.
+        waiting: The sentence of whom an unanswered claim waits for.
+        what: The amount.
+        window: The stretch of time that is asked for instead; empty of an amount.
+        until: Until when it is kept; empty if no time was said.
+    """
+    you = "you" if ours else town_name
+    match stage:
+        case Stage.ASKED:
+            return waiting
+        case Stage.WAITING:
+            return f"On the waiting list, place {place}: nothing is free now."
+        case Stage.ACCEPTED if window:
+            return f"Accepted: {'it is yours' if ours else f'it goes to {town_name}'} {window}."
+        case Stage.ACCEPTED if share:
+            return f"Accepted: {what} may be given away by {town_name}."
+        case Stage.ACCEPTED:
+            kept = f"{what} {'is' if what.startswith('1 ') or what == '1' else 'are'} kept for {you}"
+            return f"Accepted: {kept}{f' until {until}' if until else ''}."
+        case Stage.HANDED_OVER:
+            return f"Handed over: {window or what}."
+        case Stage.DECLINED:
+            return f"Declined: {because(code or 'declined')}."
+        case Stage.RELEASED:
+            return f"Given free: {because(code or 'released')}."
+        case Stage.VOID if code == "fork":
+            return f"Void: {keeper_name}'s key was in two places; this promise does not count."
+        case Stage.VOID:
+            return f"Void: {because(code)}."
+        case Stage.WITHDRAWN:
+            return "Withdrawn."
+
+
+def of_window(start: int, end: int, now_s: int) -> str:
+    """Return a window as people say it."""
+    return f"from {moment(start, now_s)} to {moment(end, now_s)}" if end else ""
+
+
+def of_ledger(promises: Promises | None, windows: bool, town_name: str, waiting: int) -> str:
+    """Return the sentence of a ledger; None: it is not known yet."""
+    if promises is None:
+        return f"Not known yet: the first word of {town_name}'s node on it has not come."
+    queue = f" {waiting} on the waiting list." if waiting else ""
+    if windows:
+        count = len(promises.open_ones())
+        return f"Lent for a time: {count or 'no'} time{'s are' if count != 1 else ' is'} promised.{queue}"
+    if promises.capacity >= 1_000_000 * ONE:
+        return f"{amount(promises.promised, promises.unit)} promised, room for more.{queue}"
+    free, all_ = amount(promises.free, promises.unit), amount(promises.capacity, promises.unit)
+    return f"{free} of {all_} {'is' if promises.free == ONE else 'are'} free.{queue}"

@@ -1,0 +1,196 @@
+"""What can be seen of claims and ledgers here, and how one is found by its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from node.errors import AmbiguousAddress, NotFound, NotOurs, Refused
+from node.promises.asked import Register
+from node.promises.codes import Counter
+from node.promises.looking import Look
+from node.promises.opening import CLAIMABLE
+from node.promises.pen import Pen
+from node.promises.sentences import amount, because
+from node.promises.shelf import held_of, ledger_at
+from node.promises.views import ClaimView, LedgerView
+from protocol.ids import DocId, TownId, address_range, parse_address
+from sync.ledger import ledger_id
+from sync.promises import Mode
+
+if TYPE_CHECKING:
+    from node.board import Board
+    from node.intake import Intake
+    from node.seals import Seals
+    from node.store import Document, Reader, Store
+    from protocol.record import Header
+    from sync.authority import Authority
+    from sync.ledger import Ledger
+
+T = TypeVar("T")
+
+DOC_HEX_CHARS: Final = 32
+"""A full id as hexadecimal digits."""
+
+
+class Sight:
+    """What one node can see.
+
+    Args:
+        heard: When a town was last heard over a link, in milliseconds; None: never, or it is no peer.
+    """
+
+    def __init__(
+        self,
+        *,
+        own_town: TownId,
+        store: Store,
+        intake: Intake,
+        board: Board,
+        seals: Seals,
+        authority: Callable[[], Authority],
+        now_ms: Callable[[], int],
+        chance: Callable[[int], bytes],
+        heard: Callable[[TownId], int | None] = lambda _: None,
+    ) -> None:
+        self.own_town = own_town
+        self.seals = seals
+        self.register = Register(store, seals)
+        self.pen = Pen(intake, chance)
+        self._store = store
+        self._intake = intake
+        self._board = board
+        self._authority = authority
+        self._now_ms = now_ms
+        self._chance = chance
+        self._heard = heard
+        self._counter = Counter(now_ms)
+
+    async def ledger_of(self, address: str) -> LedgerView | None:
+        """Return what there is of a document and who asked for it; None if its kind cannot be claimed.
+
+        Raises:
+            InvalidAddress, NotFound, AmbiguousAddress.
+        """
+        target = await self._board.show(address)
+        await self.register.catch_up()
+
+        def work(look: Look) -> LedgerView | None:
+            header = header_of(look.reader, target)
+            return look.ledger(target, header, ledger_id(header)) if header is not None else None
+
+        return await self._look(work) if _has_ledger(target) else None
+
+    async def show(self, address: str) -> ClaimView:
+        """Return a claim of our town, or one that our town answers.
+
+        Raises:
+            InvalidAddress, NotFound, AmbiguousAddress.
+        """
+        doc = await self._find(address)
+        found = await self._look(lambda look: look.claim(doc))
+        if found is None:
+            raise nothing()
+        return found
+
+    async def all(self) -> list[ClaimView]:
+        """Return every claim that can be read here, the newest first: our own, and those to be answered."""
+        await self.register.catch_up()
+        docs = [claim for ledger in self.register.ledgers() for claim in self.register.claims_of(ledger)]
+
+        def work(look: Look) -> list[ClaimView]:
+            return [view for doc in docs if (view := look.claim(doc)) is not None]
+
+        return sorted(await self._look(work), key=lambda view: (view.born, view.doc), reverse=True)
+
+    # Below here: how.
+
+    async def _own(self, address: str) -> ClaimView:
+        view = await self.show(address)
+        if not view.ours:
+            raise NotOurs(f"that request was made in {view.town_name}; only its people can do this")
+        return view
+
+    async def _find(self, address: str) -> DocId:
+        """Return the claim that has this address, or this full id as hexadecimal digits."""
+        await self.register.catch_up()
+        found: list[DocId] = []
+        if len(address) == DOC_HEX_CHARS:
+            try:
+                doc = DocId(bytes.fromhex(address))
+            except ValueError:
+                raise nothing() from None
+            found = [doc] if self.register.ledger_of(doc) is not None else []
+        else:
+            found = self.register.between(*address_range(parse_address(address)))
+        if not found:
+            raise nothing()
+        if len(found) > 1:
+            choices = [doc.hex() for doc in found]
+            raise AmbiguousAddress(
+                f"{len(found)} requests have this address; use a full id: {', '.join(choices)}",
+                detail={"choices": choices},
+            )
+        return found[0]
+
+    async def _look(self, work: Callable[[Look], T]) -> T:
+        def read(reader: Reader) -> T:
+            return work(
+                Look(
+                    reader,
+                    self.seals,
+                    self.register,
+                    self.own_town,
+                    self._intake.device,
+                    self._heard,
+                    self._now_ms(),
+                )
+            )
+
+        return await self._store.read(read)
+
+    async def _ledger(self, target: Document) -> tuple[Header, Ledger | None]:
+        def read(reader: Reader) -> tuple[Header | None, Ledger | None]:
+            header = header_of(reader, target)
+            return header, None if header is None else ledger_at(reader, ledger_id(header))
+
+        header, ledger = await self._store.read(read)
+        if header is None:
+            raise nothing()
+        return header, ledger
+
+
+def refuse(code: str, ledger: Ledger | None) -> None:
+    """Refuse what there is an objection to, in words that name the amounts.
+
+    Raises:
+        Refused: `code` is not empty.
+    """
+    if not code:
+        return
+    says = because(code)
+    if code == "more_than_all" and ledger is not None:
+        says = f"there is only {amount(ledger.promises.capacity, ledger.promises.unit)}"
+    elif code == "too_much" and ledger is not None and ledger.promises.mode is Mode.QUANTITY:
+        says = f"only {amount(ledger.promises.free, ledger.promises.unit)} is free: accept less, or wait"
+    elif code == "another_unit" and ledger is not None:
+        says = f"it is counted in {ledger.promises.unit}, so ask in {ledger.promises.unit}"
+    raise Refused(says, code=code)
+
+
+def _has_ledger(target: Document) -> bool:
+    return target.kind in CLAIMABLE
+
+
+def header_of(reader: Reader, target: Document) -> Header | None:
+    """Return what all records of a document share; None if it has just gone."""
+    records = held_of(reader, target.doc)
+    return records[0].header if records else None
+
+
+def nothing() -> NotFound:
+    """Return the error for an address that no claim has."""
+    return NotFound(
+        "no request is known here under this address: it was never made here, is for another town, or has"
+        " not arrived yet"
+    )

@@ -1,0 +1,241 @@
+"""What an honest keeper writes: by policy, when time has passed, and after its key was in two places."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from protocol.ids import TownId
+from sync.keeping import Policy, Request, decide, overdue, refusal, settle
+from sync.ledger import Entry, Ledger
+from sync.promises import Act, Status, Word
+from tests.sync.bookkeeper import (
+    accept,
+    capacity,
+    chain,
+    claim,
+    entry,
+    lend,
+    read,
+    say,
+    stands,
+    windows,
+)
+
+NOW_S = 1_000
+
+
+def ask(who: object, milli: int = 1_000, *, born: int = 0, urgency: int = 0) -> Request:
+    """Return a request for an amount."""
+    return Request(claim(who), born, urgency, milli)
+
+
+def written(entries: list[Entry], words: list[Word]) -> Ledger:
+    """Return the ledger after its keeper has written these words; each of them must have its effect."""
+    ledger = read(entries)
+    kept = {ledger.head}
+    last = next(each for each in entries if each.id in kept)
+    ledger = read([*entries, *(more := chain(*words, after=last, salt="written"))])
+    assert not {each.id for each in more} & ledger.void.keys()
+    stands(ledger)
+    return ledger
+
+
+def order_of(words: list[Word]) -> list[tuple[str, object]]:
+    """Return what is said to whom."""
+    return [(word.act.value, word.claim) for word in words]
+
+
+def test_who_comes_first_is_served_first_and_the_rest_wait_in_order() -> None:
+    entries = chain(capacity(3_000))
+    requests = [ask("late", 1_000, born=3), ask("much", 2_500, born=2), ask("early", 2_000, born=1)]
+    for order in permutations(requests):
+        words = decide(read(entries), order, Policy.FIRST_COME, decides_at=0, now_s=NOW_S, hold_s=60)
+        assert order_of(words) == [
+            ("accept", claim("early")),
+            ("wait", claim("much")),
+            ("accept", claim("late")),
+        ]
+        assert words[0].hold_until == NOW_S + 60
+    ledger = written(entries, words)
+    assert decide(ledger, requests, Policy.FIRST_COME, decides_at=0, now_s=NOW_S) == []
+
+
+def test_who_waits_goes_before_who_is_new() -> None:
+    entries = chain(capacity(1_000), accept("a", 1_000), say(Act.WAIT, "b"), say(Act.RELEASE, "a"))
+    words = decide(read(entries), [ask("c"), ask("b", born=9)], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
+    assert order_of(words) == [("accept", claim("b")), ("wait", claim("c"))]
+
+
+def test_what_was_answered_or_cannot_be_promised_at_all_is_left() -> None:
+    entries = chain(capacity(9_000), accept("a", 1_000), say(Act.DECLINE, "b"))
+    asked = [ask("a"), ask("b"), ask("none", 0)]
+    words = decide(read(entries), asked, Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
+    assert order_of(words) == [("wait", claim("none"))]
+
+
+def test_the_most_urgent_is_served_first_once_the_gathering_has_ended() -> None:
+    ledger = read(chain(capacity(2_000)))
+    asked = [ask("a", born=1), ask("b", born=2, urgency=3), ask("c", born=3, urgency=3), ask("d", born=99)]
+    assert decide(ledger, asked, Policy.NEED_FIRST, decides_at=50, now_s=49) == []
+    words = decide(ledger, asked, Policy.NEED_FIRST, decides_at=50, now_s=50)
+    assert order_of(words) == [
+        ("accept", claim("b")), ("accept", claim("c")), ("wait", claim("a")), ("wait", claim("d")),
+    ]  # fmt: skip
+
+
+def test_a_draw_is_the_same_for_everybody_and_another_for_other_claims() -> None:
+    ledger = read(chain(capacity(1_000)))
+    asked = [ask(number, born=number) for number in range(6)]
+    words = decide(ledger, asked, Policy.DRAW, decides_at=50, now_s=60)
+    for order in (asked[::-1], asked[3:] + asked[:3]):
+        assert decide(ledger, order, Policy.DRAW, decides_at=50, now_s=60) == words
+    winners = {
+        decide(ledger, [*asked, ask(f"one more {more}")], Policy.DRAW, decides_at=50, now_s=60)[0].claim
+        for more in range(30)
+    }
+    assert len(winners) > 3
+    late = decide(ledger, [*asked, ask("late", born=51)], Policy.DRAW, decides_at=50, now_s=60)
+    assert order_of(late) == [*order_of(words), ("wait", claim("late"))]
+
+
+def test_windows_are_promised_while_they_are_free() -> None:
+    ledger = read(chain(windows(buffer_s=10)))
+    asked = [Request(claim(who), born, start=start, end=start + 50) for who, born, start in
+             (("a", 1, 100), ("b", 2, 120), ("c", 3, 160))]  # fmt: skip
+    words = decide(ledger, asked, Policy.FIRST_COME, decides_at=0, now_s=NOW_S, hold_s=60)
+    assert order_of(words) == [("accept", claim("a")), ("wait", claim("b")), ("accept", claim("c"))]
+    assert words[0].hold_until is None
+
+
+def test_nothing_is_decided_on_a_ledger_that_is_not_known_or_has_a_fork_to_settle() -> None:
+    assert decide(read([]), [ask("a")], Policy.FIRST_COME, decides_at=0, now_s=NOW_S) == []
+    assert settle(read([])) == []
+    assert refusal(read([]), accept("a", 1)) == "not_known_yet"
+    forked = read(fork(capacity(9_000), [accept("x", 1_000)], [accept("y", 1_000), say(Act.HANDOVER, "y")]))
+    if forked.unsettled:
+        assert decide(forked, [ask("a")], Policy.FIRST_COME, decides_at=0, now_s=NOW_S) == []
+
+
+def test_a_keeper_is_told_why_a_word_would_have_no_effect() -> None:
+    ledger = read(chain(capacity(1_000)))
+    assert refusal(ledger, accept("a", 1_001)) == "too_much"
+    assert refusal(ledger, accept("a", 1_000)) == ""
+    assert ledger.promises.promised == 0
+
+
+def test_what_was_kept_too_long_is_released() -> None:
+    ledger = read(
+        chain(
+            capacity(9_000), accept("a", 1_000, hold_until=NOW_S), accept("b", 1_000, hold_until=NOW_S + 1),
+            accept("c", 1_000), accept("d", 1_000, hold_until=5), say(Act.HANDOVER, "d"),
+        )
+    )  # fmt: skip
+    assert overdue(ledger, NOW_S) == [Word(Act.RELEASE, claim("a"), reason="hold_ended")]
+
+
+# After a fork.
+
+
+def fork(first: Word, kept: list[Word], lost: list[Word], before: tuple[Word, ...] = ()) -> list[Entry]:
+    """Return a history with two branches, of which `kept` is the one with the smaller id."""
+    begins = chain(first, *before)
+    for salt in range(10_000):
+        one, other = (chain(*words, after=begins[-1], salt=salt) for words in (kept, lost))
+        if one[0].id < other[0].id:
+            return [*begins, *one, *other]
+    raise AssertionError("no such order")
+
+
+def test_what_went_out_on_the_other_branch_is_taken_from_what_there_is() -> None:
+    entries = fork(
+        capacity(3_000),
+        [accept("a", 1_000), accept("b", 1_000), accept("c", 1_000)],
+        [accept("x", 1_000), say(Act.HANDOVER, "x", 1_000)],
+    )
+    assert refusal(read(entries), accept("d", 1)) == "unsettled_fork"
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.unsettled, ledger.promises.capacity) == ((), 2_000)
+    assert [each.claim for each in ledger.promises.open_ones()] == [claim("a"), claim("b")]
+    assert ledger.promises.claims[claim("c")].reason == "fork"
+    assert settle(ledger) == []
+
+
+def test_what_was_promised_on_both_branches_went_out_once() -> None:
+    entries = fork(
+        capacity(3_000),
+        [say(Act.WAIT, "z")],
+        [say(Act.HANDOVER, "a", 2_000)],
+        before=(accept("a", 2_000),),
+    )
+    ledger = written(entries, settle(read(entries)))
+    assert ledger.promises.claims[claim("a")].status is Status.HANDED_OVER
+    assert (ledger.promises.capacity, ledger.promises.promised, ledger.unsettled) == (3_000, 2_000, ())
+
+
+def test_what_was_handed_over_twice_is_as_much_as_there_is_said_to_be() -> None:
+    entries = fork(
+        capacity(2_000),
+        [accept("a", 2_000), say(Act.HANDOVER, "a")],
+        [accept("x", 2_000), say(Act.HANDOVER, "x")],
+    )
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.capacity, ledger.promises.promised, ledger.unsettled) == (2_000, 2_000, ())
+
+
+def test_a_share_is_not_released_behind_its_towns_back() -> None:
+    share = accept("s", 2_000, share=TownId(bytes(32)))
+    entries = fork(capacity(3_000), [share], [accept("x", 3_000), say(Act.HANDOVER, "x", 3_000)])
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.claims[claim("s")].milli, ledger.promises.capacity) == (2_000, 2_000)
+
+
+def test_a_share_is_never_handed_over_to_anybody() -> None:
+    share = accept("s", 2_000, share=TownId(bytes(32)))
+    entries = fork(capacity(3_000), [say(Act.WAIT, "z")], [say(Act.HANDOVER, "s")], before=(share,))
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.claims[claim("s")].status, ledger.unsettled) == (Status.ACCEPTED, ())
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 20])
+def test_any_number_of_lost_handovers_is_settled(count: int) -> None:
+    lost = [word for who in range(count) for word in (accept(who, 10), say(Act.HANDOVER, who, 10))]
+    entries = fork(capacity(1_000), [say(Act.WAIT, "z")], lost)
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.capacity, ledger.unsettled) == (1_000 - 10 * count, ())
+
+
+def test_a_thing_that_went_out_on_the_other_branch_is_written_down_as_gone() -> None:
+    entries = fork(
+        windows(), [lend("a", 100, 200), lend("b", 300, 400)], [lend("x", 150, 250), say(Act.HANDOVER, "x")]
+    )
+    ledger = written(entries, settle(read(entries)))
+    claims = ledger.promises.claims
+    assert (claims[claim("a")].status, claims[claim("x")].status) == (Status.RELEASED, Status.HANDED_OVER)
+    assert (claims[claim("b")].status, ledger.unsettled) == (Status.ACCEPTED, ())
+
+
+def test_a_thing_promised_on_both_branches_is_handed_over() -> None:
+    entries = fork(windows(), [say(Act.WAIT, "z")], [say(Act.HANDOVER, "a")], before=(lend("a", 100, 200),))
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.claims[claim("a")].status, ledger.unsettled) == (Status.HANDED_OVER, ())
+
+
+@pytest.mark.parametrize("first", [windows(), capacity(1_000)])
+def test_a_senseless_handover_cannot_hold_up_a_keeper(first: Word) -> None:
+    entries = fork(first, [say(Act.WAIT, "z")], [say(Act.HANDOVER, "nobody"), Word(Act.HANDOVER)])
+    ledger = read(entries)
+    assert len(ledger.unsettled) == 2
+    words = settle(ledger)
+    last = next(each for each in entries if each.id == ledger.head)
+    after = read([*entries, *chain(*words, after=last)])
+    assert after.unsettled == ()
+    stands(after)
+
+
+def test_a_claim_that_was_called_off_is_answered_anew() -> None:
+    entries = fork(capacity(2_000), [say(Act.WAIT, "z")], [accept("x", 1_000)])
+    words = decide(read(entries), [ask("x")], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
+    assert order_of(words) == [("accept", claim("x"))]
+    assert entry(1, None, capacity(1)).n == 1
