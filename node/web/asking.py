@@ -73,6 +73,7 @@ async def ask(request: web.Request) -> web.Response:
     if found.kind not in CLAIMABLE:
         raise NotFound("Nobody keeps count of that, so there is nothing to ask for; its page says how to answer")
     ledger = await site.node.claims.ledger_of(found.doc.hex())
+    assert ledger is not None, "what can be claimed has a ledger"
     if request.method != "POST":
         return await _form(request, found, ledger, _begun(found, ledger))
     typed = await typed_form(request)
@@ -83,8 +84,18 @@ async def ask(request: web.Request) -> web.Response:
         return await _form(request, found, ledger, typed, errors=errors, status=400)
     try:
         claimed = await site.node.claims.ask(
-            found.doc.hex(), wish, fields, by=poster_of(request), nonce=nonce_of(typed)
+            found.doc.hex(),
+            quantity=None if wish.milli is None else {"milli": wish.milli, "unit": wish.unit},
+            start=wish.start,
+            end=wish.end,
+            reason=str(fields.get("reason", "")),
+            urgency=str(fields.get("urgency", "normal")),
+            contact=str(fields.get("contact", "")),
+            on_behalf_of=fields.get("on_behalf_of") is True,
+            by=poster_of(request),
+            nonce=nonce_of(typed),
         )
+        site.look_again()
     except InvalidField as error:
         return await _form(request, found, ledger, typed, errors=forms.slip(CLAIM, error), status=400)
     except (HedgerowError, LimitExceeded) as error:

@@ -18,6 +18,8 @@ from node.clock import Reading
 from node.config import Settings
 from node.intake import Draft, Intake
 from node.keys import town_record
+from node.promises.claims import Claims
+from node.seals import Seals
 from node.store import Document, Query
 from node.store.sqlite import SqliteStore, open_store
 from node.web.app import make_app
@@ -26,6 +28,7 @@ from protocol.identity import DeviceKey, TownKey
 from protocol.ids import FederationId, Op, RecordId, TownId
 from protocol.kinds import KINDS
 from protocol.record import Record, make, make_body
+from protocol.sealing import derive
 from sync.authority import Authority
 from tests.node.programs import Program
 
@@ -46,8 +49,12 @@ class Town:
             self.key, "town.device", {"device": self.device.public}, START_MS - 60_000
         )
         where: Value = {"name": name, "lat": lat, "lon": lon}
+        sealing: Value = derive(self.key.seed, 0).public
         self.profile = town_record(
-            self.key, "town.profile", {"name": name, "where": where}, START_MS - 60_000
+            self.key,
+            "town.profile",
+            {"name": name, "where": where, "sealing_key": sealing},
+            START_MS - 60_000,
         )
         self._counter = itertools.count(1)
 
@@ -116,7 +123,10 @@ class TestNode:
         self.settings = Settings()
         self.clock: Any = StillClock()
         self.store: Any = open_store(directory, self.own.id, chance=_chance())
-        self.intake = Intake(self.store, self.own.device, self.clock.read, chance=_chance())
+        self.seals = Seals(self.own.id, [derive(self.own.key.seed, 0)], chance=_chance())
+        self.intake = Intake(
+            self.store, self.own.device, self.clock.read, chance=_chance(), seals=self.seals
+        )
         self._authority = Authority(self.own.id)
         self.board = Board(
             own_town=self.own.id,
@@ -126,6 +136,17 @@ class TestNode:
             now_ms=self.clock.now_ms,
         )
         self.intake.announce = self.board.note
+        self.claims = Claims(
+            own_town=self.own.id,
+            store=self.store,
+            intake=self.intake,
+            board=self.board,
+            seals=self.seals,
+            authority=self.authority,
+            now_ms=self.clock.now_ms,
+            chance=_chance(),
+            heard={self.neighbour.id: START_MS - 3_600_000}.get,
+        )
         self.accounts = Accounts(directory / "accounts.sqlite", self.clock.now_ms)
         self.peers: list[dict[str, Any]] = []
         self.federation = FederationId(bytes(16))
