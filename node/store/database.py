@@ -2,7 +2,8 @@
 
 One directory holds one store. `lock` is locked as long as a node runs on it; the database is `hedgerow.db`
 with its `-wal` and `-shm`. Commits are synced to the disk before anybody hears of them (`synchronous=FULL`):
-under NORMAL a pulled plug lost 4 in 100 acknowledged commits, under FULL none.
+under NORMAL a pulled plug lost 4 in 100 acknowledged commits, under FULL none. What is deleted is overwritten
+(`secure_delete=ON`): a need that was withdrawn, or a home record, does not stay readable in free pages.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON").fetchall()
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if read_only else WRITER_CACHE_KIB}")

@@ -13,6 +13,7 @@ from node.errors import NoSealingKey
 from node.intake import Draft
 from node.keys import SEALING_FILE, KeysUnreadable, open_sealing_keys, save_sealing_keys, town_record
 from node.seals import Seals, sealing_key_of
+from node.store.documents import readable
 from node.store.memory import MemoryStore
 from protocol.encoding import Value
 from protocol.errors import LimitExceeded
@@ -189,7 +190,7 @@ async def test_what_is_sealed_must_be_as_its_kind_declares_it(
 async def test_an_open_body_of_a_sealed_kind_is_held_and_shown_nowhere(node: TestNode) -> None:
     slip = node.neighbour.record("claim", {**CLAIM, "reason": PRIVATE}, [node.federation])
     await node.hear(slip)
-    assert await node.all() == []
+    assert await node.all() == [] and readable(slip) is None
     assert await node.store.read(lambda reader: reader.records([slip.id])) != {}
     assert seals(node.own, derive(node.own.key.seed, 0)).open(slip) is None
 
