@@ -1,7 +1,7 @@
-"""The short form by which somebody asks for what is posted: how much or when, why, how urgent, how to be reached.
+"""The short form by which somebody asks for what is posted: how much or when, why, and how to be reached.
 
-Its controls follow from the declaration of `claim`, but for the amount and the days, which are asked as people
-say them. Whatever is wrong stands beside its control, and nothing that was typed is lost.
+Its controls follow from the declaration of `claim`, but for the amount and the days, which are asked as
+people say them. Whatever is wrong stands beside its control, and nothing that was typed is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from node.promises.opening import CLAIMABLE
 from node.promises.views import LedgerView
 from node.store import Document
 from node.web import forms, pages, present, promised
-from node.web.editing import PRESS_AGAIN, must_sign_in, nonce_of, not_yours, says_of, status_of, typed_form
+from node.web.editing import must_sign_in, nonce_of, not_yours, says_of, status_of, typed_form
 from node.web.guard import form_token_fits
 from node.web.render import html, render
 from node.web.site import SITE, poster_of, session_of
@@ -71,7 +71,9 @@ async def ask(request: web.Request) -> web.Response:
     must_sign_in(request)
     found = await pages.find(request)
     if found.kind not in CLAIMABLE:
-        raise NotFound("Nobody keeps count of that, so there is nothing to ask for; its page says how to answer")
+        raise NotFound(
+            "Nobody keeps count of that, so there is nothing to ask for; its page says how to answer"
+        )
     ledger = await site.node.claims.ledger_of(found.doc.hex())
     assert ledger is not None, "what can be claimed has a ledger"
     if request.method != "POST":
@@ -160,7 +162,7 @@ def _amount(typed: Mapping[str, str], unit: str) -> Wish:
     Measure().check(value, "quantity")
     assert isinstance(value, dict)
     if value["unit"] != unit:
-        raise InvalidField("quantity", f"is counted in {'pieces' if unit == 'each' else unit} here")
+        raise InvalidField("quantity", f"is counted in {promised.units(unit)} here")
     milli = value["milli"]
     assert isinstance(milli, int)
     return Wish(milli, unit, None, None)
@@ -174,12 +176,12 @@ def _unit(found: Document, ledger: LedgerView) -> str:
 
 
 def _begun(found: Document, ledger: LedgerView) -> dict[str, str]:
-    """Return what the form begins with: the least amount that is given, else one; and the declared defaults."""
+    """Return what the form begins with: the least amount, else one; and the declared defaults."""
     defaults = {each.name: each.default for each in CLAIM.inputs() if each.name in ASKED}
     if found.kind == "item":
         return defaults
     least = found.fields.get("claim_min")
-    amount = least if isinstance(least, dict) else {"milli": 1_000, "unit": _unit(found, ledger)}
+    amount: Value = least if isinstance(least, dict) else {"milli": 1_000, "unit": _unit(found, ledger)}
     return defaults | {"quantity": Measure().write(amount)}
 
 
@@ -227,9 +229,9 @@ def _what(found: Document, ledger: LedgerView) -> tuple[Input, ...]:
     unit = _unit(found, ledger)
     least, most_ = (found.fields.get(name) for name in ("claim_min", "claim_max"))
     hints = [
-        "" if unit == "each" else f"In {unit}",
-        f"at least {present.amount_text(least)}" if isinstance(least, dict) else "",
-        f"at most {present.amount_text(most_)}" if isinstance(most_, dict) else "",
+        "" if unit == "each" else f"In {promised.units(unit)}",
+        f"at least {promised.measure(least)}" if isinstance(least, dict) else "",
+        f"at most {promised.measure(most_)}" if isinstance(most_, dict) else "",
     ]
     hint = ", ".join(part for part in hints if part)
     label = _HOW_MUCH.get(found.kind, "How many?" if unit == "each" else "How much?")
@@ -245,8 +247,6 @@ def _why(found: Document, ledger: LedgerView) -> tuple[Input, ...]:
     asked = [found_[name] for name in ASKED if name != "urgency" or found.kind != "event"]
     words = {"reason": _REASON.get(found.kind, "Why do you ask?"), "contact": "How can you be reached?"}
     return tuple(
-        replace(each, label=words.get(each.name, each.label), hint=sealed)
-        if each.name in words
-        else each
+        replace(each, label=words.get(each.name, each.label), hint=sealed) if each.name in words else each
         for each in asked
     )

@@ -1,7 +1,7 @@
 """The pages of what was asked for: one claim, and all that concern whoever is signed in.
 
-Who asked, why and how to reach them is for few eyes: the person who asked, the one who posted what is asked for,
-and the operator of either town. Everybody else is told nothing but that.
+Who asked, why and how to reach them is for few eyes: the person who asked, the one who posted what is asked
+for, and the operator of either town. Everybody else is told nothing but that.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Final
 from aiohttp import web
 
 from node.errors import HedgerowError, InvalidRequest, NotAllowed, NotFound
+from node.promises.claims import DECLINES
 from node.promises.codes import short_code
 from node.promises.history import history
+from node.promises.sentences import because
 from node.promises.views import ClaimView, Stage
 from node.store import Document
 from node.web import forms, pages, present, promised
@@ -115,6 +117,7 @@ async def requests(request: web.Request) -> web.Response:
             "hand": max(0, len(hand) - LISTED_MAX),
             "ours": max(0, len(mine) - LISTED_MAX),
         },
+        "declines": _DECLINES,
         "said": next((SAID[act] for act in SAID if act in request.query), ""),
     }
     return html(request, render("requests.html", values))
@@ -209,9 +212,7 @@ async def _page(
     site = request.app[SITE]
     now_ms = site.node.clock.now_ms()
     ledger = site.node.claims.register.ledger_of(claim.doc)
-    happened = (
-        await site.node.store.read(lambda reader: history(reader, ledger, claim.doc)) if ledger else ()
-    )
+    happened = await site.node.store.read(lambda reader: history(reader, ledger, claim.doc)) if ledger else ()
     signed_in = session_of(request) is not None
     values = pages.shell(request, await site.around(), "requests") | {
         "claim": _Shown(now_ms).row(claim),
@@ -220,6 +221,7 @@ async def _page(
         "short": short_code(claim.receipt_code) if claim.receipt_code and part.asks else "",
         "steps": promised.steps(claim, happened),
         "is_thing": claim.target_kind == "item",
+        "declines": _DECLINES,
         "typed": typed or {},
         "errors": errors or {},
         "says": says,
@@ -227,6 +229,9 @@ async def _page(
         "received": promised.RECEIVED,
     }
     return html(request, render("claim.html", values), status=status)
+
+
+_DECLINES: Final = tuple((code, forms.sentence(because(code))) for code in DECLINES)
 
 
 def _is_out(claim: ClaimView) -> bool:
@@ -285,4 +290,3 @@ class _Shown:
             can_receive=stage in (Stage.ACCEPTED, Stage.HANDED_OVER) and not claim.share,
             can_tell=stage is Stage.HANDED_OVER or bool(claim.received),
         )
-

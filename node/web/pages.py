@@ -35,6 +35,8 @@ SELDOM: Final = frozenset({"item", "event", "feedback"})
 """Kinds that many towns have none of: the board offers to look at them alone where there are some."""
 INCIDENTS_SHOWN: Final = 10
 """The newest of what an operator should look at."""
+IN_ONE_LINE: Final = frozenset({"start", "end", "tz", "rrule"})
+"""What the page of an event says in the line below its title."""
 REQUESTED_SHOWN: Final = 3
 """Own claims that the page of a document names: the newest; the others are on the page of requests."""
 WORDS_CHARS_MAX: Final = 200
@@ -136,7 +138,7 @@ async def document(request: web.Request) -> web.Response:
     values |= {
         "when": promised.when(found.fields) if found.kind == "event" else "",
         "text": present.text_of(found.fields, "text"),
-        "facts": present.facts(kind, found.fields),
+        "facts": present.facts(kind, found.fields, present.SAID_ELSEWHERE | IN_ONE_LINE),
         "tags": [str(tag) for tag in tags] if isinstance(tags := found.fields.get("tags"), list) else [],
         "lang": present.text_of(found.fields, "lang"),
     }

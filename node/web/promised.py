@@ -1,4 +1,4 @@
-"""What is promised of a document, in words: what is free, on which days it is taken, what a claim went through.
+"""What is promised of a document, in words: what is free, when it is taken, what a claim went through.
 
 Days are whole days in UTC, as they are typed (`present.date_text`); a time with hours is shown in the node's
 own time zone. Nothing here is HTML: the templates escape everything.
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from node.promises import sentences
 from node.promises.history import Happened
+from node.promises.opening import ANY_NUMBER
 from node.promises.views import ClaimView, LedgerView, Stage, Taken
 from node.status import at_time
 from node.store import Document
 from node.web import present
 from protocol.encoding import Value
 from protocol.kinds.repeats import Repeats
-from sync.promises import Act
+from protocol.text import write_decimal
+from sync.promises import ONE, Act
 
 DAY_S: Final = present.DAY_S
 FREE_SHOWN: Final = 3
@@ -42,6 +45,7 @@ URGENCIES: Final = ("", "soon", "urgent", "a life is at stake")
 """How urgent, from 0 to 3, as it stands beside a claim."""
 RECEIVED: Final = {"yes": "all of it", "partly": "a part of it", "no": "not received"}
 """What a receipt says."""
+_HEADINGS: Final = {"need": "What is still needed", "item": "When it is free", "event": "Seats"}
 _DID: Final = {
     Act.ACCEPT: "accepted",
     Act.WAIT: "put on the waiting list",
@@ -58,18 +62,18 @@ class Free:
 
     Attributes:
         button: What one can do; empty: nothing any more.
+        says: What there is and what is free, in one sentence.
         css: How much the sentence should catch the eye.
         heard: Whose node answers, and when it was last heard.
-        free: The next free days, of what is lent.
         taken: The days on which it is taken.
         warnings: What went wrong with its promises.
     """
 
+    heading: str
     button: str
     says: str
     css: str
     heard: str
-    free: tuple[str, ...]
     taken: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -77,20 +81,47 @@ class Free:
 def free(document: Document, ledger: LedgerView, now_ms: int) -> Free:
     """Return what the page of a document says of what there is and what is promised."""
     now_s = now_ms // 1000
-    over = document.fields.get("status") in ("cancelled", "lost")
-    days = document.fields.get("buffer_days")
-    buffer_s = days * DAY_S if isinstance(days, int) else 0
-    known = ledger.known and ledger.windows
+    over = document.fields.get("status") in ("cancelled", "lost", "repair")
     coming = [each for each in ledger.taken if each.end > now_s]
     return Free(
+        heading=_HEADINGS.get(document.kind, "What is free"),
         button="" if over else BUTTONS.get(document.kind, ""),
-        says=ledger.says,
+        says=_says(document, ledger, now_s),
         css="" if ledger.known else "warn",
         heard=answers(ledger.town_name, ledger.heard_ms, now_ms, keeps=ledger.keeps, own=document.own),
-        free=next_free(coming, buffer_s, now_s) if known and not over else (),
         taken=tuple(stretch(each.start, each.end) for each in coming[:TAKEN_SHOWN]),
         warnings=_warnings(ledger),
     )
+
+
+def _says(document: Document, ledger: LedgerView, now_s: int) -> str:
+    """Return what there is in one sentence, in the words of its kind."""
+    if not ledger.known:
+        return ledger.says
+    waits = f"; {_count(ledger.waiting, 'request waits', 'requests wait')}" if ledger.waiting else ""
+    if ledger.windows:
+        days = document.fields.get("buffer_days")
+        buffer_s = days * DAY_S if isinstance(days, int) else 0
+        return f"Free {'; '.join(next_free(ledger.taken, buffer_s, now_s))}{waits}."
+    return _of_amounts(document.kind, ledger) + waits + "."
+
+
+def _of_amounts(kind: str, ledger: LedgerView) -> str:
+    capacity = amount(ledger.capacity, ledger.unit)
+    free, are = f"{write_decimal(ledger.free, 3)} of {capacity}", "is" if ledger.free == ONE else "are"
+    if kind == "event" and ledger.capacity >= ANY_NUMBER:
+        return f"{_count(ledger.promised // ONE, 'has', 'have')} said that they come, and there is room"
+    if kind == "event":
+        return f"{free} seats {are} free" if ledger.free else f"All {capacity} seats are taken"
+    if kind == "need":
+        return f"{free} {are} still needed" if ledger.free else f"All of it is promised: {capacity}"
+    if not ledger.free:
+        return f"Nothing is free: all {capacity} {'is' if ledger.capacity == ONE else 'are'} promised"
+    return f"{capacity if ledger.free == ledger.capacity else free} {are} free"
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"1 {one}" if count == 1 else f"{count} {many}"
 
 
 def answers(town_name: str, heard_ms: int | None, now_ms: int, *, keeps: bool, own: bool) -> str:
@@ -100,7 +131,7 @@ def answers(town_name: str, heard_ms: int | None, now_ms: int, *, keeps: bool, o
     if own:
         return "Another device of this town keeps it; it answers as soon as it is heard."
     heard = "not heard yet" if heard_ms is None else f"last heard {at_time(heard_ms, now_ms)}"
-    return f"{town_name}’s node answers; {heard}. A request waits here until the link is back."
+    return f"{town_name}'s node answers; {heard}. A request waits here until the link is back."
 
 
 def _warnings(ledger: LedgerView) -> tuple[str, ...]:
@@ -108,7 +139,7 @@ def _warnings(ledger: LedgerView) -> tuple[str, ...]:
     if not ledger.forks:
         return ()
     return (
-        f"{ledger.town_name}’s key was in two places at once, and each promised something. "
+        f"{ledger.town_name}'s key was in two places at once, and each promised something. "
         "What counts is the same everywhere, and only that is shown here; "
         "who was promised what does not count sees it on the page of their request.",
     )
@@ -118,7 +149,8 @@ def next_free(taken: Sequence[Taken], buffer_s: int, now_s: int) -> tuple[str, .
     """Return the next stretches of whole days in which nothing is promised, with time to get it ready."""
     found: list[str] = []
     day = now_s // DAY_S
-    for each in sorted(taken, key=lambda each: each.start):
+    coming = (each for each in taken if each.end + buffer_s > now_s)
+    for each in sorted(coming, key=lambda each: each.start):
         last = (each.start - buffer_s) // DAY_S - 1
         if last >= day:
             found.append(_days(day, last, now_s))
@@ -141,7 +173,7 @@ def _day(number: int) -> str:
 
 def stretch(start: int, end: int) -> str:
     """Return a window: whole days as days, the last one included; else with hours."""
-    if start % DAY_S == 0 and end % DAY_S in (0, DAY_S - 1):
+    if sentences.are_whole_days(start, end):
         first = present.date_text(start, whole_day=True)
         last = present.date_text(end - 1, whole_day=True)
         return first if first == last else f"{first} to {last}"
@@ -174,7 +206,18 @@ def asked_for(claim: ClaimView) -> str:
 
 def amount(milli: int, unit: str) -> str:
     """Return an amount as people say it."""
-    return present.amount_text({"milli": milli, "unit": unit})
+    return sentences.amount(milli, unit)
+
+
+def units(unit: str) -> str:
+    """Return what is counted, of more than one."""
+    return amount(2 * ONE, unit).removeprefix("2").strip() or "pieces"
+
+
+def measure(value: Mapping[str, Value]) -> str:
+    """Return a measure of a document as people say it."""
+    milli, unit = value.get("milli"), value.get("unit")
+    return amount(milli, unit) if isinstance(milli, int) and isinstance(unit, str) else ""
 
 
 def steps(claim: ClaimView, happened: Sequence[Happened]) -> list[tuple[str, str]]:

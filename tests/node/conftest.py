@@ -124,9 +124,7 @@ class TestNode:
         self.clock: Any = StillClock()
         self.store: Any = open_store(directory, self.own.id, chance=_chance())
         self.seals = Seals(self.own.id, [derive(self.own.key.seed, 0)], chance=_chance())
-        self.intake = Intake(
-            self.store, self.own.device, self.clock.read, chance=_chance(), seals=self.seals
-        )
+        self.intake = Intake(self.store, self.own.device, self.clock.read, chance=_chance(), seals=self.seals)
         self._authority = Authority(self.own.id)
         self.board = Board(
             own_town=self.own.id,
