@@ -117,7 +117,11 @@ def read(
     errors: dict[str, str] = {}
     wish = Wish(None, "each", None, None)
     try:
-        wish = _window(typed) if found.kind == "item" else _amount(typed, _unit(found, ledger))
+        if found.kind == "item":
+            wish = _window(typed)
+        else:
+            unit = _unit(found, ledger)
+            wish = Wish(amount_typed(tidy(typed.get("quantity", "")), unit), unit, None, None)
     except InvalidField as error:
         errors[error.field] = forms.sentence(error.says)
     fields: dict[str, Value] = {}
@@ -152,9 +156,12 @@ def _day(typed: Mapping[str, str], name: str) -> int:
     return value // promised.DAY_S * promised.DAY_S
 
 
-def _amount(typed: Mapping[str, str], unit: str) -> Wish:
-    """Return an amount; a bare number is counted as what is asked for is."""
-    text = tidy(typed.get("quantity", ""))
+def amount_typed(text: str, unit: str) -> int:
+    """Return an amount in thousandths; a bare number is counted as what is asked for is.
+
+    Raises:
+        InvalidField: It is none, or counted in another unit.
+    """
     if not text:
         raise InvalidField("quantity", "is missing")
     has_unit = any(letter.isalpha() for letter in text)
@@ -165,7 +172,7 @@ def _amount(typed: Mapping[str, str], unit: str) -> Wish:
         raise InvalidField("quantity", f"is counted in {promised.units(unit)} here")
     milli = value["milli"]
     assert isinstance(milli, int)
-    return Wish(milli, unit, None, None)
+    return milli
 
 
 def _unit(found: Document, ledger: LedgerView) -> str:
@@ -242,7 +249,7 @@ def _what(found: Document, ledger: LedgerView) -> tuple[Input, ...]:
 
 def _why(found: Document, ledger: LedgerView) -> tuple[Input, ...]:
     """Return the controls of the declared fields; only two towns can read what is typed there."""
-    sealed = _SEALED.format(town=ledger.town_name) if not found.own else "Sealed: it stays in this town"
+    sealed = _SEALED.format(town=ledger.town_name) if not found.own else "Sealed: only this town can read it"
     found_ = {each.name: each for each in CLAIM.inputs()}
     asked = [found_[name] for name in ASKED if name != "urgency" or found.kind != "event"]
     words = {"reason": _REASON.get(found.kind, "Why do you ask?"), "contact": "How can you be reached?"}

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from node.errors import HedgerowError, InvalidRequest, NotAllowed, NotFound
+from node.errors import HedgerowError, InvalidRequest, NotAllowed, NotFound, NotSignedIn
 from node.promises.claims import DECLINES
 from node.promises.codes import short_code
 from node.promises.history import history
@@ -20,6 +20,7 @@ from node.promises.sentences import because
 from node.promises.views import ClaimView, Stage
 from node.store import Document
 from node.web import forms, pages, present, promised
+from node.web.asking import amount_typed
 from node.web.editing import must_sign_in, not_yours, says_of, status_of, typed_form
 from node.web.guard import form_token_fits
 from node.web.render import html, render
@@ -48,8 +49,8 @@ SAID: Final = {
     "told": "Thank you; what you said is on the board.",
 }
 """What was just done, on the page to which a form leads."""
-AT: Final = {"handover": "code", "renew": "until"}
-"""The control beside which a refusal of an act is shown; others stand above."""
+AT: Final = {"handover": "code", "renew": "until", "accept": "quantity"}
+"""The control beside which a refusal of an act is shown, if it was used; others stand above."""
 
 
 async def one(request: web.Request) -> web.Response:
@@ -59,7 +60,7 @@ async def one(request: web.Request) -> web.Response:
     if request.method != "POST":
         return await _page(request, claim, target, part)
     typed = await typed_form(request)
-    if session_of(request) is None or not form_token_fits(request, typed):
+    if not form_token_fits(request, typed):
         return await _page(request, claim, target, part, typed=typed, says=not_yours(request), status=403)
     act = typed.get("_act", "")
     try:
@@ -69,7 +70,7 @@ async def one(request: web.Request) -> web.Response:
         return await _page(request, claim, target, part, typed=typed, errors=errors, status=400)
     except HedgerowError as error:
         says, status = says_of(error), status_of(error)
-        if act in AT:
+        if typed.get(AT.get(act, "")):
             errors = {AT[act]: says}
             return await _page(request, claim, target, part, typed=typed, errors=errors, status=status)
         return await _page(request, claim, target, part, typed=typed, says=says, status=status)
@@ -127,15 +128,17 @@ async def concerned(request: web.Request) -> tuple[ClaimView, Document | None, P
     """Return the claim of the address in the path, with what is asked for, to those whom it concerns.
 
     Raises:
+        NotSignedIn: Nobody is signed in, or not any more.
         NotFound: It is not there.
         NotAllowed: It concerns others.
     """
-    site = request.app[SITE]
+    site, session = request.app[SITE], session_of(request)
+    if session is None:
+        raise NotSignedIn("You are not signed in any more; nothing was done.")
     claim = await site.node.claims.show(request.match_info["address"])
     target = await _target(site, claim)
-    session = session_of(request)
     part = part_of(session, claim, poster(target) if target is not None else "")
-    if session is not None and not (part.asks or part.answers):
+    if not (part.asks or part.answers):
         raise NotAllowed("That is seen by who asked, by who posted what is asked for, and by the operator.")
     return claim, target, part
 
@@ -169,7 +172,8 @@ async def _do(site: Site, claim: ClaimView, part: Part, act: str, typed: Mapping
                 raise InvalidField("ok", "choose one of them")
             await claims.receive(doc, ok=typed["ok"])
         case "accept":
-            await claims.accept(doc)
+            part_of_it = tidy(typed.get("quantity", ""))
+            await claims.accept(doc, milli=amount_typed(part_of_it, claim.unit) if part_of_it else None)
         case "wait":
             await claims.put_on_list(doc)
         case "decline":
@@ -213,11 +217,10 @@ async def _page(
     now_ms = site.node.clock.now_ms()
     ledger = site.node.claims.register.ledger_of(claim.doc)
     happened = await site.node.store.read(lambda reader: history(reader, ledger, claim.doc)) if ledger else ()
-    signed_in = session_of(request) is not None
     values = pages.shell(request, await site.around(), "requests") | {
         "claim": _Shown(now_ms).row(claim),
         "part": part,
-        "code": claim.receipt_code if part.asks and signed_in else "",
+        "code": claim.receipt_code if part.asks else "",
         "short": short_code(claim.receipt_code) if claim.receipt_code and part.asks else "",
         "steps": promised.steps(claim, happened),
         "is_thing": claim.target_kind == "item",
@@ -225,7 +228,7 @@ async def _page(
         "typed": typed or {},
         "errors": errors or {},
         "says": says,
-        "done": next((SAID[act] for act in SAID if act in request.query), "") if signed_in else "",
+        "done": next((SAID[act] for act in SAID if act in request.query), ""),
         "received": promised.RECEIVED,
     }
     return html(request, render("claim.html", values), status=status)
@@ -256,6 +259,7 @@ class Row:
     day: str
     number: str
     can_answer: bool
+    can_accept_part: bool
     can_hand_over: bool
     is_out: bool
     can_withdraw: bool
@@ -284,6 +288,7 @@ class _Shown:
             day=present.date_text(claim.born, whole_day=False, clock=False),
             number=show_address(claim.address),
             can_answer=stage in (Stage.ASKED, Stage.WAITING),
+            can_accept_part=stage in (Stage.ASKED, Stage.WAITING) and not claim.end,
             can_hand_over=stage is Stage.ACCEPTED and not claim.share,
             is_out=out,
             can_withdraw=stage in OPEN,

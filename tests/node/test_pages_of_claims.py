@@ -296,6 +296,30 @@ async def test_a_form_without_the_token_of_its_session_writes_nothing(
     assert await node.all(kinds=("feedback",)) == []
 
 
+async def test_who_is_not_signed_in_any_more_is_told_nothing_of_a_claim(node: Any, browser: Any) -> None:
+    address = await offered(node, title="Hidden title")
+    claimed = await node.claims.ask(address, quantity=boxes(1), by="Bob", reason="Secret reason")
+    path = f"/c/{claimed.address}"
+    for where, typed in ((path, {"_act": "accept"}), (f"{path}/feedback", {"ok": "no", "text": "Kept text"})):
+        status, page, _ = await browser.post(where, typed)
+        assert status in (401, 403)
+        assert "Secret" not in page and "Hidden" not in page and claimed.code not in page
+        assert "Kept text" in page or "text" not in typed
+    assert (await node.claims.show(claimed.address)).stage is Stage.ASKED
+
+
+async def test_a_part_of_what_is_asked_for_can_be_accepted(node: Any, browser: Any) -> None:
+    address = await offered(node)
+    claimed = await node.claims.ask(address, quantity=boxes(4), by="Bob")
+    await browser.sign_in(node)
+    path = f"/c/{claimed.address}"
+    for quantity, says in (("5", "No more than 4 boxes is asked for."), ("much", "Must be an amount")):
+        status, page = await acted(browser, path, "accept", quantity=quantity)
+        assert status in (400, 409) and says in page and f'value="{quantity}"' in page
+    _, page = await acted(browser, path, "accept", quantity="3")
+    assert "3 boxes are kept for Bob" in page and "accepted: 3 boxes by Roanne" in page
+
+
 async def test_wrong_codes_are_counted_and_after_five_nobody_may_try(node: Any, browser: Any) -> None:
     address = await offered(node)
     claimed = await node.claims.ask(address, quantity=boxes(1), by="Bob")
