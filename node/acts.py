@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from node.accounts import LINK_MS
@@ -60,7 +61,9 @@ async def status(daemon: Daemon, arguments: Arguments) -> object:
 async def post(daemon: Daemon, arguments: Arguments) -> object:
     """Post a document of the own town."""
     kind = _kind(_text(arguments, "kind"))
-    posted = await daemon.board.post(
+    share = _text_or_none(arguments, "parent")
+    post_it = daemon.board.post if share is None else partial(daemon.claims.post_share, share)
+    posted = await post_it(
         kind.name,
         _fields(kind, await daemon.board.with_ids(kind, _form(arguments)), arguments),
         by=_text_or_none(arguments, "by"),

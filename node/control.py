@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from node import claim_acts
 from node.acts import ACTS
 from node.errors import HedgerowError, InvalidRequest, StorageUnavailable
 from node.places import POINTER_FILE, fallback_socket, preferred_socket
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 REQUEST_BYTES_MAX: Final = 32 * 1_048_576
 """A batch of an import: 200 lines, each of which may be a record with its body in base64."""
+assert claim_acts, "the acts on claims are among ACTS once their file is read"
 SHUTDOWN_S: Final = 1.0
 """How long a command that is being answered may still take when the node stops."""
 EXPORT_CHUNK_BYTES: Final = 65_536

@@ -51,6 +51,7 @@ filters = (
 @click.option("--by", help="The resident's handle that stands under it.")
 @click.option("--until", help="Until when people see it: YYYY-MM-DD, or seconds since 1970.")
 @click.option("--nonce", metavar="HEX", help="8 bytes; the same again gives back the first post's address.")
+@click.option("--parent", metavar="CLAIM", help="The accepted claim of a share that this gives away.")
 def post(
     terminal: Terminal,
     kind: str | None,
@@ -60,6 +61,7 @@ def post(
     by: str | None,
     until: str | None,
     nonce: str | None,
+    parent: str | None,
 ) -> None:
     """Post a document and print its address.
 
@@ -73,7 +75,14 @@ def post(
         *others, last = (each.name for each in KINDS.values() if each.shown)
         raise click.UsageError(f"KIND is missing: {', '.join(others)} or {last}.")
     posted = terminal.ask(
-        "post", kind=kind, audience=audience, by=by, until=_seconds(until), nonce=nonce, **_split(given)
+        "post",
+        kind=kind,
+        audience=audience,
+        by=by,
+        until=_seconds(until),
+        nonce=nonce,
+        parent=parent,
+        **_split(given),
     )
     terminal.answer({"address": posted["address"], "id": posted["id"]}, _shown(posted["address"]))
 

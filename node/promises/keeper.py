@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -63,14 +64,14 @@ class Keeper:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        ledgers = await self._all()
+        ledgers = await self.all()
         while True:
             await self.attend_to(ledgers)
-            try:
-                await asyncio.wait_for(self._stirred.wait(), LOOK_AGAIN_S)
+            with suppress(TimeoutError):
+                # Not `wait_for`: Python 3.11's may swallow a cancellation.
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._stirred.wait()
                 await asyncio.sleep(GATHER_S)
-            except TimeoutError:
-                pass
             self._stirred.clear()
             ledgers = await self._concerned()
 
@@ -96,15 +97,15 @@ class Keeper:
             except NotKeeper:
                 return  # Another device keeps it, or nobody may just now; whoever asks is told why.
 
-    # Below here: how.
-
-    async def _all(self) -> set[DocId]:
-        """Return the ledgers in which anything can be due, after a start."""
+    async def all(self) -> set[DocId]:
+        """Return the ledgers in which anything can be due, as after a start."""
         await self._claims.register.catch_up()
         self._change, in_use = await self._store.read(
             lambda reader: (reader.change(), reader.ledgers_in_use())
         )
         return {*in_use, *self._claims.register.ledgers()}
+
+    # Below here: how.
 
     async def _concerned(self) -> set[DocId]:
         """Return the ledgers that something new concerns, or whose time has come."""

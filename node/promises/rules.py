@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from node.promises.opening import CLAIMABLE, DAY_S
 from node.promises.shelf import held_of, is_withdrawn
 from node.store.documents import ends_of
+from protocol.ids import DocId, TownId
 from sync.keeping import Policy
 from sync.ledger import ledger_id
 from sync.promises import MILLI_MAX, Mode, Status
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from node.promises.asked import Asked
     from node.store import Document, Reader
     from protocol.encoding import Value
-    from protocol.ids import DocId, TownId
     from sync.ledger import Ledger
 
 HOLD_S: Final = 3 * DAY_S

@@ -15,14 +15,13 @@ from typing import Any, Final, TypeVar
 from node.store.contract import Cell, Reader, Totals, Transaction
 from node.store.documents import is_shown
 from node.store.memory_board import MemoryBoard
-from node.store.records import RIVALS_MAX, evidence_of
+from node.store.records import evidence_of
 from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
 from sync.admission import EXPIRED, KNOWN, SUPERSEDED, Changes, State, Verdict
 from sync.authority import AUTHORITY_KINDS, Allotment, Authority, allotment_of, resolve
 from sync.events import LaneChange
 from sync.held import HeldSet
-from sync.ledger import LEDGER, share_of
 from sync.merge import Fact
 
 T = TypeVar("T")
@@ -250,21 +249,6 @@ class MemoryTransaction(MemoryBoard):
                 if since > after and self._records[id].header.kind == kind:
                     newest[id] = max(since, newest.get(id, 0))
         return [(since, self._records[id]) for since, id in sorted((each, id) for id, each in newest.items())]
-
-    def shares_of(self, parent: DocId, claim: DocId, town: TownId) -> list[DocId]:
-        """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
-        ascending."""
-        entries = (each for each in self._records.values() if each.header.town == town)
-        return sorted({each.doc for each in entries if share_of(each) == (parent, claim)})[:RIVALS_MAX]
-
-    def ledgers_in_use(self) -> list[DocId]:
-        """Return the documents of the own town that are ledgers of more than one entry, ascending."""
-        found = []
-        for doc, records in self._documents.items():
-            header = next(iter(records.values())).header
-            if len(records) > 1 and header.kind == LEDGER and header.town == self.own_town:
-                found.append(doc)
-        return sorted(found)
 
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records that these towns wrote."""

@@ -23,9 +23,11 @@ from node.store.documents import (
     place_of,
 )
 from node.store.listing import ADDRESS_CHOICES_MAX, parse_cursor
+from node.store.records import RIVALS_MAX
 from node.store.search import language_of, match, terms
 from protocol.ids import DocId, RecordId, TownId, address, home_id
 from protocol.record import Record
+from sync.ledger import LEDGER, share_of
 
 
 class MemoryBoard:
@@ -86,6 +88,21 @@ class MemoryBoard:
                 facts, newest.get(record.header.town, facts), key=lambda each: each[:2]
             )
         return {town: facts for town, (_, _, facts) in newest.items()}
+
+    def shares_of(self, parent: DocId, claim: DocId, town: TownId) -> list[DocId]:
+        """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
+        ascending."""
+        entries = (each for each in self._records.values() if each.header.town == town)
+        return sorted({each.doc for each in entries if share_of(each) == (parent, claim)})[:RIVALS_MAX]
+
+    def ledgers_in_use(self) -> list[DocId]:
+        """Return the documents of the own town that are ledgers of more than one entry, ascending."""
+        found = []
+        for doc, records in self._documents.items():
+            header = next(iter(records.values())).header
+            if len(records) > 1 and header.kind == LEDGER and header.town == self.own_town:
+                found.append(doc)
+        return sorted(found)
 
     def _folds(self, *, whole: bool = False) -> Iterator[Folded]:
         for records in self._documents.values():

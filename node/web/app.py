@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from node.web import api, asking, claims, editing, feedback, pages, signin, stream
+from node.web import api, asking, claims, claims_api, editing, feedback, pages, signin, stream
 from node.web.guard import guard
 from node.web.render import STYLE_NAME, style_sheet
 from node.web.site import SITE, Node, Site
@@ -54,6 +54,11 @@ def make_app(node: Node) -> web.Application:
             web.get("/api/v1/documents/{address}", api.document),
             web.patch("/api/v1/documents/{address}", api.edit),
             web.delete("/api/v1/documents/{address}", api.withdraw),
+            web.get("/api/v1/documents/{address}/claims", claims_api.ledger),
+            web.post("/api/v1/documents/{address}/claims", claims_api.ask),
+            web.get("/api/v1/claims/{address}", claims_api.show),
+            web.delete("/api/v1/claims/{address}", claims_api.withdraw),
+            web.post("/api/v1/claims/{address}/{act}", claims_api.answer),
             web.get("/api/v1/status", api.status),
             web.get("/api/v1/changes", stream.changes),
             web.get("/api/v1/openapi.json", api.openapi),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from functools import cache
 
 from node import __version__
+from node.promises.views import Stage
 from protocol.kinds import KINDS
 
 
@@ -25,6 +26,23 @@ def description() -> dict[str, object]:
                 "get": _operation("Read one document", "Document"),
                 "patch": _patch(),
                 "delete": _operation("Withdraw it everywhere and for good", "Posted", writes=True),
+            },
+            "/documents/{address}/claims": {
+                "parameters": [_parameter("address", "path", "Address, or full id in hexadecimal digits")],
+                "get": _operation("What there is of it, and the claims that you may see", "Ledger"),
+                "post": _ask(),
+            },
+            "/claims/{address}": {
+                "parameters": [_parameter("address", "path", "Address of a claim, or its full id")],
+                "get": _operation("Read one claim", "Claim", writes=True),
+                "delete": _operation("Take it back", "Claim", writes=True),
+            },
+            "/claims/{address}/{act}": {
+                "parameters": [
+                    _parameter("address", "path", "Address of a claim, or its full id"),
+                    _parameter("act", "path", "accept, decline, release, handover, renew or receive"),
+                ],
+                "post": _operation("Answer it, hand over, or receive", "Claim", writes=True),
             },
             "/status": {"get": _operation("The state of the node and of its links", None)},
             "/changes": {
@@ -50,6 +68,9 @@ def description() -> dict[str, object]:
                 "Problem": _PROBLEM,
                 "Posted": _object({"address": _STRING, "id": _STRING}),
                 "Document": _DOCUMENT,
+                "Claimed": _object({"address": _STRING, "id": _STRING, "code": _STRING}),
+                "Claim": _CLAIM,
+                "Ledger": _LEDGER,
                 **{f"fields.{kind.name}": kind.json_schema() for kind in shown},
             },
         },
@@ -80,6 +101,51 @@ _DOCUMENT = _object(
         "versions": {"type": "array", "items": _VERSION},
     }
 )
+
+
+_CLAIM = _object(
+    {
+        "address": _STRING,
+        "doc": _STRING,
+        "state": {**_STRING, "enum": [stage.value for stage in Stage]},
+        "code": {**_STRING, "description": "Why, as a stable code"},
+        "says": {**_STRING, "description": "The same in one plain sentence"},
+        "ours": {"type": "boolean"},
+        "to_answer": {"type": "boolean"},
+    }
+)
+_LEDGER = _object(
+    {
+        "target": _STRING,
+        "ledger": _STRING,
+        "known": {"type": "boolean"},
+        "says": _STRING,
+        "waiting": _INTEGER,
+        "claims": {"type": "array", "items": {"$ref": "#/components/schemas/Claim"}},
+    }
+)
+
+
+def _ask() -> dict[str, object]:
+    amount = {"type": ["string", "object"], "description": "Like 2.5 kg, or {amount, unit}"}
+    names = ("reason", "urgency", "contact", "by")
+    properties: dict[str, object] = dict.fromkeys(names, _STRING) | {
+        "quantity": amount,
+        "start": {**_INTEGER, "description": "Seconds since 1970: from when a thing is borrowed"},
+        "end": {**_INTEGER, "description": "Until when"},
+        "share": {"type": "boolean", "description": "The town wants to give it away itself"},
+        "on_behalf_of": {"type": "boolean"},
+    }
+    return {
+        "summary": "Ask for it; only the two towns can read that",
+        "security": [{"token": []}],
+        "parameters": [_parameter("Idempotency-Key", "header", "The same key again gives the same claim")],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object", "properties": properties}}},
+        },
+        "responses": {"201": _answer("Claimed"), "default": _problem()},
+    }
 
 
 def _list() -> dict[str, object]:

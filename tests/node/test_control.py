@@ -191,7 +191,7 @@ async def test_an_import_takes_json_and_forms_and_what_was_exported(node: Daemon
     exported = [line async for line in _lines(node)]
     again = await ask(node, "import", lines=exported)
     assert (again["refused"], again["posted"]) == (0, 0)
-    assert again["already"] == len(exported) == 4, "certificate, profile and two posts"
+    assert again["already"] == len(exported) == 6, "certificate, profile, two posts and their ledgers"
     assert again["held"] == 0
 
 

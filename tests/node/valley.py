@@ -93,8 +93,8 @@ class Side:
 
     async def keep(self) -> None:
         """Let the keeper do all that is due everywhere."""
-        ledgers = await self.keeper._all()
-        await self.keeper.attend_to(ledgers)
+        for ledger in await self.keeper.all():
+            await self.keeper.attend(ledger)
 
     async def ledger(self, address: str) -> Ledger:
         """Return the folded ledger of a document."""
