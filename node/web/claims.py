@@ -258,6 +258,7 @@ class Row:
     asked: str
     day: str
     number: str
+    words: promised.Words
     can_answer: bool
     can_accept_part: bool
     can_hand_over: bool
@@ -287,6 +288,7 @@ class _Shown:
             asked=present.age(claim.born * 1000, self.now_ms),
             day=present.date_text(claim.born, whole_day=False, clock=False),
             number=show_address(claim.address),
+            words=promised.WORDS.get(claim.target_kind, promised.Words()),
             can_answer=stage in (Stage.ASKED, Stage.WAITING),
             can_accept_part=stage in (Stage.ASKED, Stage.WAITING) and not claim.end,
             can_hand_over=stage is Stage.ACCEPTED and not claim.share,

@@ -43,8 +43,24 @@ STAGES: Final = {
 """One word for each state, where there is room for one only."""
 URGENCIES: Final = ("", "soon", "urgent", "a life is at stake")
 """How urgent, from 0 to 3, as it stands beside a claim."""
-RECEIVED: Final = {"yes": "all of it", "partly": "a part of it", "no": "not received"}
+RECEIVED: Final = {"yes": "Yes", "partly": "In part", "no": "No"}
 """What a receipt says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How the end of an exchange is called: the keeper's button, the claimant's question, and its answer."""
+
+    hand_over: str = "Hand over"
+    question: str = "Have you received it?"
+    answer: str = "Received"
+
+
+WORDS: Final = {
+    "need": Words("It has come", "Have you given it?", "Given"),
+    "event": Words("They came", "Were you there?", "Was there"),
+}
+"""The words of kinds whose claimant does not take something away."""
 _HEADINGS: Final = {"need": "What is still needed", "item": "When it is free", "event": "Seats"}
 _DID: Final = {
     Act.ACCEPT: "accepted",

@@ -146,7 +146,7 @@ async def test_the_whole_way_from_asking_to_how_it_went(node: Any, browser: Any)
 
     await sign_in_as(node, browser, "Bob")
     _, page = await acted(browser, claim, "receive", ok="partly")
-    assert "a part of it" in page
+    assert "<dt>Received</dt><dd>In part</dd>" in page
     _, page = await browser.get(f"{claim}/feedback")
     form = browser.form(page)
     status, page, _ = await browser.post(f"{claim}/feedback", form | {"text": "Sweet ones"})
