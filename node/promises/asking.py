@@ -27,6 +27,7 @@ from sync.promises import ONE
 
 if TYPE_CHECKING:
     from node.board import Audience
+    from node.promises.looking import Look
     from node.store import Document, Reader
     from protocol.encoding import Value
     from protocol.ids import FederationId
@@ -80,8 +81,8 @@ class Asking(Sight):
         wish = _wish(target, quantity, start, end, share)
         header, ledger = await self._ledger(target)
         refuse(objection(target, ledger, wish, self._now_ms() // 1_000), ledger)
-        if by and not on_behalf_of and nonce is None:
-            await self._refuse_twice(ledger_id(header), by)
+        if by and not on_behalf_of:
+            await self._refuse_twice(ledger_id(header), by, nonce)
         fields: dict[str, Value | None] = {
             "target": target.doc,
             "ledger": ledger_id(header),
@@ -179,12 +180,16 @@ class Asking(Sight):
 
     # Below here: how.
 
-    async def _refuse_twice(self, ledger_doc: DocId, by: str) -> None:
+    async def _refuse_twice(self, ledger_doc: DocId, by: str, nonce: bytes | None) -> None:
         await self.register.catch_up()
         claims = self.register.claims_of(ledger_doc)
-        views = await self._look(lambda look: [look.claim(doc) for doc in claims])
-        for view in views:
-            if view is None or not view.ours or view.on_behalf_of or view.by.casefold() != by.casefold():
+
+        def others(look: Look) -> list[ClaimView]:
+            seen = ((look.claim(doc), held_of(look.reader, doc)) for doc in claims)
+            return [view for view, held in seen if view is not None and held[0].header.nonce != nonce]
+
+        for view in await self._look(others):
+            if not view.ours or view.on_behalf_of or view.by.casefold() != by.casefold():
                 continue
             if view.stage in (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED):
                 raise Refused(
