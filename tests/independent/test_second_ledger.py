@@ -11,7 +11,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -317,10 +317,55 @@ COMMON = {
 
 def test_both_say_the_same_of_tangled_ledgers() -> None:
     found = Counter[str]()
-    for seed in range(600):
+    for seed in range(480):
         found.update(agree(family_of(seed)))
     assert set(found) == COMMON
     assert min(found.values()) >= 5, found
+
+
+def chain(die: random.Random, hand: bytes, *words: dict[str, Any], after: bytes | None = None) -> list[Given]:
+    """Entries that follow each other, from the first on; it cites nothing, or the end of another ledger."""
+    entries = list[Given]()
+    for n, word in enumerate(words, 1):
+        cites = (entries[-1].id,) if entries else (after,) if after else ()
+        entries.append(Given(die.randbytes(32), hand, cites, {"n": n, **word}))
+    return entries
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_both_cut_the_same_promises_of_a_share_that_is_worth_less(seed: int) -> None:
+    die, given_away = random.Random(seed), {"claim": CLAIMS[0], "milli": 3_000}
+    above = [{"act": "capacity", "milli": 3_000}, {"act": "accept", **given_away, "share": AWAY}]
+    above.append({"act": "release", "claim": CLAIMS[0], "milli": die.randrange(100, 2_900)})
+    below = [{"act": "capacity", "milli": 4_000, "parent": DOCS[0], "parent_claim": CLAIMS[0]}]
+    below += [{"act": "accept", "claim": claim, "milli": 800} for claim in CLAIMS]
+    for act in die.choices(["handover", "handover", "release", "renew", "accept"], k=8):
+        milli = {"milli": die.choice([300, 800])} if act != "renew" else {"hold_until": 9}
+        below.append({"act": act, "claim": die.choice(CLAIMS), **milli})
+    home, away = (chain(die, HANDS[HOME][0], *above), chain(die, HANDS[AWAY][0], *below))
+    assert "known" in set(agree({DOCS[0]: (HOME, home), DOCS[1]: (AWAY, away)}))
+
+
+def test_both_know_of_what_was_handed_over_on_lost_branches_of_each_document() -> None:
+    found = Counter[str]()
+    for seed in range(20):
+        die, hand = random.Random(seed), HANDS[HOME][0]
+        opening = {"act": "capacity", "milli": 9_000}
+        accepts = [{"act": "accept", "claim": claim, "milli": 1_000} for claim in CLAIMS[:2]]
+        first, second = ({"act": "handover", "claim": claim} for claim in CLAIMS[:2])
+        moved = {"act": "moved", "moved_to": DOCS[1]}
+        here = chain(die, hand, opening, *accepts, first, moved)
+        other = chain(die, hand, opening, *accepts, {"act": "wait", "claim": CLAIMS[2]}, moved)
+        here += [replace(other[3], cites=(here[2].id,)), other[4]]
+        there = [
+            entry
+            for end in (here[4], other[4])
+            for word in (second, {"act": "decline", "claim": CLAIMS[3]})
+            for entry in chain(die, hand, {"act": "checkpoint"}, word, after=end.id)
+        ]
+        words = Counter(agree({DOCS[0]: (HOME, here), DOCS[1]: (HOME, there)}))
+        found[f"{words['gone']} gone"] += words["goes on"]
+    assert found["2 gone"] and found.total() == 20
 
 
 @pytest.mark.parametrize("spoilt", SPOILT)
