@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.background import carefully
 from node.errors import NotKeeper
-from node.promises.asked import Asked, claim_at
+from node.promises.asked import CLAIM, Asked, claim_at
 from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated
 from node.promises.shelf import ledger_at
 from sync.keeping import decide, overdue, refusal, settle
@@ -109,14 +109,20 @@ class Keeper:
 
     async def _concerned(self) -> set[DocId]:
         """Return the ledgers that something new concerns, or whose time has come."""
-        concerned = await self._claims.register.catch_up()
         after = self._change
-        self._change, moved = await self._store.read(
-            lambda reader: (reader.change(), [each for _, each in reader.held_since(LEDGER, after)])
+        self._change, asked, moved = await self._store.read(
+            lambda reader: (
+                reader.change(),
+                reader.held_since(CLAIM, after),
+                reader.held_since(LEDGER, after),
+            )
         )
-        asked_for = set(self._claims.register.ledgers())
-        own = self._claims.own_town
-        concerned |= {each.doc for each in moved if each.header.town == own or each.doc in asked_for}
+        register, own = self._claims.register, self._claims.own_town
+        await register.catch_up()
+        named = (register.ledger_of(each.doc) for _, each in asked)
+        concerned = {ledger for ledger in named if ledger is not None}
+        asked_for = set(register.ledgers())
+        concerned |= {each.doc for _, each in moved if each.header.town == own or each.doc in asked_for}
         now_s = self._clock().now_ms // 1_000
         return concerned | {doc for doc, at in self._due.items() if at <= now_s}
 

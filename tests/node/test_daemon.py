@@ -187,9 +187,9 @@ async def test_a_town_that_was_away_gets_what_waited_for_it(valley: Valley) -> N
     await until(lambda: roanne.links.reach(charlieu.town) is Reach.DOWN)
     await post(roanne, "one")
     await post(roanne, "two")
-    row = await says(roanne, charlieu.town, "2 records wait for it")
+    row = await says(roanne, charlieu.town, "4 records wait for it")
     assert "not heard since" in row["says"]
-    assert (row["backlog_out"], row["state"]) == (2, "dialing")
+    assert (row["backlog_out"], row["state"]) == (4, "dialing"), "two needs and their ledgers"
     charlieu = await valley.run("Charlieu")
     await agree(federation, roanne, charlieu)
     assert await titles(charlieu) == {"one", "two"}
