@@ -6,11 +6,12 @@ and the accepted claim of which it is a share (`parent`, `parent_claim`). Nothin
 share's ledger moves its parent, so nobody can hold up a neighbour by what he writes or keeps back. It is the
 other way round: **the share is worth what its parent's chain says now**, and its ledger is read under that
 ceiling. When the parent's accept is void, or something of it was released, the latest promises of the share
-are called off until the rest fits. So what a tree of ledgers promises together never exceeds what its root
-has, on any node, whatever of it has arrived; a share whose parent is not known here promises nothing yet.
+are cut until the rest fits. So what a tree of ledgers promises together never exceeds what its root has, on
+any node, whatever of it has arrived; a share of whose acceptance nothing is known here promises nothing yet.
 
-An honest keeper releases a share only after the share's own ledger has lowered its capacity, and cites that
-entry; then nothing is ever called off. That it did so is not needed for the count to be right.
+Who takes a share depends on who gives it: a parent that is withdrawn, ends or is taken back takes the share
+with it. An honest keeper releases a share only after the share's own ledger has lowered its capacity, and
+cites that entry; then nothing is cut. That it did so is not needed for the count to be right.
 """
 
 from __future__ import annotations
@@ -56,8 +57,7 @@ def settle(
     for doc, ledger in heads.items():
         if (share := _share(ledger)) is not None:
             rivals[*share, ledger.town].append(doc)
-    # Of several ledgers over one share the smallest id counts: else it would be given away twice. Only those
-    # of one town: what another town writes over a share that is not its own is worth nothing, and no rival.
+    # Of several ledgers of a town over one share the smallest id counts: else it would be given away twice.
     standing = {docs[0] for docs in rivals.values()}
     settled = dict[DocId, Ledger]()
     for doc in sorted(heads, key=lambda doc: (_depth(doc, heads), doc)):
@@ -81,6 +81,7 @@ def _whole(book: Book, shelf: Mapping[DocId, Book], town_keys: frozenset[DeviceI
             first=ledger.first,
             void={**ledger.void, **after.void},
             lost=ledger.lost + after.lost,
+            gone=ledger.gone + after.gone,
             settled=ledger.settled | after.settled,
             forks=ledger.forks + after.forks,
             beyond=ledger.beyond + after.beyond,
@@ -110,6 +111,7 @@ def _read(ledger: Ledger, settled: Mapping[DocId, Ledger], stands: bool, depth: 
         return ledger
     parent, claim = share
     above = settled.get(parent)
-    if above is None or not above.is_known or depth >= DEPTH_MAX:
+    if above is None or not above.is_known or depth >= DEPTH_MAX or claim not in above.promises.claims:
         return ledger.under(0, waits_for=parent)
-    return ledger.under(above.promises.worth(claim, ledger.town) if stands else 0)
+    fits = stands and ledger.promises.unit == above.promises.unit
+    return ledger.under(above.promises.worth(claim, ledger.town) if fits else 0)

@@ -4,10 +4,10 @@ Nothing here makes a promise count: the fold (`ledger`, `promises`) does, whatev
 how a node that keeps a ledger decides by itself, the same way for the same ledger, claims and time, so that
 anybody can check it afterwards:
 
-* **who comes first**: in the order in which the claims were born;
+* **who comes first**: in the order in which the keeper's node heard of the claims;
 * **who needs it most**: after a time in which claims are gathered, the most urgent first;
-* **by lot**: after that time, in an order that nobody could choose: the hash of the ledger's first entry, of
-  all claims that take part, and of the claim.
+* **by lot**: after that time, in an order that no claimant can choose: by hashes under the keeper's signature
+  over the claims that take part, which nobody else can make, and which the first entry of the draw shows.
 
 What does not fit goes on the waiting list once, and is promised in that order when something is free. Who
 asks for little may so get something before one who waits for much: nothing lies idle.
@@ -16,15 +16,15 @@ asks for little may so get something before one who waits for much: nothing lies
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2b
 from typing import Final, assert_never
 
 from protocol.ids import DocId, RecordId
 from protocol.limits import CITES_MAX
-from sync.ledger import Ledger
-from sync.promises import Act, Mode, Promise, Promises, Status, Void, Word
+from sync.ledger import Gone, Ledger
+from sync.promises import TIME_MAX, WORTH_LESS, Act, Mode, Promise, Promises, Status, Void, Word
 
 HOLD_ENDED: Final = "hold_ended"
 """Reason: it was kept until the day that was said, and not fetched."""
@@ -48,14 +48,15 @@ class Request:
     """What a claim asks for, as the keeper reads it.
 
     Attributes:
-        born: Seconds since 1970: when it was made, by its own node's clock.
+        heard: Seconds since 1970: when the keeper's node first knew of it. (What its own header says of its
+            birth is its writer's word.)
         urgency: 0 normal, 1 soon, 2 urgent, 3 a life.
         milli: Of amounts, in thousandths.
         start: With `end` the window, in seconds since 1970.
     """
 
     claim: DocId
-    born: int
+    heard: int
     urgency: int = 0
     milli: int | None = None
     start: int | None = None
@@ -64,12 +65,18 @@ class Request:
 
 def refusal(ledger: Ledger, word: Word) -> str:
     """Return why an entry that says this would have no effect now, as a stable code; "" if it would have."""
-    if not ledger.is_known:
+    if not ledger.is_open_ended:
         return "not_known_yet"
+    if word.act is Act.KEEPER:
+        return "" if word.device is not None else "names_nobody"
+    if word.act is Act.MOVED:
+        return "" if word.moved_to not in (None, ledger.goes_on_in) else "names_nothing"
     if word.act is Act.ACCEPT and ledger.unsettled:
         return "unsettled_fork"
     try:
-        ledger.promises.copy().apply(word, _NO_ENTRY)
+        ledger.own.copy().apply(word, _NO_ENTRY)
+        if word.act is Act.ACCEPT:
+            ledger.promises.copy().apply(word, _NO_ENTRY)
     except Void as void:
         return void.code
     return ""
@@ -83,6 +90,7 @@ def decide(
     decides_at: int,
     now_s: int,
     hold_s: int | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> list[Word]:
     """Return what a keeper that accepts by itself writes now: accepts and places on the waiting list.
 
@@ -91,15 +99,19 @@ def decide(
             already are passed over, but for those that wait.
         decides_at: Seconds: when the gathering for `NEED_FIRST` and `DRAW` ends.
         hold_s: For how long things are kept for those whose claim is accepted; None: as long as it takes.
+        sign: Signs with the keeper's key; a draw needs it.
     """
-    if not ledger.is_known or ledger.unsettled:
+    if not ledger.is_open_ended or settle(ledger):
         return []
     if policy is not Policy.FIRST_COME and now_s < decides_at:
         return []
     promises = ledger.promises.copy()
     words = list[Word]()
-    for request in _in_turn(ledger, list(requests), policy, decides_at):
-        hold = None if hold_s is None or promises.mode is Mode.WINDOW else now_s + hold_s
+    asked, seed = _in_turn(ledger, list(requests), policy, decides_at, sign)
+    for request in asked:
+        hold = None
+        if hold_s is not None and promises.mode is Mode.QUANTITY:
+            hold = min(now_s + hold_s, TIME_MAX)
         word = Word(
             Act.ACCEPT, request.claim, request.milli, start=request.start, end=request.end, hold_until=hold
         )
@@ -108,114 +120,141 @@ def decide(
             if not _goes(promises, word):
                 continue
         words.append(word)
-    return words
+    # Whoever wants to see that the draw was fair finds what it rests on in the first entry of it.
+    return [replace(words[0], seed=seed), *words[1:]] if words and seed is not None else words
 
 
 def overdue(ledger: Ledger, now_s: int) -> list[Word]:
     """Return the releases that are due: what was kept for somebody until a time that has passed."""
     late = (
         each
-        for each in ledger.promises.open_ones()
-        if each.status is Status.ACCEPTED and each.hold_until is not None and each.hold_until <= now_s
+        for each in ledger.own.open_ones()
+        if each.status is Status.ACCEPTED and each.share is None
+        if each.hold_until is not None and each.hold_until <= now_s
     )
     return [Word(Act.RELEASE, each.claim, reason=HOLD_ENDED) for each in late]
 
 
 def settle(ledger: Ledger) -> list[Word]:
-    """Return what a keeper writes after a fork, before it accepts anything more.
+    """Return what a keeper writes before it promises anything more; nothing if all is in order.
 
-    What was handed over on the losing branch is gone. So the latest promises that no longer fit are released,
-    and the capacity is lowered by what is gone, by an entry that names those of which it takes account; of a
-    thing that goes round, the promise under which it went out is written down again.
+    After a fork: what was handed over on the losing branch is gone. So the latest promises that no longer fit
+    are released, and the capacity is lowered by what is gone, by an entry that names those of which it takes
+    account; of a thing that goes round, the promise under which it went out is written down again. And when a
+    share is worth less than it was: what was cut is released, and the capacity is what it is worth.
     """
-    if not ledger.is_known or not ledger.unsettled:
+    if not ledger.is_open_ended:
         return []
-    promises = ledger.promises.copy()
-    return _windows(ledger, promises) if promises.mode is Mode.WINDOW else _amounts(ledger, promises)
-
-
-def _amounts(ledger: Ledger, promises: Promises) -> list[Word]:
-    words, gone = list[Word](), 0
-    lost = {each.word.claim: each.word for each in ledger.lost if each.word.act is Act.ACCEPT}
-    for entry in ledger.unsettled:
-        held = promises.claims.get(DocId(entry.word.claim or b""))
-        if held is not None and held.is_open:
-            # It is promised on both branches: what went out there is what was promised here.
-            _say(
-                promises,
-                words,
-                Word(Act.HANDOVER, held.claim, min(held.milli, entry.word.milli or held.milli)),
-            )
-        else:
-            accepted = lost.get(entry.word.claim)
-            gone += entry.word.milli or (accepted.milli if accepted is not None else 0) or 0
-    capacity = max(0, promises.capacity - gone)
-    latest = [each for each in promises.open_ones() if each.status is Status.ACCEPTED and each.share is None]
-    while promises.promised > capacity and latest:
-        _say(promises, words, Word(Act.RELEASE, latest.pop().claim, reason=FORKED))
-    milli = max(capacity, promises.promised)
-    handed = [entry.id for entry in ledger.unsettled]
-    for at in range(0, len(handed), SETTLES_MAX):
-        part = tuple(handed[at : at + SETTLES_MAX])
-        _say(promises, words, Word(Act.CAPACITY, milli=milli, reason=FORKED, settles=part))
+    own, words = ledger.own.copy(), list[Word]()
+    if ledger.unsettled and own.mode is Mode.WINDOW:
+        _settle_windows(ledger.unsettled, own, words)
+    elif ledger.unsettled:
+        _settle_amounts(ledger.unsettled, own, words)
+    else:
+        _settle_share(ledger.promises, own, words)
     return words
 
 
-def _windows(ledger: Ledger, promises: Promises) -> list[Word]:
-    words = list[Word]()
-    lost = {each.word.claim: each.word for each in ledger.lost if each.word.act is Act.ACCEPT}
-    for entry in ledger.unsettled:
-        claim = entry.word.claim
-        accepted = lost.get(claim)
-        held = promises.claims.get(claim) if claim is not None else None
-        if accepted is not None and (held is None or not held.is_open):
-            start, end = accepted.start or 0, accepted.end or 0
-            while (other := promises.clash(start, end)) is not None:
-                _say(promises, words, Word(Act.RELEASE, other.claim, reason=FORKED))
-            _say(promises, words, Word(Act.ACCEPT, claim, start=start, end=end, reason=FORKED))
-        # Even one without effect settles what it names; so a hostile branch cannot hold up a keeper.
-        words.append(Word(Act.HANDOVER, claim, settles=(entry.id,)))
-        _goes(promises, words[-1])
-    return words
+def lot_message(ledger: DocId, claims: Iterable[DocId]) -> bytes:
+    """Return what a keeper signs for a draw among these claims, in whatever order they are given."""
+    return b"hedgerow/draw/1" + ledger + b"".join(sorted(claims))
 
 
-def _in_turn(ledger: Ledger, requests: Sequence[Request], policy: Policy, decides_at: int) -> list[Request]:
-    """Return the requests that can be answered: who waits first, then who is new, each in their order."""
+def lot(seed: bytes, claim: DocId) -> bytes:
+    """Return the lot of a claim in a draw, by the keeper's signature; the smallest goes first."""
+    return blake2b(claim, key=seed, digest_size=16, person=b"hedgerow/draw").digest()
+
+
+def _settle_amounts(gone: Sequence[Gone], own: Promises, words: list[Word]) -> None:
+    for at in range(0, len(gone), SETTLES_MAX):
+        part = gone[at : at + SETTLES_MAX]
+        capacity = own.capacity - sum(_beyond(each, own, words) for each in part)
+        latest = [each for each in own.open_ones() if each.status is Status.ACCEPTED and each.share is None]
+        while own.promised > max(0, capacity) and latest:
+            _say(own, words, Word(Act.RELEASE, latest.pop().claim, reason=FORKED))
+        settles = tuple(each.id for each in part)
+        milli = max(capacity, own.promised)
+        _say(own, words, Word(Act.CAPACITY, milli=milli, reason=FORKED, settles=settles))
+
+
+def _beyond(gone: Gone, own: Promises, words: list[Word]) -> int:
+    """Return how much went out beyond what is promised to the same claim here, which is handed over."""
+    held = own.claims.get(gone.claim)
+    if held is None or held.status is not Status.ACCEPTED or held.share is not None:
+        return gone.milli
+    milli = min(held.milli, gone.milli)
+    _say(own, words, Word(Act.HANDOVER, held.claim, milli))
+    return gone.milli - milli
+
+
+def _settle_windows(gone: Sequence[Gone], own: Promises, words: list[Word]) -> None:
+    for each in gone:
+        held = own.claims.get(each.claim)
+        if held is None or not held.is_open or (held.start, held.end) != (each.start, each.end):
+            if held is not None and held.is_open:
+                _say(own, words, Word(Act.RELEASE, held.claim, reason=FORKED))
+            while (other := own.clash(each.start, each.end)) is not None:
+                _say(own, words, Word(Act.RELEASE, other.claim, reason=FORKED))
+            _say(own, words, Word(Act.ACCEPT, each.claim, start=each.start, end=each.end, reason=FORKED))
+        # Where it is handed over on both branches this one has no effect, but it settles all the same.
+        words.append(Word(Act.HANDOVER, each.claim, settles=(each.id,)))
+        _goes(own, words[-1])
+
+
+def _settle_share(worth: Promises, own: Promises, words: list[Word]) -> None:
+    """Let go of what the share can no longer give: `worth` is the ledger under its ceiling."""
+    for each in own.open_ones():
+        less = each.milli - worth.claims[each.claim].milli
+        # What is out of the house cannot be taken back by a word.
+        if less > 0 and each.status is Status.ACCEPTED:
+            _say(own, words, Word(Act.RELEASE, each.claim, less, reason=WORTH_LESS))
+    milli = max(worth.capacity, own.promised)
+    if own.mode is Mode.QUANTITY and milli < own.capacity:
+        _say(own, words, Word(Act.CAPACITY, milli=milli, reason=WORTH_LESS))
+
+
+def _in_turn(
+    ledger: Ledger,
+    requests: Sequence[Request],
+    policy: Policy,
+    decides_at: int,
+    sign: Callable[[bytes], bytes] | None,
+) -> tuple[list[Request], bytes | None]:
+    """Return the requests that can be answered, who waits first, then who is new; and the seed of a draw."""
     known = ledger.promises.claims
     places = {each.claim: place for place, each in enumerate(ledger.promises.waiting())}
     waiting = sorted((each for each in requests if each.claim in places), key=lambda each: places[each.claim])
-    new = [each for each in requests if each.claim not in known or _was_called_off(known[each.claim])]
-    first = sorted(new, key=lambda each: (each.born, each.claim))
-    gathered = [each for each in first if each.born <= decides_at]
-    late = [each for each in first if each.born > decides_at]
+    new = [each for each in requests if each.claim not in known or _lost_blamelessly(known[each.claim])]
+    first = sorted(new, key=lambda each: (each.heard, each.claim))
+    gathered = [each for each in first if each.heard <= decides_at]
+    late = [each for each in first if each.heard > decides_at]
     match policy:
         case Policy.FIRST_COME:
-            return [*waiting, *first]
+            return [*waiting, *first], None
         case Policy.NEED_FIRST:
-            return [*waiting, *sorted(gathered, key=lambda each: -each.urgency), *late]
+            return [*waiting, *sorted(gathered, key=lambda each: -each.urgency), *late], None
         case Policy.DRAW:
-            return [*waiting, *sorted(gathered, key=_lot(ledger, gathered)), *late]
+            assert sign is not None, "a draw needs the keeper's key"
+            if len(gathered) < 2:
+                return [*waiting, *first], None
+            seed = sign(lot_message(ledger.doc, (each.claim for each in gathered)))
+            drawn = sorted(gathered, key=lambda each: lot(seed, each.claim))
+            return [*waiting, *drawn, *late], seed
         case _:
             assert_never(policy)
 
 
-def _was_called_off(promise: Promise) -> bool:
-    """Tell whether a claim lost its promise through no fault of its own: it is answered anew."""
+def _lost_blamelessly(promise: Promise) -> bool:
+    """Tell whether a claim lost its promise by a fork, or with a share: it is answered anew."""
+    if promise.status is Status.RELEASED:
+        return promise.reason in (FORKED, WORTH_LESS)
     return promise.status is Status.CALLED_OFF
-
-
-def _lot(ledger: Ledger, gathered: Sequence[Request]) -> Callable[[Request], bytes]:
-    """Return what a draw sorts by. Who claims last can try a few times; nobody knows what comes after."""
-    assert ledger.first is not None, "a draw is held over a ledger that is known"
-    everyone = b"".join(sorted(each.claim for each in gathered))
-    seed = blake2b(ledger.first.id + everyone, digest_size=32, person=b"hedgerow/draw").digest()
-    return lambda request: blake2b(request.claim, key=seed, digest_size=16).digest()
 
 
 def _say(promises: Promises, words: list[Word], word: Word) -> None:
     """Add a word that has its effect."""
-    if _goes(promises, word):
-        words.append(word)
+    promises.apply(word, _NO_ENTRY)
+    words.append(word)
 
 
 def _goes(promises: Promises, word: Word) -> bool:

@@ -12,8 +12,9 @@ what there is: an entry that would promise too much has no effect (it is *void*)
 
 Two entries by a keeper with one number and one predecessor cannot come from one honest device: its key was
 copied. Everybody goes on with the same one of them (`_Chain._rank`). The others, and all that rests on them,
-are void: a **fork**, which is shown to whoever was promised something there. The town key may name a keeper
-at any place of the chain, whatever else stands there: that is the way on when the keeper is lost or stolen.
+are void: a **fork**, which is shown to whoever was promised something there. What was handed over there is
+`Gone`, and the keeper must take account of it. The town key may name a keeper behind any entry, and the
+branch on which it does so goes before all others: that is the way on when the keeper is lost or stolen.
 
 A ledger may be a *share* of another one: `books` says what that share is worth by now, and this ledger is
 read under that ceiling. Amounts are thousandths, times seconds.
@@ -27,9 +28,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from protocol.encoding import Value
-from protocol.ids import DeviceId, DocId, RecordId, TownId
+from protocol.ids import DeviceId, DocId, Op, RecordId, TownId
 from protocol.record import Header, Record, document_id, fields_of
-from sync.promises import MILLI_MAX, Act, Mode, Promises, Void, Word
+from sync.promises import MILLI_MAX, TIME_MAX, Act, Mode, Promises, Void, Word
 
 LEDGER: Final = "ledger"
 """The kind of these records."""
@@ -39,8 +40,6 @@ N_MAX: Final = 2**32
 """No ledger counts further."""
 BUFFER_S_MAX: Final = 366 * 86_400
 """No thing takes longer to get ready."""
-TIME_MAX: Final = 2**40
-"""No window reaches further, in seconds since 1970."""
 
 FORK: Final = "fork"
 """Void because: another entry stands in this place, or in that of an earlier one on which this one rests."""
@@ -53,6 +52,7 @@ _ACTS: Final = {act.value: act for act in Act}
 _MODES: Final = {mode.value: mode for mode in Mode}
 _BYTES: Final = {
     "claim": 16, "share": 32, "parent": 16, "parent_claim": 16, "child": 32, "device": 32, "moved_to": 16,
+    "seed": 64,
 }  # fmt: skip
 """Fields of a body that are ids, and their sizes in bytes."""
 _NUMBERS: Final = {"milli": MILLI_MAX, "start": TIME_MAX, "end": TIME_MAX, "hold_until": TIME_MAX}
@@ -92,6 +92,23 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """What was handed over by an entry of a losing branch: it has left the house, whatever the chain says.
+
+    Attributes:
+        milli: How much, in thousandths.
+        start: With `end` the window for which it was lent.
+    """
+
+    id: RecordId
+    n: int
+    claim: DocId
+    milli: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What the entries at hand come to.
 
@@ -102,8 +119,10 @@ class Ledger:
         keeper: The device that may write the next entry.
         head, n: The last entry of the chain, and its number.
         promises: What there is, and what of it is promised to which claim.
+        own: The same by this chain alone, without the ceiling of a share: what the next entry changes.
         void: The entries that have no effect, and why, as stable codes.
         lost: Those among them that a fork made void, in order of number and id.
+        gone: What was handed over by them.
         settled: Lost entries of which the chain has taken account.
         moved_to: The ledger that goes on from here.
         waits_for: The ledger of which this is a share, while that is not known.
@@ -118,8 +137,10 @@ class Ledger:
     head: RecordId | None = None
     n: int = 0
     promises: Promises = field(default_factory=Promises)
+    own: Promises = field(default_factory=Promises)
     void: Mapping[RecordId, str] = field(default_factory=dict)
     lost: tuple[Entry, ...] = ()
+    gone: tuple[Gone, ...] = ()
     settled: frozenset[RecordId] = frozenset()
     forks: tuple[Fork, ...] = ()
     moved_to: DocId | None = None
@@ -132,17 +153,21 @@ class Ledger:
         return self.first is not None and self.waits_for is None
 
     @property
-    def unsettled(self) -> tuple[Entry, ...]:
+    def unsettled(self) -> tuple[Gone, ...]:
         """Return what was handed over on losing branches and is not taken account of yet, in order.
 
         While there is any, an honest keeper accepts nothing more (`keeping.settle`).
         """
-        handed = (each for each in self.lost if each.word.act is Act.HANDOVER)
-        return tuple(each for each in handed if each.id not in self.settled)
+        return tuple(each for each in self.gone if each.id not in self.settled)
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Tell whether another entry can follow: it is known, and has not moved to one that is not."""
+        return self.is_known and self.moved_to is None
 
     def under(self, ceiling: int, waits_for: DocId | None = None) -> Ledger:
         """Return the ledger of a share that is worth no more than `ceiling` by now."""
-        return replace(self, promises=self.promises.under(ceiling), waits_for=waits_for)
+        return replace(self, promises=self.own.under(ceiling), waits_for=waits_for)
 
 
 def ledger_id(target: Header) -> DocId:
@@ -175,7 +200,7 @@ def fold(
 def read(record: Record) -> Entry | None:
     """Return the entry that a record is; None if it is none that can be read: it then has no effect."""
     header = record.header
-    fields = fields_of(record) if header.kind == LEDGER else None
+    fields = fields_of(record) if header.kind == LEDGER and header.op is Op.ENTRY else None
     if fields is None:
         return None
     n, act = fields.get("n"), fields.get("act")
@@ -229,12 +254,14 @@ class _Chain:
             self._followers[entry.after].append(entry)
         self._chain = list[Entry]()
         self._keeper = before.keeper if before is not None else None
-        self._promises = before.promises.copy() if before is not None else Promises()
+        self._promises = before.own.copy() if before is not None else Promises()
         self._moved_to: DocId | None = None
+        self._chosen = self._find_chosen()
         self._forks = list[Fork]()
         self._void = dict[RecordId, str]()
         self._beside = set[RecordId]()
         self._lost = list[Entry]()
+        self._gone = list[Gone]()
         self._settled = set[RecordId]()
 
     def walk(self) -> None:
@@ -247,16 +274,19 @@ class _Chain:
             able = {each.id for each in found}
             for entry in here:
                 if entry is not kept:
+                    if entry.id in able:
+                        self._lose(entry)
                     self._reject(entry, FORK if entry.id in able else self._why(entry))
             if kept is None:
                 break
             if len(found) > 1:
                 lost = tuple(sorted(entry.id for entry in found if entry is not kept))
-                self._forks.append(Fork(kept.n, kept.id, lost, self._by_town_key(kept)))
+                self._forks.append(Fork(kept.n, kept.id, lost, kept.id in self._chosen))
             self._chain.append(kept)
             self._follow(kept)
             after = kept.id
         self._lost.sort(key=lambda each: (each.n, each.id))
+        self._gone.sort(key=lambda each: (each.n, each.id))
         for entry in self._lost:
             if entry.word.act is Act.ACCEPT and entry.word.claim is not None:
                 self._promises.call_off(entry.word.claim, FORK, entry.id)
@@ -273,48 +303,106 @@ class _Chain:
             head=last.id if last is not None else None,
             n=len(self._chain),
             promises=self._promises,
+            own=self._promises,
             void=self._void,
             lost=tuple(self._lost),
+            gone=tuple(self._gone),
             settled=frozenset(self._settled),
             forks=tuple(self._forks),
             moved_to=self._moved_to,
             beyond=len(self._all) - len(self._chain) - len(self._beside),
         )
 
+    # Which entry is the next.
+
+    def _find_chosen(self) -> set[RecordId]:
+        """Return the entries on which the town key rests a word on who is keeper, that word among them."""
+        chosen = set[RecordId]()
+        for entry in self._all.values():
+            at: Entry | None = entry if self._by_town_key(entry) else None
+            while at is not None and at.id not in chosen:
+                chosen.add(at.id)
+                before = self._all.get(at.after) if at.after is not None else None
+                at = before if before is not None and before.n == at.n - 1 else None
+        return chosen
+
     def _may_stand(self, entry: Entry) -> bool:
         """Tell whether an entry could be the next: the first opens the ledger, its keeper writes the rest."""
         if entry.n != len(self._chain) + 1:
             return False
         if entry.n > 1:
-            return entry.device == self._keeper or self._by_town_key(entry)
+            return self._may_write(entry, self._keeper)
         if self._before is None:
-            return entry.word.act is Act.CAPACITY
+            return entry.word.act is Act.CAPACITY and (
+                entry.word.milli is not None or entry.word.mode is Mode.WINDOW
+            )
         return entry.word.act is Act.CHECKPOINT and entry.device == self._keeper
+
+    def _may_write(self, entry: Entry, keeper: DeviceId | None) -> bool:
+        return entry.device == keeper or self._by_town_key(entry)
 
     def _by_town_key(self, entry: Entry) -> bool:
         """Tell whether an entry is the town key's word on who is keeper."""
-        return entry.word.act is Act.KEEPER and entry.device in self._town_keys
+        word = entry.word
+        return word.act is Act.KEEPER and word.device is not None and entry.device in self._town_keys
 
     def _rank(self, entry: Entry) -> tuple[bool, RecordId]:
-        """The town key's word on who is keeper goes first, then the smaller id."""
-        return (not self._by_town_key(entry), entry.id)
+        """The branch that the town key chose goes first, then the smaller id."""
+        return (entry.id not in self._chosen, entry.id)
+
+    # What became of the others.
 
     def _why(self, entry: Entry) -> str:
         in_place = entry.n == len(self._chain) + 1 > 1 and self._moved_to is None
         return NOT_THE_KEEPER if in_place else OUT_OF_PLACE
 
     def _reject(self, root: Entry, code: str) -> None:
-        """Make an entry void with all that rests on it; what the loser of a fork wrote is remembered."""
-        found = [(root, code)]
+        """Make an entry void with all that rests on it."""
+        found = [root]
         while found:
-            entry, code = found.pop()
-            self._void[entry.id] = code
+            entry = found.pop()
+            if entry.id not in self._beside:
+                self._void[entry.id] = code
+                self._beside.add(entry.id)
+            found += self._followers[entry.id]
+            code = OUT_OF_PLACE
+
+    def _lose(self, root: Entry) -> None:
+        """Follow a losing branch with the keepers it had, from the state in which it left the chain."""
+        keeper = root.device if root.n == 1 else self._keeper
+        found = [(root, keeper, self._promises.copy())]
+        while found:
+            entry, keeper, state = found.pop()
+            self._void[entry.id] = FORK
             self._beside.add(entry.id)
-            if code == FORK:
-                self._lost.append(entry)
-            for other in self._followers[entry.id]:
-                theirs = other.device == root.device and other.n == entry.n + 1
-                found.append((other, FORK if theirs and code == FORK else OUT_OF_PLACE))
+            self._lost.append(entry)
+            keeper = self._play(entry, keeper, state)
+            theirs = [
+                each
+                for each in self._followers[entry.id]
+                if each.n == entry.n + 1 and self._may_write(each, keeper)
+            ]
+            # The last one may have the state itself; the others need copies of it.
+            states = [*(state.copy() for _ in theirs[1:]), state]
+            found += [(each, keeper, own) for each, own in zip(theirs, states, strict=False)]
+
+    def _play(self, entry: Entry, keeper: DeviceId | None, state: Promises) -> DeviceId | None:
+        """Let a lost entry have its effect on the state of its branch; return who is keeper there now."""
+        word = entry.word
+        if word.act is Act.KEEPER:
+            return keeper if word.device is None else DeviceId(word.device)
+        if entry.n == 1:
+            if word.act is Act.CAPACITY:
+                state.begin(word)
+            return keeper
+        try:
+            state.apply(word, entry.id)
+        except Void:
+            return keeper
+        if word.act is Act.HANDOVER and word.claim is not None:
+            out = state.claims[word.claim]
+            self._gone.append(Gone(entry.id, entry.n, out.claim, out.milli, out.start, out.end))
+        return keeper
 
     def _follow(self, entry: Entry) -> None:
         """Let an entry of the chain have its effect, or be void."""
@@ -329,7 +417,7 @@ class _Chain:
                     pass
                 case Act.KEEPER if word.device is not None:
                     self._keeper = DeviceId(word.device)
-                case Act.MOVED if word.moved_to is not None:
+                case Act.MOVED if word.moved_to not in (None, self._doc):
                     self._moved_to = word.moved_to
                 case _:
                     self._promises.apply(word, entry.id)
@@ -352,7 +440,12 @@ def _word(act: Act, fields: Mapping[str, Value], settles: tuple[RecordId, ...]) 
             if type(value) is not int or not 0 <= value <= most:
                 return None
             found[name] = value
-    mode, unit, reason = fields.get("mode", "quantity"), fields.get("unit", "each"), fields.get("reason", "")
+    if ("parent" in found) != ("parent_claim" in found):
+        return None
+    mode, unit, reason = (
+        standard if (value := fields.get(name)) is None else value
+        for name, standard in (("mode", "quantity"), ("unit", "each"), ("reason", ""))
+    )
     if type(mode) is not str or mode not in _MODES or type(unit) is not str or type(reason) is not str:
         return None
     return Word(act, mode=_MODES[mode], unit=unit, reason=reason, settles=settles, **found)  # type: ignore[arg-type]  # checked above, by name

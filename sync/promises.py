@@ -10,7 +10,7 @@ Amounts are integers in thousandths of a unit, times integers in seconds since 1
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -21,6 +21,10 @@ MILLI_MAX: Final = 10**15
 """No ledger counts further: a million million units."""
 ONE: Final = 1_000
 """One whole thing, in thousandths: what a window promises."""
+TIME_MAX: Final = 2**40
+"""No window and no promise reaches further, in seconds since 1970."""
+WORTH_LESS: Final = "share_worth_less"
+"""Reason: the share from which it was promised is worth less by now."""
 
 
 class Void(Exception):
@@ -98,6 +102,7 @@ class Word:
         device: The next keeper.
         moved_to: The ledger that goes on.
         reason: A stable code.
+        seed: The keeper's signature that an order by lot rests on (`keeping.lot_message`).
         settles: Entries of a losing branch of which this one takes account.
     """
 
@@ -117,6 +122,7 @@ class Word:
     device: bytes | None = None
     moved_to: DocId | None = None
     reason: str = ""
+    seed: bytes | None = None
     settles: tuple[RecordId, ...] = ()
 
 
@@ -220,7 +226,7 @@ class Promises:
         self.mode, self.unit = word.mode, word.unit
         self.parent, self.parent_claim = word.parent, word.parent_claim
         self.buffer_s = word.buffer_s
-        self.capacity = ONE if word.mode is Mode.WINDOW else _amount(word.milli, least=0)
+        self.capacity = ONE if word.mode is Mode.WINDOW else word.milli or 0
 
     def apply(self, word: Word, entry: RecordId) -> None:
         """Let an entry that is not the first have its effect.
@@ -253,22 +259,24 @@ class Promises:
             self._put(Promise(claim, Status.CALLED_OFF, order, entry, reason=reason))
 
     def under(self, ceiling: int) -> Promises:
-        """Return the same with no more than `ceiling` to give: the latest promises are called off until the
-        rest fits, those last of which something was handed over already."""
+        """Return the same with no more than `ceiling` to give; a thing that goes round needs one whole.
+
+        The latest promises are cut until the rest fits, those last of which something was handed over.
+        """
         other = self.copy()
-        if other.mode is Mode.WINDOW:
-            return other if ceiling > 0 else other._without(other.open_ones())
         other.capacity = min(other.capacity, ceiling)
         # Sorting is stable: of both sorts the latest come last, and go first.
         latest = sorted(other.open_ones(), key=lambda each: each.status is not Status.HANDED_OVER)
-        while other.promised > other.capacity:
-            other._without([latest.pop()])
+        for each in reversed(latest):
+            if other.mode is Mode.WINDOW:
+                excess = 0 if ceiling >= ONE else each.milli
+            else:
+                excess = other.promised - other.capacity
+            if excess > 0:
+                left = max(0, each.milli - excess)
+                status = each.status if left else Status.CALLED_OFF
+                other._put(replace(each, status=status, milli=left, reason=WORTH_LESS))
         return other
-
-    def _without(self, promises: list[Promise]) -> Promises:
-        for each in promises:
-            self._put(replace(each, status=Status.CALLED_OFF, milli=0, reason="share_worth_less"))
-        return self
 
     def _resize(self, word: Word) -> None:
         if self.mode is Mode.WINDOW:
@@ -282,6 +290,8 @@ class Promises:
         before = self.claims.get(claim)
         if before is not None and before.is_open:
             raise Void("accepted_already")
+        if word.hold_until is not None and not 0 <= word.hold_until <= TIME_MAX:
+            raise Void("no_window")
         if self.mode is Mode.WINDOW:
             start, end = self._window(word, claim)
             promise = Promise(claim, Status.ACCEPTED, 0, entry, ONE, start, end, hold_until=word.hold_until)
@@ -295,7 +305,7 @@ class Promises:
         self._put(replace(promise, order=self._next()))
 
     def _window(self, word: Word, claim: DocId) -> tuple[int, int]:
-        if word.start is None or word.end is None or word.start >= word.end:
+        if word.start is None or word.end is None or not 0 <= word.start < word.end <= TIME_MAX:
             raise Void("no_window")
         if word.share is not None:
             raise Void("no_share_of_a_thing")
@@ -330,12 +340,12 @@ class Promises:
     def _renew(self, promise: Promise, word: Word, entry: RecordId) -> None:
         if self.mode is Mode.WINDOW:
             end = word.end
-            if end is None or end <= promise.start:
+            if end is None or not promise.start < end <= TIME_MAX:
                 raise Void("no_window")
             if self.clash(promise.start, end, but=promise.claim) is not None:
                 raise Void("overlaps")
             self._put(replace(promise, end=end, entry=entry))
-        elif word.hold_until is None:
+        elif word.hold_until is None or not 0 <= word.hold_until <= TIME_MAX:
             raise Void("no_window")
         else:
             self._put(replace(promise, hold_until=word.hold_until, entry=entry))
@@ -348,6 +358,8 @@ class Promises:
         milli = promise.milli if word.milli is None else _amount(word.milli)
         if milli > promise.milli:
             raise Void("too_much")
+        if self.mode is Mode.WINDOW and milli != promise.milli:
+            raise Void("no_part_of_a_window")
         self._put(replace(promise, status=Status.HANDED_OVER, milli=milli, hold_until=None, entry=entry))
 
     def _put(self, promise: Promise) -> None:
@@ -356,7 +368,7 @@ class Promises:
         if before is not None:
             self.promised -= before.milli
             if before.is_open and self.mode is Mode.WINDOW:
-                self._windows.remove((before.start, before.end, before.claim))
+                del self._windows[bisect_left(self._windows, (before.start, before.end, before.claim))]
         self.claims[promise.claim] = promise
         self.promised += promise.milli
         if promise.is_open and self.mode is Mode.WINDOW:

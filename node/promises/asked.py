@@ -59,9 +59,9 @@ class Asked:
     share: bool
     on_behalf_of: bool
 
-    def request(self) -> Request:
-        """Return what a keeper decides on."""
-        return Request(self.doc, self.born, self.urgency, self.milli, self.start, self.end)
+    def request(self, heard: int) -> Request:
+        """Return what a keeper decides on, who heard of it at this second."""
+        return Request(self.doc, heard, self.urgency, self.milli, self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)

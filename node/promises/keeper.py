@@ -39,6 +39,8 @@ LOOK_AGAIN_S: Final = 60.0
 """A time that has come is noticed so soon, whatever a clock was set to meanwhile."""
 ROUNDS_MAX: Final = 256
 """Turns of the writer for one ledger at one look; what is left waits for the next."""
+LIFETIME_S: Final = 6 * 366 * 86_400
+"""No claim lives longer than this."""
 FORK_FOUND: Final = "ledger_fork"
 """The incident that a keeper's key was in two places."""
 
@@ -100,6 +102,13 @@ class Keeper:
     async def all(self) -> set[DocId]:
         """Return the ledgers in which anything can be due, as after a start."""
         await self._claims.register.catch_up()
+        await self._note_heard(
+            [
+                each
+                for ledger in self._claims.register.ledgers()
+                for each in self._claims.register.claims_of(ledger)
+            ]
+        )
         self._change, in_use = await self._store.read(
             lambda reader: (reader.change(), reader.ledgers_in_use())
         )
@@ -119,12 +128,27 @@ class Keeper:
         )
         register, own = self._claims.register, self._claims.own_town
         await register.catch_up()
+        await self._note_heard([each.doc for _, each in asked])
         named = (register.ledger_of(each.doc) for _, each in asked)
         concerned = {ledger for ledger in named if ledger is not None}
         asked_for = set(register.ledgers())
         concerned |= {each.doc for _, each in moved if each.header.town == own or each.doc in asked_for}
         now_s = self._clock().now_ms // 1_000
         return concerned | {doc for doc, at in self._due.items() if at <= now_s}
+
+    async def _note_heard(self, claims: Iterable[DocId]) -> None:
+        """Note when this node first knew of claims that can be read here; forget those that have ended."""
+        at = self._clock().now_ms // 1_000
+        mine = [each for each in claims if self._claims.register.ledger_of(each) is not None]
+        if not mine:
+            return
+
+        def work(tx: Transaction) -> None:
+            for claim in mine:
+                tx.run("INSERT OR IGNORE INTO claims_heard (claim, at) VALUES (?, ?)", claim, at)
+            tx.run("DELETE FROM claims_heard WHERE at < ?", at - LIFETIME_S)
+
+        await self._store.write(work)
 
     def _look(self, doc: DocId, reader: Reader) -> list[Word]:
         ledger = ledger_at(reader, doc)
@@ -139,7 +163,7 @@ class Keeper:
         found = {doc: claim_at(reader, self._claims.seals, doc) for doc in docs}
         asked = [each.asked for each in found.values() if each is not None and each.asked is not None]
         gone = {doc for doc, each in found.items() if each is not None and each.withdrawn}
-        words = settle(ledger) if ledger.unsettled else []
+        words = settle(ledger)
         if not words and now.sure:
             words = overdue(ledger, now_s)
         if not words:
@@ -157,8 +181,16 @@ class Keeper:
         if target is None or not decides_alone(target):
             return []
         policy, decides_at = policy_of(target)
-        requests = [each.request() for each in asked if not each.share]
-        return decide(ledger, requests, policy, decides_at=decides_at, now_s=now_s, hold_s=hold_of(target))
+        requests = [each.request(_heard(reader, each.doc, now_s)) for each in asked if not each.share]
+        return decide(
+            ledger,
+            requests,
+            policy,
+            decides_at=decides_at,
+            now_s=now_s,
+            hold_s=hold_of(target),
+            sign=self._claims.pen.sign,
+        )
 
     def _note_due(self, reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> None:
         """Remember when to look at a ledger again without being stirred."""
@@ -198,6 +230,13 @@ def _is_pending(ledger: Ledger, claim: DocId) -> bool:
     """Tell whether anything can become of a claim yet."""
     promise = ledger.promises.claims.get(claim)
     return promise is None or promise.status in (Status.WAITING, Status.ACCEPTED, Status.CALLED_OFF)
+
+
+def _heard(reader: Reader, claim: DocId, now_s: int) -> int:
+    """Return the second at which this node first knew of a claim; a new one was heard of just now."""
+    rows = reader.rows("SELECT at FROM claims_heard WHERE claim = ?", claim)
+    at = rows[0][0] if rows else None
+    return at if isinstance(at, int) else now_s
 
 
 def _given_up(ledger: Ledger, gone: set[DocId]) -> list[Word]:

@@ -47,6 +47,8 @@ class Pen:
     def __init__(self, intake: Intake, chance: Callable[[int], bytes]) -> None:
         self._intake = intake
         self._chance = chance
+        self.sign = intake.sign
+        """Signs with the keeper's key, as a draw needs it."""
 
     async def write(self, doc: DocId, words: Words) -> int:
         """Write what `words` says of the ledger as it stands; return how many entries that were.

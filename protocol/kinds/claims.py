@@ -168,6 +168,7 @@ LEDGER = Kind(
         Field("child", Bytes(32, "the id of a record"), "Entry of the child's ledger"),
         Field("device", _KEY, "Device that keeps from here on"),
         Field("moved_to", _DOC, "Ledger that goes on"),
+        Field("seed", Bytes(64, "the keeper's signature"), "What a draw rests on"),
         Field(
             "state",
             _Carried(_ROW, CLAIMS_OPEN_MAX),

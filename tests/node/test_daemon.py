@@ -437,11 +437,11 @@ async def test_a_node_says_that_it_lives_and_what_it_holds(valley: Valley) -> No
         assert response.status == 200
     status = await roanne.status()
     assert status["town"] == {"id": roanne.town.hex(), "name": "Roanne"}
-    assert (status["records"], status["documents"], status["peers"]) == (4, 1, [])
+    assert (status["records"], status["documents"], status["peers"]) == (5, 1, [])
     assert status["clock"]["sure"]
     assert status["disk_bytes"] > 0
     lanes = status["federations"][0]["lanes"]
-    assert [lanes[lane]["records"] for lane in ("urgent", "everyday", "library")] == [3, 1, 0]
+    assert [lanes[lane]["records"] for lane in ("urgent", "everyday", "library")] == [3, 2, 0]
     assert all(len(lane["digest"]) == 32 for lane in lanes.values())
 
 

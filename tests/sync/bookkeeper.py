@@ -9,7 +9,7 @@ from itertools import pairwise
 from protocol.ids import DeviceId, DocId, RecordId, TownId
 from sync.books import Book, settle
 from sync.ledger import Entry, Ledger, fold
-from sync.promises import Act, Mode, Word
+from sync.promises import Act, Mode, Promises, Word
 
 
 def name(text: str, size: int) -> bytes:
@@ -53,9 +53,9 @@ def capacity(milli: int, **more: object) -> Word:
     return Word(Act.CAPACITY, milli=milli, **more)  # type: ignore[arg-type]  # whatever a Word has
 
 
-def windows(buffer_s: int = 0) -> Word:
+def windows(buffer_s: int = 0, **more: object) -> Word:
     """Return the word that opens a ledger of windows."""
-    return Word(Act.CAPACITY, mode=Mode.WINDOW, buffer_s=buffer_s)
+    return Word(Act.CAPACITY, mode=Mode.WINDOW, buffer_s=buffer_s, **more)  # type: ignore[arg-type]
 
 
 def accept(who: object, milli: int | None = None, **more: object) -> Word:
@@ -114,5 +114,7 @@ def same(one: Ledger, other: Ledger) -> bool:
 
 
 def _whole(ledger: Ledger) -> object:
-    promises = {each: getattr(ledger.promises, each) for each in type(ledger.promises).__slots__}
-    return [promises if each == "promises" else getattr(ledger, each) for each in type(ledger).__slots__]
+    return [
+        {part: getattr(value, part) for part in Promises.__slots__} if isinstance(value, Promises) else value
+        for value in (getattr(ledger, each) for each in type(ledger).__slots__)
+    ]

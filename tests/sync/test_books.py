@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.ids import DocId, TownId
+from sync import keeping
 from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book
 from sync.ledger import Entry, Ledger
 from sync.promises import Act, Status, Word
@@ -22,9 +23,11 @@ from tests.sync.bookkeeper import (
     device,
     entry,
     family,
+    lend,
     name,
     say,
     stands,
+    windows,
 )
 
 FAR = TownId(name("far town", 32))
@@ -77,9 +80,35 @@ def test_a_share_whose_parent_is_not_known_promises_nothing_yet() -> None:
 
 
 def test_a_share_claims_no_more_than_it_was_given() -> None:
-    greedy = family(PARENT, child(share_of(20_000), accept("x", 6_000), accept("y", 6_000)))[CHILD]
+    words = accept("x", 6_000), accept("y", 6_000), accept("w", 6_000)
+    greedy = family(PARENT, child(share_of(20_000), *words))[CHILD]
     assert greedy.promises.capacity == 8_000
-    assert greedy.promises.claims[claim("y")].status is Status.CALLED_OFF
+    assert {each.claim: each.milli for each in greedy.promises.open_ones()} == {
+        claim("x"): 6_000,
+        claim("y"): 2_000,
+    }
+    assert greedy.promises.claims[claim("w")].status is Status.CALLED_OFF
+    assert greedy.own.promised == 18_000
+
+
+def test_a_share_is_counted_as_its_parent_is() -> None:
+    tons = child(capacity(8_000, unit="kg", parent=DOC, parent_claim=claim("share")), accept("x", 8_000))
+    assert family(PARENT, tons)[CHILD].promises.promised == 0
+
+
+def test_a_thing_that_goes_round_is_no_part_of_one() -> None:
+    round_about = windows(parent=DOC, parent_claim=claim("share"))
+    whole = book(capacity(24_000), accept("share", 1_000, share=FAR))
+    part = book(capacity(24_000), accept("share", 999, share=FAR))
+    for parent, lent in ((whole, 1), (part, 0)):
+        ledger = family(parent, child(round_about, lend("x", 1, 5)))[CHILD]
+        assert len(ledger.promises.open_ones()) == lent
+
+
+def test_a_share_waits_until_its_acceptance_has_arrived() -> None:
+    part = Book(DOC, TOWN, PARENT.entries[:1])
+    ledger = family(part, child(share_of(8_000), accept("x", 8_000)))[CHILD]
+    assert (ledger.is_known, ledger.waits_for) == (False, DOC)
 
 
 def test_what_is_no_share_of_that_town_is_worth_nothing() -> None:
@@ -106,6 +135,10 @@ def test_a_release_above_takes_from_below_and_a_lowered_share_loses_nothing() ->
     )
     kept_on = family(released, child(share_of(8_000), accept("x", 3_000), accept("y", 5_000)))[CHILD]
     assert [each.claim for each in kept_on.promises.open_ones()] == [claim("x")]
+    assert [(each.act, each.milli) for each in keeping.settle(kept_on)] == [
+        (Act.RELEASE, 5_000),
+        (Act.CAPACITY, 3_000),
+    ]
     lowered = family(released, child(share_of(8_000), accept("x", 3_000), capacity(3_000)))[CHILD]
     assert (lowered.promises.promised, lowered.promises.free) == (3_000, 0)
 
@@ -184,6 +217,23 @@ def test_nothing_is_written_behind_a_move_and_only_the_keeper_goes_on() -> None:
     thief = entry(1, OLD[-1], Word(Act.CHECKPOINT), by=FAR_KEEPER)
     ledgers = family(Book(DOC, TOWN, tuple(OLD)), Book(NEXT, TOWN, (thief,)))
     assert ledgers[DOC].goes_on_in == DOC
+
+
+def test_of_two_beginnings_of_what_goes_on_one_is_lost_with_all_that_rests_on_it() -> None:
+    firsts = sorted(
+        (entry(1, OLD[-1], Word(Act.CHECKPOINT), salt=salt) for salt in range(2)), key=lambda one: one.id
+    )
+    rest = [
+        word for first in firsts for word in chain(accept("b", 3_000), say(Act.HANDOVER, "b"), after=first)
+    ]
+    whole = family(Book(DOC, TOWN, tuple(OLD)), Book(NEXT, TOWN, (*firsts, *rest)))[DOC]
+    assert (whole.promises.promised, [each.milli for each in whole.unsettled]) == (5_000, [3_000])
+
+
+def test_a_ledger_does_not_move_into_itself() -> None:
+    entries = chain(capacity(5_000), Word(Act.MOVED, moved_to=DOC), accept("a", 1_000))
+    ledger = family(Book(DOC, TOWN, tuple(entries)))[DOC]
+    assert (ledger.moved_to, ledger.promises.promised) == (None, 1_000)
 
 
 def test_a_move_to_nowhere_moves_nothing() -> None:

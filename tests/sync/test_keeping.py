@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+from hashlib import blake2b
 from itertools import permutations
 
 import pytest
 
-from protocol.ids import TownId
-from sync.keeping import Policy, Request, decide, overdue, refusal, settle
+from protocol.ids import DocId, TownId
+from sync.books import Book
+from sync.keeping import Policy, Request, decide, lot, lot_message, overdue, refusal, settle
 from sync.ledger import Entry, Ledger
-from sync.promises import Act, Status, Word
+from sync.promises import TIME_MAX, Act, Status, Word
 from tests.sync.bookkeeper import (
+    DOC,
+    TOWN,
     accept,
     capacity,
     chain,
     claim,
     entry,
+    family,
     lend,
+    name,
     read,
     say,
     stands,
@@ -26,9 +33,9 @@ from tests.sync.bookkeeper import (
 NOW_S = 1_000
 
 
-def ask(who: object, milli: int = 1_000, *, born: int = 0, urgency: int = 0) -> Request:
+def ask(who: object, milli: int = 1_000, *, heard: int = 0, urgency: int = 0) -> Request:
     """Return a request for an amount."""
-    return Request(claim(who), born, urgency, milli)
+    return Request(claim(who), heard, urgency, milli)
 
 
 def written(entries: list[Entry], words: list[Word]) -> Ledger:
@@ -49,7 +56,7 @@ def order_of(words: list[Word]) -> list[tuple[str, object]]:
 
 def test_who_comes_first_is_served_first_and_the_rest_wait_in_order() -> None:
     entries = chain(capacity(3_000))
-    requests = [ask("late", 1_000, born=3), ask("much", 2_500, born=2), ask("early", 2_000, born=1)]
+    requests = [ask("late", 1_000, heard=3), ask("much", 2_500, heard=2), ask("early", 2_000, heard=1)]
     for order in permutations(requests):
         words = decide(read(entries), order, Policy.FIRST_COME, decides_at=0, now_s=NOW_S, hold_s=60)
         assert order_of(words) == [
@@ -64,7 +71,7 @@ def test_who_comes_first_is_served_first_and_the_rest_wait_in_order() -> None:
 
 def test_who_waits_goes_before_who_is_new() -> None:
     entries = chain(capacity(1_000), accept("a", 1_000), say(Act.WAIT, "b"), say(Act.RELEASE, "a"))
-    words = decide(read(entries), [ask("c"), ask("b", born=9)], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
+    words = decide(read(entries), [ask("c"), ask("b", heard=9)], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
     assert order_of(words) == [("accept", claim("b")), ("wait", claim("c"))]
 
 
@@ -77,7 +84,12 @@ def test_what_was_answered_or_cannot_be_promised_at_all_is_left() -> None:
 
 def test_the_most_urgent_is_served_first_once_the_gathering_has_ended() -> None:
     ledger = read(chain(capacity(2_000)))
-    asked = [ask("a", born=1), ask("b", born=2, urgency=3), ask("c", born=3, urgency=3), ask("d", born=99)]
+    asked = [
+        ask("a", heard=1),
+        ask("b", heard=2, urgency=3),
+        ask("c", heard=3, urgency=3),
+        ask("d", heard=99),
+    ]
     assert decide(ledger, asked, Policy.NEED_FIRST, decides_at=50, now_s=49) == []
     words = decide(ledger, asked, Policy.NEED_FIRST, decides_at=50, now_s=50)
     assert order_of(words) == [
@@ -85,24 +97,38 @@ def test_the_most_urgent_is_served_first_once_the_gathering_has_ended() -> None:
     ]  # fmt: skip
 
 
-def test_a_draw_is_the_same_for_everybody_and_another_for_other_claims() -> None:
+def signed(message: bytes) -> bytes:
+    """Return what only the keeper can make of a message."""
+    return blake2b(message, key=b"the keeper's own").digest()
+
+
+def draw(asked: list[Request]) -> list[Word]:
+    """Return what is written of a draw over one thing."""
     ledger = read(chain(capacity(1_000)))
-    asked = [ask(number, born=number) for number in range(6)]
-    words = decide(ledger, asked, Policy.DRAW, decides_at=50, now_s=60)
+    return decide(ledger, asked, Policy.DRAW, decides_at=50, now_s=60, sign=signed)
+
+
+def test_a_draw_is_the_same_for_everybody_and_shows_what_it_rests_on() -> None:
+    asked = [ask(number, heard=number) for number in range(6)]
+    words = draw(asked)
     for order in (asked[::-1], asked[3:] + asked[:3]):
-        assert decide(ledger, order, Policy.DRAW, decides_at=50, now_s=60) == words
-    winners = {
-        decide(ledger, [*asked, ask(f"one more {more}")], Policy.DRAW, decides_at=50, now_s=60)[0].claim
-        for more in range(30)
-    }
-    assert len(winners) > 3
-    late = decide(ledger, [*asked, ask("late", born=51)], Policy.DRAW, decides_at=50, now_s=60)
+        assert draw(order) == words
+    seed = signed(lot_message(DOC, [each.claim for each in asked]))
+    assert [word.seed for word in words] == [seed, None, None, None, None, None]
+    assert [word.claim for word in words] == sorted((each.claim for each in asked), key=partial(lot, seed))
+    late = draw([*asked, ask("late", heard=51)])
     assert order_of(late) == [*order_of(words), ("wait", claim("late"))]
+
+
+def test_another_claim_makes_another_draw_and_one_claim_none() -> None:
+    asked = [ask(number) for number in range(6)]
+    assert len({draw([*asked, ask(f"one more {more}")])[0].claim for more in range(30)}) > 3
+    assert [(word.act, word.seed) for word in draw(asked[:1])] == [(Act.ACCEPT, None)]
 
 
 def test_windows_are_promised_while_they_are_free() -> None:
     ledger = read(chain(windows(buffer_s=10)))
-    asked = [Request(claim(who), born, start=start, end=start + 50) for who, born, start in
+    asked = [Request(claim(who), heard, start=start, end=start + 50) for who, heard, start in
              (("a", 1, 100), ("b", 2, 120), ("c", 3, 160))]  # fmt: skip
     words = decide(ledger, asked, Policy.FIRST_COME, decides_at=0, now_s=NOW_S, hold_s=60)
     assert order_of(words) == [("accept", claim("a")), ("wait", claim("b")), ("accept", claim("c"))]
@@ -122,6 +148,7 @@ def test_a_keeper_is_told_why_a_word_would_have_no_effect() -> None:
     ledger = read(chain(capacity(1_000)))
     assert refusal(ledger, accept("a", 1_001)) == "too_much"
     assert refusal(ledger, accept("a", 1_000)) == ""
+    assert refusal(ledger, capacity(7_000)) == ""
     assert ledger.promises.promised == 0
 
 
@@ -142,7 +169,9 @@ def fork(first: Word, kept: list[Word], lost: list[Word], before: tuple[Word, ..
     """Return a history with two branches, of which `kept` is the one with the smaller id."""
     begins = chain(first, *before)
     for salt in range(10_000):
-        one, other = (chain(*words, after=begins[-1], salt=salt) for words in (kept, lost))
+        one, other = (
+            chain(*words, after=begins[-1], salt=(salt, side)) for side, words in enumerate((kept, lost))
+        )
         if one[0].id < other[0].id:
             return [*begins, *one, *other]
     raise AssertionError("no such order")
@@ -223,15 +252,132 @@ def test_a_thing_promised_on_both_branches_is_handed_over() -> None:
 
 
 @pytest.mark.parametrize("first", [windows(), capacity(1_000)])
-def test_a_senseless_handover_cannot_hold_up_a_keeper(first: Word) -> None:
-    entries = fork(first, [say(Act.WAIT, "z")], [say(Act.HANDOVER, "nobody"), Word(Act.HANDOVER)])
+def test_a_senseless_handover_is_not_believed(first: Word) -> None:
+    lies = [
+        say(Act.HANDOVER, "nobody", 10**15),
+        Word(Act.HANDOVER),
+        accept("x", 10**15),
+        say(Act.HANDOVER, "x"),
+    ]
+    ledger = read(fork(first, [say(Act.WAIT, "z")], lies))
+    assert (ledger.unsettled, settle(ledger)) == ((), [])
+
+
+def test_what_was_accepted_before_the_fork_and_released_here_is_gone_as_it_was_there() -> None:
+    entries = fork(
+        capacity(3_000), [say(Act.RELEASE, "a"), accept("b", 3_000)], [say(Act.HANDOVER, "a")],
+        before=(accept("a", 2_000),),
+    )  # fmt: skip
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.capacity, ledger.promises.promised, ledger.unsettled) == (1_000, 0, ())
+
+
+def test_more_went_out_there_than_is_promised_here() -> None:
+    entries = fork(capacity(3_000), [accept("a", 1_000)], [accept("a", 3_000), say(Act.HANDOVER, "a")])
+    ledger = written(entries, settle(read(entries)))
+    assert (ledger.promises.capacity, ledger.promises.promised, ledger.unsettled) == (1_000, 1_000, ())
+
+
+def test_a_window_that_went_out_there_is_written_down_in_place_of_another_one() -> None:
+    entries = fork(
+        windows(), [lend("a", 500, 600), lend("b", 120, 130)], [lend("a", 100, 200), say(Act.HANDOVER, "a")]
+    )
+    ledger = written(entries, settle(read(entries)))
+    held = ledger.promises.claims[claim("a")]
+    assert (held.start, held.end, held.status) == (100, 200, Status.HANDED_OVER)
+    assert ledger.promises.claims[claim("b")].status is Status.RELEASED
+
+
+def test_a_thing_handed_over_on_both_branches_is_settled() -> None:
+    entries = fork(
+        windows(), [lend("a", 1, 2), say(Act.HANDOVER, "a")], [lend("a", 1, 2), say(Act.HANDOVER, "a")]
+    )
     ledger = read(entries)
-    assert len(ledger.unsettled) == 2
     words = settle(ledger)
     last = next(each for each in entries if each.id == ledger.head)
-    after = read([*entries, *chain(*words, after=last)])
-    assert after.unsettled == ()
-    stands(after)
+    after = read([*entries, *chain(*words, after=last, salt="written")])
+    assert (after.unsettled, settle(after)) == ((), [])
+
+
+def test_each_part_of_a_long_settlement_counts_by_itself() -> None:
+    lost = [word for who in range(20) for word in (accept(who, 10), say(Act.HANDOVER, who, 10))]
+    entries = fork(capacity(1_000), [say(Act.WAIT, "z")], lost)
+    ledger = written(entries, settle(read(entries))[:1])
+    assert (ledger.promises.capacity, len(ledger.unsettled)) == (930, 13)
+    ledger_again = read(entries)
+    assert refusal(ledger_again, accept("q", 1)) == "unsettled_fork"
+
+
+# Shares.
+
+FAR = TownId(name("far town", 32))
+CHILD = DocId(name("child", 16))
+
+
+def share(parent: list[Word], words: list[Word]) -> tuple[list[Entry], Ledger]:
+    """Return the entries of a share's ledger, and the ledger under what its parent gives."""
+    opening = capacity(8_000, parent=DOC, parent_claim=claim("share"))
+    entries = chain(opening, *words, town=FAR)
+    above = Book(DOC, TOWN, tuple(chain(capacity(24_000), *parent)))
+    return entries, family(above, Book(CHILD, FAR, tuple(entries)))[CHILD]
+
+
+def test_a_share_that_was_taken_back_is_put_in_order_before_anything_more_is_promised() -> None:
+    parent = [accept("share", 8_000, share=FAR), say(Act.RELEASE, "share", 5_000)]
+    words = [accept("x", 2_000), say(Act.HANDOVER, "x"), accept("y", 3_000), accept("w", 3_000)]
+    _, ledger = share(parent, words)
+    assert decide(ledger, [ask("new")], Policy.FIRST_COME, decides_at=0, now_s=NOW_S) == []
+    said = settle(ledger)
+    assert [(word.act, word.claim, word.milli) for word in said] == [
+        (Act.RELEASE, claim("y"), 2_000), (Act.RELEASE, claim("w"), 3_000), (Act.CAPACITY, None, 3_000),
+    ]  # fmt: skip
+    _, after = share(parent, words + said)
+    assert (settle(after), after.promises.promised, after.own.promised) == ([], 3_000, 3_000)
+    assert order_of(decide(after, [ask("w")], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)) == [
+        ("wait", claim("w"))
+    ]
+
+
+def test_what_is_out_of_the_house_is_not_released_by_a_word() -> None:
+    _, ledger = share([accept("share", 8_000, share=FAR), say(Act.RELEASE, "share")],
+                      [accept("x", 8_000), say(Act.HANDOVER, "x")])  # fmt: skip
+    assert (settle(ledger), ledger.own.promised, ledger.promises.promised) == ([], 8_000, 0)
+    assert refusal(ledger, accept("y", 1)) == "too_much"
+
+
+def test_a_lent_thing_is_released_when_its_share_is_no_more() -> None:
+    opening = windows(parent=DOC, parent_claim=claim("share"))
+    entries = chain(opening, lend("x", 1, 5), town=FAR)
+    words = [accept("share", 1_000, share=FAR), say(Act.RELEASE, "share")]
+    above = Book(DOC, TOWN, tuple(chain(capacity(24_000), *words)))
+    ledger = family(above, Book(CHILD, FAR, tuple(entries)))[CHILD]
+    assert order_of(settle(ledger)) == [("release", claim("x"))]
+
+
+def test_a_share_is_not_overdue() -> None:
+    ledger = read(chain(capacity(8_000), accept("s", 8_000, share=FAR, hold_until=5)))
+    assert overdue(ledger, NOW_S) == []
+
+
+def test_a_ledger_that_has_moved_on_is_written_to_no_more() -> None:
+    ledger = read(chain(capacity(8_000), Word(Act.MOVED, moved_to=CHILD)))
+    assert decide(ledger, [ask("a")], Policy.FIRST_COME, decides_at=0, now_s=NOW_S) == []
+    assert refusal(ledger, accept("a", 1)) == "not_known_yet"
+
+
+def test_words_on_the_ledger_itself_are_looked_at_before_they_are_said() -> None:
+    ledger = read(chain(capacity(8_000)))
+    assert refusal(ledger, Word(Act.KEEPER, device=bytes(32))) == ""
+    assert refusal(ledger, Word(Act.KEEPER)) == "names_nobody"
+    assert refusal(ledger, Word(Act.MOVED, moved_to=CHILD)) == ""
+    assert refusal(ledger, Word(Act.MOVED, moved_to=DOC)) == "names_nothing"
+
+
+def test_no_promise_reaches_beyond_the_end_of_time() -> None:
+    words = decide(
+        read(chain(capacity(1_000))), [ask("a")], Policy.FIRST_COME, decides_at=0, now_s=5, hold_s=2**50
+    )
+    assert [word.hold_until for word in words] == [TIME_MAX]
 
 
 def test_a_claim_that_was_called_off_is_answered_anew() -> None:

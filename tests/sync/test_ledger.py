@@ -107,7 +107,7 @@ def test_a_ledger_begins_with_what_there_is() -> None:
         ledger = read([entry(1, None, word)])
         assert not ledger.is_known
         assert ledger.promises.open_ones() == []
-    assert read([entry(1, None, Word(Act.CAPACITY))]).promises.capacity == 0
+    assert not read([entry(1, None, Word(Act.CAPACITY))]).is_known
 
 
 # Keepers.
@@ -134,7 +134,7 @@ def test_the_town_key_names_a_keeper_whatever_else_stands_there() -> None:
         assert (ledger.keeper, ledger.head) == (heir, going_on.id)
         assert ledger.promises.claims[claim("t")].status is Status.CALLED_OFF
         assert [fork.by_town_key for fork in ledger.forks] == [True]
-        assert ledger.unsettled == (stolen[1],)
+        assert [each.id for each in ledger.unsettled] == [stolen[1].id]
 
 
 def test_a_keeper_entry_by_another_key_or_without_a_name_names_nobody() -> None:
@@ -162,7 +162,47 @@ def test_of_two_entries_in_one_place_the_smaller_id_stands_for_everybody() -> No
         assert ledger.lost == tuple(lost)
         assert [(fork.n, fork.kept, fork.lost) for fork in ledger.forks] == [(2, kept[0].id, (lost[0].id,))]
         assert ledger.promises.claims[lost[0].word.claim or DOC].status is Status.CALLED_OFF
-        assert ledger.unsettled == (lost[1],)
+        assert [(each.id, each.milli) for each in ledger.unsettled] == [(lost[1].id, 2_000)]
+
+
+def test_the_branch_that_the_town_key_chose_goes_before_an_earlier_fork_of_a_thief() -> None:
+    """However small an id the thief finds, at the first entry or later, and however late it comes."""
+    heir = device("heir")
+    honest = chain(capacity(9_000), accept("a", 1_000), accept("b", 1_000))
+    named = entry(4, honest[-1], Word(Act.KEEPER, device=heir), by=TOWN_KEY)
+    going_on = chain(accept("c", 1_000), say(Act.HANDOVER, "c"), after=named, by=heir)
+    for salt in range(6):
+        early = entry(2, honest[0], accept("t", 9_000), salt=salt)
+        other_first = entry(1, None, capacity(1_000), by=THIEF, salt=salt)
+        ledger = read([early, other_first, *honest, named, *going_on])
+        assert (ledger.head, ledger.keeper, ledger.promises.promised) == (going_on[-1].id, heir, 3_000)
+        assert [fork.by_town_key for fork in ledger.forks] == [True, True]
+        assert ledger.void == {early.id: FORK, other_first.id: FORK}
+
+
+def test_what_an_heir_handed_over_on_a_losing_branch_is_gone_too() -> None:
+    heir = device("heir")
+    first = entry(1, None, capacity(9_000))
+    branch = chain(Word(Act.KEEPER, device=heir), after=first)
+    branch += chain(accept("a", 5_000), say(Act.HANDOVER, "a", 3_000), after=branch[0], by=heir)
+    kept = min((entry(2, first, say(Act.WAIT, "z"), salt=salt) for salt in range(64)), key=lambda one: one.id)
+    assert kept.id < branch[0].id
+    ledger = read([first, *branch, kept])
+    assert [(each.claim, each.milli) for each in ledger.unsettled] == [(claim("a"), 3_000)]
+    assert ledger.promises.claims[claim("a")].status is Status.CALLED_OFF
+
+
+def test_each_of_two_lost_branches_is_followed_from_the_state_in_which_it_left() -> None:
+    first = entry(1, None, capacity(5_000))
+    kept = min((entry(2, first, say(Act.WAIT, "z"), salt=salt) for salt in range(64)), key=lambda one: one.id)
+    lost = entry(2, first, accept("a", 2_000))
+    tips = [entry(3, lost, say(Act.HANDOVER, "a"), salt=salt) for salt in range(2)]
+    again = entry(4, tips[0], say(Act.HANDOVER, "a"))
+    empty = entry(4, tips[1], Word(Act.KEEPER))
+    ledger = read([first, kept, lost, *tips, again, empty])
+    assert kept.id < lost.id
+    assert {each.id for each in ledger.gone} == {each.id for each in tips}
+    assert set(ledger.void) == {lost.id, again.id, empty.id, *(each.id for each in tips)}
 
 
 def test_two_first_entries_are_a_fork_like_any_other() -> None:
@@ -282,6 +322,7 @@ def written(
         Word(Act.KEEPER, device=THIEF),
         Word(Act.MOVED, moved_to=DOC),
         Word(Act.CHECKPOINT),
+        accept("a", 1_000, seed=bytes(64)),
     ],
 )
 def test_a_word_is_read_as_it_was_written(word: Word) -> None:
@@ -336,6 +377,14 @@ def test_the_ledger_of_a_document_follows_from_its_header() -> None:
         header.town, "ledger", header.lane, header.federations, header.born, FAR_S + 30 * 86_400, header.nonce
     )
     assert ledger_id(header) == expected != record.doc
+
+
+def test_a_put_is_no_entry_and_a_share_names_both_ledger_and_claim() -> None:
+    assert written(fields_of_entry(2, accept("a", 1)), op=Op.PUT) is None
+    assert written({"n": 1, "act": "capacity", "milli": 1, "parent": bytes(16)}) is None
+    assert written({"n": 1, "act": "capacity", "milli": 1, "parent_claim": bytes(16)}) is None
+    nils = {"mode": None, "unit": None, "reason": None, "claim": None}
+    assert written({"n": 1, "act": "capacity", "milli": 1, **nils}) is not None
 
 
 def test_a_mode_is_one_of_two() -> None:

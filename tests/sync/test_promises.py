@@ -42,6 +42,8 @@ def opened(word: Word, *more: Word) -> Promises:
         ([accept("a", 1_000), say(Act.HANDOVER, "a")], say(Act.HANDOVER, "a"), "said_already"),
         ([accept("a", 1_000, share=FAR_TOWN)], say(Act.HANDOVER, "a"), "a_share"),
         ([accept("a", 1_000)], say(Act.RENEW, "a"), "no_window"),
+        ([accept("a", 1_000)], say(Act.RENEW, "a", hold_until=2**41), "no_window"),
+        ([], accept("a", 1_000, hold_until=2**41), "no_window"),
         ([accept("a", 6_000)], capacity(5_999), "below_promised"),
         ([], Word(Act.CAPACITY), "no_amount"),
         ([], Word(Act.KEEPER), "out_of_place"),
@@ -64,6 +66,9 @@ def test_a_word_on_amounts_that_makes_no_sense_changes_nothing(
     [
         (accept("b", 1_000), "no_window"),
         (lend("b", 20, 20), "no_window"),
+        (lend("b", -5, 20), "no_window"),
+        (lend("b", 20, 2**41), "no_window"),
+        (say(Act.HANDOVER, "a", 500), "no_part_of_a_window"),
         (lend("b", 100, 299), "overlaps"),
         (lend("b", 299, 400), "overlaps"),
         (lend("b", 101, 102), "overlaps"),
@@ -142,19 +147,19 @@ def test_a_share_that_is_worth_less_calls_off_its_latest_promises_and_those_hand
     promises = opened(
         capacity(8_000), accept("a", 2_000), accept("b", 2_000), accept("c", 2_000), say(Act.HANDOVER, "c")
     )
-    left = promises.under(4_000)
-    assert {each.claim for each in left.open_ones()} == {claim("a"), claim("c")}
+    left = promises.under(3_500)
+    assert {each.claim: each.milli for each in left.open_ones()} == {claim("a"): 1_500, claim("c"): 2_000}
     assert (left.claims[claim("b")].status, left.claims[claim("b")].milli) == (Status.CALLED_OFF, 0)
-    assert (left.capacity, promises.promised) == (4_000, 6_000)
-    assert [each.claim for each in promises.under(2_000).open_ones()] == [claim("c")]
+    assert (left.capacity, promises.promised) == (3_500, 6_000)
+    assert {each.claim: each.milli for each in promises.under(1_999).open_ones()} == {claim("c"): 1_999}
     assert promises.under(0).open_ones() == []
     assert promises.under(9_000).capacity == 8_000
 
 
-def test_a_thing_that_goes_round_is_lent_under_a_share_that_is_worth_anything() -> None:
-    promises = opened(windows(), lend("a", 1, 2))
-    assert len(promises.under(1).open_ones()) == 1
-    assert promises.under(0).open_ones() == []
+def test_a_thing_that_goes_round_is_lent_under_a_share_of_a_whole_one() -> None:
+    promises = opened(windows(), lend("a", 1, 2), lend("b", 3, 4))
+    assert len(promises.under(1_000).open_ones()) == 2
+    assert promises.under(999).open_ones() == []
 
 
 def test_what_a_lost_entry_promised_is_called_off_unless_it_was_answered_otherwise() -> None:
