@@ -75,7 +75,7 @@ class Keeper:
                     await self._stirred.wait()
                 await asyncio.sleep(GATHER_S)
             self._stirred.clear()
-            ledgers = await self._concerned()
+            ledgers = await self.concerned()
 
     async def attend_to(self, ledgers: Iterable[DocId]) -> None:
         """Do what is due in these ledgers, one after another; a failure of one holds up no other."""
@@ -114,10 +114,8 @@ class Keeper:
         )
         return {*in_use, *self._claims.register.ledgers()}
 
-    # Below here: how.
-
-    async def _concerned(self) -> set[DocId]:
-        """Return the ledgers that something new concerns, or whose time has come."""
+    async def concerned(self) -> set[DocId]:
+        """Return the ledgers that something new concerns since this was asked last, or whose time has come."""
         after = self._change
         self._change, asked, moved = await self._store.read(
             lambda reader: (
@@ -135,6 +133,8 @@ class Keeper:
         concerned |= {each.doc for _, each in moved if each.header.town == own or each.doc in asked_for}
         now_s = self._clock().now_ms // 1_000
         return concerned | {doc for doc, at in self._due.items() if at <= now_s}
+
+    # Below here: how.
 
     async def _note_heard(self, claims: Iterable[DocId]) -> None:
         """Note when this node first knew of claims that can be read here; forget those that have ended."""

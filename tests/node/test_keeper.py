@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.errors import Refused
 from node.intake import Draft
 from node.promises.pen import WORDS_MAX
 from node.promises.shelf import held_of, ledger_at
@@ -336,3 +338,27 @@ async def roanne_answers(valley: Valley) -> None:
     await valley.sides[0].keep()
     views = await valley.sides[0].claims.all()
     assert [view.stage for view in views] == [Stage.ACCEPTED]
+
+
+async def test_what_has_no_effect_is_never_written(valley: Valley) -> None:
+    roanne = valley.sides[0]
+    address = await offered(valley, accept="manual")
+    claims = [await ask(valley, address, 20, "bob"), await ask(valley, address, 20, "eve")]
+    await valley.meet(*valley.sides)
+    await roanne.claims.accept(claims[0])
+    with suppress(Refused):
+        await roanne.claims.accept(claims[1])
+    assert (await roanne.ledger(address)).n == 2
+    assert (await roanne.ledger(address)).void == {}
+
+
+async def test_the_keeper_hears_of_what_a_page_has_looked_at_before_it(valley: Valley) -> None:
+    roanne = valley.sides[0]
+    address = await offered(valley)
+    await roanne.keeper.all()
+    await ask(valley, address, 2, "bob")
+    await valley.meet(*valley.sides)
+    assert len(await roanne.claims.all()) == 1
+    ledger = await roanne.ledger(address)
+    assert await roanne.keeper.concerned() == {ledger.doc}
+    assert await roanne.keeper.concerned() == set()
