@@ -115,7 +115,7 @@ class Keeper:
         return {*in_use, *self._claims.register.ledgers()}
 
     async def concerned(self) -> set[DocId]:
-        """Return the ledgers that something new concerns since this was asked last, or whose time has come."""
+        """Return the ledgers that something concerns since this was asked last, or whose time has come."""
         after = self._change
         self._change, asked, moved = await self._store.read(
             lambda reader: (

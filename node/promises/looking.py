@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from node.promises import sentences
@@ -47,10 +47,12 @@ class Look:
     device: DeviceId
     heard: Callable[[TownId], int | None]
     now_ms: int
+    _ledgers: dict[DocId, Ledger | None] = field(default_factory=dict)
+    _names: dict[TownId, str] = field(default_factory=dict)
 
     def ledger(self, target: Document, header: Header, doc: DocId) -> LedgerView:
         """Return the ledger of a document that is shown."""
-        ledger = ledger_at(self.reader, doc)
+        ledger = self._ledger(doc)
         promises = ledger.promises if ledger is not None and ledger.is_known else None
         claims = [self.claim(each) for each in self.register.claims_of(doc)]
         found = sorted((each for each in claims if each is not None), key=lambda each: (each.born, each.doc))
@@ -88,13 +90,19 @@ class Look:
         ledger_doc = self.register.ledger_of(doc)
         if held is None or ledger_doc is None:
             return None
-        ledger = ledger_at(self.reader, ledger_doc)
-        return self._claim(doc, held, ledger_doc, ledger)
+        return self._claim(doc, held, ledger_doc, self._ledger(ledger_doc))
 
     def name(self, town: TownId) -> str:
         """Return what people call a town."""
-        facts = self.reader.towns().get(town)
-        return facts.name if facts is not None and facts.name else f"Town {town.hex()[:8]}"
+        if not self._names:
+            self._names.update((town, facts.name) for town, facts in self.reader.towns().items())
+        return self._names.get(town) or f"Town {town.hex()[:8]}"
+
+    def _ledger(self, doc: DocId) -> Ledger | None:
+        """Return a ledger; however many claims it answers, it is folded once a look."""
+        if doc not in self._ledgers:
+            self._ledgers[doc] = ledger_at(self.reader, doc)
+        return self._ledgers[doc]
 
     def _claim(self, doc: DocId, held: Held, ledger_doc: DocId, ledger: Ledger | None) -> ClaimView:
         asked = held.asked
