@@ -222,7 +222,7 @@ class Daemon:
             chance=secrets.token_bytes,
             heard=self._last_heard_ms,
         )
-        self.keeper = Keeper(self.claims, self.store, self.incidents, self.clock.read, self.keys.device.sign)
+        self.keeper = Keeper(self.claims, self.store, self.incidents, self.clock.read)
         self.invitations = Invitations(
             self.store, urls=lambda: self.urls, authority=self.authority, now_ms=self.clock.now_ms
         )

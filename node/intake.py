@@ -106,6 +106,7 @@ class Intake:
 
     Attributes:
         device: The one that signs here.
+        sign: Signs a message that is no record with its key; the message says what it is.
         announce: Called with `Committed` in the event loop's thread after each commit that changed something,
             in the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
         home_documents_max: How many documents of our own that never leave the town may be held.
@@ -124,6 +125,7 @@ class Intake:
         self._store = store
         self.home_documents_max = HOME_DOCUMENTS_MAX
         self.device = DeviceId(key.public)
+        self.sign = key.sign
         self._desk = Desk(key, chance, seals)
         self._clock = clock
 

@@ -57,8 +57,7 @@ def settle(
     for doc, ledger in heads.items():
         if (share := _share(ledger)) is not None:
             rivals[*share, ledger.town].append(doc)
-    # Of several ledgers over one share the smallest id counts: else it would be given away twice. Only those
-    # of one town: what another town writes over a share that is not its own is worth nothing, and no rival.
+    # Of several ledgers of a town over one share the smallest id counts: else it would be given away twice.
     standing = {docs[0] for docs in rivals.values()}
     settled = dict[DocId, Ledger]()
     for doc in sorted(heads, key=lambda doc: (_depth(doc, heads), doc)):

@@ -4,7 +4,7 @@ Nothing here makes a promise count: the fold (`ledger`, `promises`) does, whatev
 how a node that keeps a ledger decides by itself, the same way for the same ledger, claims and time, so that
 anybody can check it afterwards:
 
-* **who comes first**: in the order in which the claims were born;
+* **who comes first**: in the order in which the keeper's node heard of the claims;
 * **who needs it most**: after a time in which claims are gathered, the most urgent first;
 * **by lot**: after that time, in an order that no claimant can choose: by hashes under the keeper's signature
   over the claims that take part, which nobody else can make, and which the first entry of the draw shows.
@@ -48,15 +48,15 @@ class Request:
     """What a claim asks for, as the keeper reads it.
 
     Attributes:
-        born: Seconds since 1970, by the word of the claimant's town: it ranks claims that are answered at
-            one time, and nobody by it comes before those who were answered already.
+        heard: Seconds since 1970: when the keeper's node first knew of it. (What its own header says of its
+            birth is its writer's word.)
         urgency: 0 normal, 1 soon, 2 urgent, 3 a life.
         milli: Of amounts, in thousandths.
         start: With `end` the window, in seconds since 1970.
     """
 
     claim: DocId
-    born: int
+    heard: int
     urgency: int = 0
     milli: int | None = None
     start: int | None = None
@@ -232,9 +232,9 @@ def _in_turn(
     places = {each.claim: place for place, each in enumerate(ledger.promises.waiting())}
     waiting = sorted((each for each in requests if each.claim in places), key=lambda each: places[each.claim])
     new = [each for each in requests if each.claim not in known or lost_blamelessly(known[each.claim])]
-    first = sorted(new, key=lambda each: (each.born, each.claim))
-    gathered = [each for each in first if each.born <= decides_at]
-    late = [each for each in first if each.born > decides_at]
+    first = sorted(new, key=lambda each: (each.heard, each.claim))
+    gathered = [each for each in first if each.heard <= decides_at]
+    late = [each for each in first if each.heard > decides_at]
     match policy:
         case Policy.FIRST_COME:
             return [*waiting, *first], None

@@ -59,9 +59,9 @@ class Asked:
     share: bool
     on_behalf_of: bool
 
-    def request(self) -> Request:
-        """Return what a keeper decides on."""
-        return Request(self.doc, self.born, self.urgency, self.milli, self.start, self.end)
+    def request(self, heard: int) -> Request:
+        """Return what a keeper decides on, who heard of it at this second."""
+        return Request(self.doc, heard, self.urgency, self.milli, self.start, self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +130,18 @@ class Register:
         self._claims: dict[DocId, dict[DocId, None]] = defaultdict(dict)
         self._receipts: dict[DocId, dict[DocId, None]] = defaultdict(dict)
 
-    async def catch_up(self) -> set[DocId]:
-        """Take note of all that has been committed since; return the ledgers that it concerns."""
+    async def catch_up(self) -> None:
+        """Take note of all that has been committed since."""
         async with self._turn:
             after = self._change
             change, named, receipts = await self._store.read(lambda reader: self._read(reader, after))
-            touched = set[DocId]()
             for claim, ledger in named:
                 if ledger is not None:
                     self._ledger_of[claim] = ledger
                     self._claims[ledger][claim] = None
-                if claim in self._ledger_of:
-                    touched.add(self._ledger_of[claim])
             for receipt, claim in receipts:
                 self._receipts[claim][receipt] = None
             self._change = change
-            return touched
 
     def ledger_of(self, claim: DocId) -> DocId | None:
         """Return the ledger that a claim names."""

@@ -27,6 +27,7 @@ from sync.promises import Act, Mode, Word
 
 if TYPE_CHECKING:
     from node.store import Reader
+    from protocol.identity import SigningKey
     from sync.ledger import Ledger
 
 
@@ -123,8 +124,11 @@ class Claims(Asking):
 
         return await self._answer(address, word)
 
-    async def name_keeper(self, address: str, device: bytes) -> None:
+    async def name_keeper(self, address: str, device: bytes, *, key: SigningKey | None = None) -> None:
         """Let another device of our town keep the ledger of a document from here on.
+
+        Args:
+            key: The town key, when the device that kept it is lost or stolen: its word beats all others.
 
         Raises:
             NotOurs, NotKeeper, InvalidRequest: It is no device of this town.
@@ -135,7 +139,10 @@ class Claims(Asking):
         if device not in self._authority().devices.get(self.own_town, ()):
             raise InvalidRequest("no device of this town has that key; hedgerow status names them")
         header, _ = await self._ledger(target)
-        await self.pen.write(ledger_id(header), lambda _, __: [Word(Act.KEEPER, device=device)])
+        if key is not None:
+            await self.pen.appoint(ledger_id(header), device, key)
+        else:
+            await self.pen.write(ledger_id(header), lambda _, __: [Word(Act.KEEPER, device=device)])
 
     # Below here: how.
 

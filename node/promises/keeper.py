@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.background import carefully
 from node.errors import NotKeeper
-from node.promises.asked import Asked, claim_at
+from node.promises.asked import CLAIM, Asked, claim_at
 from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated
 from node.promises.shelf import ledger_at
 from sync.keeping import decide, lost_blamelessly, overdue, refusal, settle
@@ -39,6 +39,8 @@ LOOK_AGAIN_S: Final = 60.0
 """A time that has come is noticed so soon, whatever a clock was set to meanwhile."""
 ROUNDS_MAX: Final = 256
 """Turns of the writer for one ledger at one look; what is left waits for the next."""
+LIFETIME_S: Final = 6 * 366 * 86_400
+"""No claim lives longer than this."""
 FORK_FOUND: Final = "ledger_fork"
 """The incident that a keeper's key was in two places."""
 
@@ -52,9 +54,7 @@ class Keeper:
         store: Store,
         incidents: Incidents,
         clock: Callable[[], Reading],
-        sign: Callable[[bytes], bytes],
     ) -> None:
-        self._sign = sign
         self._claims = claims
         self._store = store
         self._incidents = incidents
@@ -79,7 +79,7 @@ class Keeper:
                     await self._stirred.wait()
                 await asyncio.sleep(GATHER_S)
             self._stirred.clear()
-            ledgers = await self._concerned()
+            ledgers = await self.concerned()
 
     async def attend_to(self, ledgers: Iterable[DocId]) -> None:
         """Do what is due in these ledgers, one after another; a failure of one holds up no other."""
@@ -106,25 +106,53 @@ class Keeper:
     async def all(self) -> set[DocId]:
         """Return the ledgers in which anything can be due, as after a start."""
         await self._claims.register.catch_up()
+        await self._note_heard(
+            [
+                each
+                for ledger in self._claims.register.ledgers()
+                for each in self._claims.register.claims_of(ledger)
+            ]
+        )
         self._change, in_use = await self._store.read(
             lambda reader: (reader.change(), reader.ledgers_in_use())
         )
         return {*in_use, *self._claims.register.ledgers()}
 
-    # Below here: how.
-
-    async def _concerned(self) -> set[DocId]:
-        """Return the ledgers that something new concerns, or whose time has come."""
-        concerned = await self._claims.register.catch_up()
+    async def concerned(self) -> set[DocId]:
+        """Return the ledgers that something concerns since this was asked last, or whose time has come."""
         after = self._change
-        self._change, moved = await self._store.read(
-            lambda reader: (reader.change(), [each for _, each in reader.held_since(LEDGER, after)])
+        self._change, asked, moved = await self._store.read(
+            lambda reader: (
+                reader.change(),
+                reader.held_since(CLAIM, after),
+                reader.held_since(LEDGER, after),
+            )
         )
-        asked_for = set(self._claims.register.ledgers())
-        own = self._claims.own_town
-        concerned |= {each.doc for each in moved if each.header.town == own or each.doc in asked_for}
+        register, own = self._claims.register, self._claims.own_town
+        await register.catch_up()
+        await self._note_heard([each.doc for _, each in asked])
+        named = (register.ledger_of(each.doc) for _, each in asked)
+        concerned = {ledger for ledger in named if ledger is not None}
+        asked_for = set(register.ledgers())
+        concerned |= {each.doc for _, each in moved if each.header.town == own or each.doc in asked_for}
         now_s = self._clock().now_ms // 1_000
         return concerned | {doc for doc, at in self._due.items() if at <= now_s}
+
+    # Below here: how.
+
+    async def _note_heard(self, claims: Iterable[DocId]) -> None:
+        """Note when this node first knew of claims that can be read here; forget those that have ended."""
+        at = self._clock().now_ms // 1_000
+        mine = [each for each in claims if self._claims.register.ledger_of(each) is not None]
+        if not mine:
+            return
+
+        def work(tx: Transaction) -> None:
+            for claim in mine:
+                tx.run("INSERT OR IGNORE INTO claims_heard (claim, at) VALUES (?, ?)", claim, at)
+            tx.run("DELETE FROM claims_heard WHERE at < ?", at - LIFETIME_S)
+
+        await self._store.write(work)
 
     def _look(self, doc: DocId, reader: Reader) -> list[Word]:
         ledger = ledger_at(reader, doc)
@@ -157,7 +185,7 @@ class Keeper:
         if target is None or not decides_alone(target):
             return []
         policy, decides_at = policy_of(target)
-        requests = [each.request() for each in asked if not each.share]
+        requests = [each.request(_heard(reader, each.doc, now_s)) for each in asked if not each.share]
         return decide(
             ledger,
             requests,
@@ -165,7 +193,7 @@ class Keeper:
             decides_at=decides_at,
             now_s=now_s,
             hold_s=hold_of(target),
-            sign=self._sign,
+            sign=self._claims.pen.sign,
         )
 
     def _note_due(self, reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> None:
@@ -208,6 +236,13 @@ def _is_pending(ledger: Ledger, claim: DocId) -> bool:
     if promise is None or promise.status in (Status.WAITING, Status.ACCEPTED):
         return True
     return lost_blamelessly(promise)
+
+
+def _heard(reader: Reader, claim: DocId, now_s: int) -> int:
+    """Return the second at which this node first knew of a claim; a new one was heard of just now."""
+    rows = reader.rows("SELECT at FROM claims_heard WHERE claim = ?", claim)
+    at = rows[0][0] if rows else None
+    return at if isinstance(at, int) else now_s
 
 
 def _given_up(ledger: Ledger, gone: set[DocId]) -> list[Word]:

@@ -47,8 +47,7 @@ class Look:
     device: DeviceId
     heard: Callable[[TownId], int | None]
     now_ms: int
-    _folded: dict[DocId, Ledger | None] = field(default_factory=dict)
-    """Ledgers that were folded in this look: one with many claims is folded once, and not for each claim."""
+    _ledgers: dict[DocId, Ledger | None] = field(default_factory=dict)
     _names: dict[TownId, str] = field(default_factory=dict)
 
     def ledger(self, target: Document, header: Header, doc: DocId) -> LedgerView:
@@ -91,19 +90,19 @@ class Look:
         ledger_doc = self.register.ledger_of(doc)
         if held is None or ledger_doc is None:
             return None
-        ledger = self._ledger(ledger_doc)
-        return self._claim(doc, held, ledger_doc, ledger)
+        return self._claim(doc, held, ledger_doc, self._ledger(ledger_doc))
 
     def name(self, town: TownId) -> str:
         """Return what people call a town."""
         if not self._names:
-            self._names.update((each, facts.name) for each, facts in self.reader.towns().items())
+            self._names.update((town, facts.name) for town, facts in self.reader.towns().items())
         return self._names.get(town) or f"Town {town.hex()[:8]}"
 
     def _ledger(self, doc: DocId) -> Ledger | None:
-        if doc not in self._folded:
-            self._folded[doc] = ledger_at(self.reader, doc)
-        return self._folded[doc]
+        """Return a ledger; however many claims it answers, it is folded once a look."""
+        if doc not in self._ledgers:
+            self._ledgers[doc] = ledger_at(self.reader, doc)
+        return self._ledgers[doc]
 
     def _claim(self, doc: DocId, held: Held, ledger_doc: DocId, ledger: Ledger | None) -> ClaimView:
         asked = held.asked

@@ -88,7 +88,7 @@ def resized(
             " post it anew to count in another unit",
             code="unit_fixed",
         )
-    if milli < (promised := ledger.promises.promised):
+    if milli < (promised := ledger.own.promised):
         raise Refused(
             f"{promised / ONE:g} of it are promised, so it cannot be less; release some first",
             code="below_promised",

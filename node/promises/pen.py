@@ -7,11 +7,12 @@ there too, from the ledger as it then stands. A ledger that has grown long goes 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from node.drafts import Draft
 from node.errors import NotFound, NotKeeper
-from node.promises.opening import must_keep
+from node.promises.opening import entry_draft, must_keep
 from node.promises.shelf import held_of, ledger_at
 from protocol.ids import DocId, Op
 from protocol.limits import ENTRIES_MAX, NONCE_BYTES
@@ -22,6 +23,7 @@ from sync.promises import Act, Word
 if TYPE_CHECKING:
     from node.intake import Intake
     from node.store import Reader, Transaction
+    from protocol.identity import SigningKey
     from protocol.record import Record
     from sync.ledger import Ledger
 
@@ -47,6 +49,8 @@ class Pen:
     def __init__(self, intake: Intake, chance: Callable[[int], bytes]) -> None:
         self._intake = intake
         self._chance = chance
+        self.sign = intake.sign
+        """Signs with the keeper's key, as a draw needs it."""
 
     async def write(self, doc: DocId, words: Words) -> int:
         """Write what `words` says of the ledger as it stands; return how many entries that were.
@@ -72,6 +76,19 @@ class Pen:
             if not moved:
                 return len(records)
 
+    async def appoint(self, doc: DocId, device: bytes, key: SigningKey) -> None:
+        """Let the town key say which device keeps a ledger, whoever did: the way on when that one is lost.
+
+        Raises:
+            NotFound: Nothing of this ledger is held.
+        """
+
+        def compose(tx: Transaction) -> Generator[Draft, Record, None]:
+            ledger = _known(tx, doc)
+            yield replace(entry_draft(ledger, Word(Act.KEEPER, device=device)), key=key)
+
+        await self._intake.post(compose)
+
 
 def kept(reader: Reader, doc: DocId, intake: Intake) -> Ledger:
     """Return a ledger in which this device may write. This is the one place that lets it.
@@ -85,10 +102,15 @@ def kept(reader: Reader, doc: DocId, intake: Intake) -> Ledger:
             " which of the two lives: look at hedgerow status",
             code="clone",
         )
+    ledger = _known(reader, doc)
+    must_keep(ledger, intake.device)
+    return ledger
+
+
+def _known(reader: Reader, doc: DocId) -> Ledger:
     ledger = ledger_at(reader, doc)
     if ledger is None or ledger.first is None:
         raise NotFound("nothing is known of the ledger of this; it was posted by an older version, or ended")
-    must_keep(ledger, intake.device)
     return ledger
 
 

@@ -58,6 +58,7 @@ CODES: Final = {
     "not_accepted": "it is not accepted, so there is nothing to hand over, to renew or to give free",
     "no_part_of_a_window": "a time is given free as a whole",
     "a_share": "a share is not handed over: the town that has it gives it away",
+    "names_nobody": "say which device",
     "below_promised": "more than that is promised already",
 }
 """What each stable code means."""

@@ -72,5 +72,5 @@ def _kept(reader: Reader, parent: DocId, claim: DocId, town: TownId) -> tuple[in
         entries = [entry for each in held_of(reader, child.goes_on_in) if (entry := read(each)) is not None]
         said = [each for each in entries if each.word.act is Act.CAPACITY and each.id not in child.void]
         last = max(said, key=lambda each: each.n, default=child.first)
-        return child.promises.capacity, last.id
+        return child.own.capacity, last.id
     return 0, None

@@ -136,7 +136,7 @@ LEDGER = Kind(
         Field("child", Bytes(32, "the id of a record"), "Entry of the child's ledger"),
         Field("device", _KEY, "Device that keeps from here on"),
         Field("moved_to", _DOC, "Ledger that goes on"),
-        Field("seed", Bytes(64, "a signature"), "What a draw rests on"),
+        Field("seed", Bytes(64, "the keeper's signature"), "What a draw rests on"),
         Field("reason", Text(1, LINE_CHARS_MAX), "Reason", "A code, never words about people"),
     ),
 )

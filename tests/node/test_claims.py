@@ -400,6 +400,18 @@ async def test_only_the_keepers_device_writes_and_it_names_its_successor(
     assert (await charlieu.claims.show(claimed.address)).stage is Stage.ACCEPTED
 
 
+async def test_the_town_key_names_a_keeper_when_the_one_that_kept_is_lost(valley: Valley) -> None:
+    charlieu = valley.sides[1]
+    twin = await second_device(valley)
+    address = await offered(valley)
+    claimed = await charlieu.claims.ask(address, quantity=boxes(2))
+    await valley.meet(*valley.sides, twin)
+    await twin.claims.name_keeper(address, twin.intake.device, key=valley.towns[0].key)
+    await twin.claims.accept(claimed.address)
+    await valley.meet(*valley.sides, twin)
+    assert (await charlieu.claims.show(claimed.address)).stage is Stage.ACCEPTED
+
+
 async def test_a_node_whose_key_was_met_elsewhere_promises_nothing(valley: Valley) -> None:
     roanne, charlieu, _ = valley.sides
     address = await offered(valley, accept="auto")

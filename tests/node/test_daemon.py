@@ -187,9 +187,9 @@ async def test_a_town_that_was_away_gets_what_waited_for_it(valley: Valley) -> N
     await until(lambda: roanne.links.reach(charlieu.town) is Reach.DOWN)
     await post(roanne, "one")
     await post(roanne, "two")
-    row = await says(roanne, charlieu.town, "2 records wait for it")
+    row = await says(roanne, charlieu.town, "4 records wait for it")
     assert "not heard since" in row["says"]
-    assert (row["backlog_out"], row["state"]) == (2, "dialing")
+    assert (row["backlog_out"], row["state"]) == (4, "dialing"), "two needs and their ledgers"
     charlieu = await valley.run("Charlieu")
     await agree(federation, roanne, charlieu)
     assert await titles(charlieu) == {"one", "two"}
@@ -437,11 +437,11 @@ async def test_a_node_says_that_it_lives_and_what_it_holds(valley: Valley) -> No
         assert response.status == 200
     status = await roanne.status()
     assert status["town"] == {"id": roanne.town.hex(), "name": "Roanne"}
-    assert (status["records"], status["documents"], status["peers"]) == (4, 1, [])
+    assert (status["records"], status["documents"], status["peers"]) == (5, 1, [])
     assert status["clock"]["sure"]
     assert status["disk_bytes"] > 0
     lanes = status["federations"][0]["lanes"]
-    assert [lanes[lane]["records"] for lane in ("urgent", "everyday", "library")] == [3, 1, 0]
+    assert [lanes[lane]["records"] for lane in ("urgent", "everyday", "library")] == [3, 2, 0]
     assert all(len(lane["digest"]) == 32 for lane in lanes.values())
 
 

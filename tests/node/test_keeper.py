@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from node.errors import Refused
 from node.intake import Draft
 from node.promises.pen import WORDS_MAX
 from node.promises.shelf import held_of, ledger_at
@@ -54,8 +56,10 @@ async def stages(side: Side, addresses: list[str]) -> list[str]:
 async def test_who_comes_first_gets_it_and_the_others_wait_in_order_and_move_up(valley: Valley) -> None:
     roanne, charlieu, _ = valley.sides
     address = await offered(valley)
-    claims = [await ask(valley, address, 10, f"r{number}", 1 + number % 2) for number in range(4)]
-    await valley.settle(*valley.sides)
+    claims = []
+    for number in range(4):
+        claims.append(await ask(valley, address, 10, f"r{number}", 1 + number % 2))
+        await valley.settle(*valley.sides)
     assert await stages(roanne, claims) == ["accepted", "accepted", "waiting", "waiting"]
     waiting = await roanne.claims.show(claims[3])
     assert (waiting.place, waiting.says) == (2, "On the waiting list, place 2: nothing is free now.")
@@ -90,6 +94,8 @@ async def test_the_lot_falls_the_same_for_who_looks_again(valley: Valley) -> Non
     roanne = valley.sides[0]
     address = await offered(valley, policy="draw")
     claims = [await ask(valley, address, 24, f"r{at}") for at in range(6)]
+    await valley.settle(*valley.sides)
+    assert await stages(roanne, claims) == ["asked"] * 6
     valley.clock.at_ms += DAY_S * 1_000
     await valley.settle(*valley.sides)
     drawn = await stages(roanne, claims)
@@ -103,7 +109,9 @@ async def test_what_is_not_fetched_in_time_is_free_again_and_a_doubtful_clock_fr
 ) -> None:
     roanne = valley.sides[0]
     address = await offered(valley)
-    claims = [await ask(valley, address, 24, "bob"), await ask(valley, address, 24, "carol")]
+    claims = [await ask(valley, address, 24, "bob")]
+    await valley.settle(*valley.sides)
+    claims.append(await ask(valley, address, 24, "carol"))
     await valley.settle(*valley.sides)
     view = await roanne.claims.show(claims[0])
     assert view.hold_until is not None
@@ -151,7 +159,7 @@ async def test_seats_of_an_event_are_promised_at_once_and_given_on(valley: Valle
     for number in range(3):
         valley.clock.at_ms += 1_000
         claims.append((await charlieu.claims.ask(posted.address, by=f"r{number}")).address)
-    await valley.settle(*valley.sides)
+        await valley.settle(*valley.sides)
     assert await stages(charlieu, claims) == ["accepted", "accepted", "waiting"]
     await charlieu.claims.withdraw(claims[1])
     await valley.settle(*valley.sides)
@@ -169,7 +177,7 @@ async def test_a_thing_is_lent_at_once_where_its_owner_says_so_and_no_two_have_i
             posted.address, start=START_S + first * DAY_S, end=START_S + last * DAY_S, by=f"r{first}"
         )
         claims.append(asked.address)
-    await valley.settle(*valley.sides)
+        await valley.settle(*valley.sides)
     assert await stages(charlieu, claims) == ["accepted", "waiting", "accepted"]
 
 
@@ -330,3 +338,27 @@ async def roanne_answers(valley: Valley) -> None:
     await valley.sides[0].keep()
     views = await valley.sides[0].claims.all()
     assert [view.stage for view in views] == [Stage.ACCEPTED]
+
+
+async def test_what_has_no_effect_is_never_written(valley: Valley) -> None:
+    roanne = valley.sides[0]
+    address = await offered(valley, accept="manual")
+    claims = [await ask(valley, address, 20, "bob"), await ask(valley, address, 20, "eve")]
+    await valley.meet(*valley.sides)
+    await roanne.claims.accept(claims[0])
+    with suppress(Refused):
+        await roanne.claims.accept(claims[1])
+    assert (await roanne.ledger(address)).n == 2
+    assert (await roanne.ledger(address)).void == {}
+
+
+async def test_the_keeper_hears_of_what_a_page_has_looked_at_before_it(valley: Valley) -> None:
+    roanne = valley.sides[0]
+    address = await offered(valley)
+    await roanne.keeper.all()
+    await ask(valley, address, 2, "bob")
+    await valley.meet(*valley.sides)
+    assert len(await roanne.claims.all()) == 1
+    ledger = await roanne.ledger(address)
+    assert await roanne.keeper.concerned() == {ledger.doc}
+    assert await roanne.keeper.concerned() == set()

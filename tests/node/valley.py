@@ -80,7 +80,7 @@ class Side:
             heard=self.heard.get,
         )
         self.incidents = Incidents(clock.now_ms)
-        self.keeper = Keeper(self.claims, self.store, self.incidents, clock.read, self.device.sign)
+        self.keeper = Keeper(self.claims, self.store, self.incidents, clock.read)
 
     async def hear(self, raws: list[bytes]) -> None:
         """Take records in as from a peer."""

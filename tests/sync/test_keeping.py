@@ -33,9 +33,9 @@ from tests.sync.bookkeeper import (
 NOW_S = 1_000
 
 
-def ask(who: object, milli: int = 1_000, *, born: int = 0, urgency: int = 0) -> Request:
+def ask(who: object, milli: int = 1_000, *, heard: int = 0, urgency: int = 0) -> Request:
     """Return a request for an amount."""
-    return Request(claim(who), born, urgency, milli)
+    return Request(claim(who), heard, urgency, milli)
 
 
 def written(entries: list[Entry], words: list[Word]) -> Ledger:
@@ -56,7 +56,7 @@ def order_of(words: list[Word]) -> list[tuple[str, object]]:
 
 def test_who_comes_first_is_served_first_and_the_rest_wait_in_order() -> None:
     entries = chain(capacity(3_000))
-    requests = [ask("late", 1_000, born=3), ask("much", 2_500, born=2), ask("early", 2_000, born=1)]
+    requests = [ask("late", 1_000, heard=3), ask("much", 2_500, heard=2), ask("early", 2_000, heard=1)]
     for order in permutations(requests):
         words = decide(read(entries), order, Policy.FIRST_COME, decides_at=0, now_s=NOW_S, hold_s=60)
         assert order_of(words) == [
@@ -71,7 +71,7 @@ def test_who_comes_first_is_served_first_and_the_rest_wait_in_order() -> None:
 
 def test_who_waits_goes_before_who_is_new() -> None:
     entries = chain(capacity(1_000), accept("a", 1_000), say(Act.WAIT, "b"), say(Act.RELEASE, "a"))
-    words = decide(read(entries), [ask("c"), ask("b", born=9)], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
+    words = decide(read(entries), [ask("c"), ask("b", heard=9)], Policy.FIRST_COME, decides_at=0, now_s=NOW_S)
     assert order_of(words) == [("accept", claim("b")), ("wait", claim("c"))]
 
 
@@ -85,10 +85,10 @@ def test_what_was_answered_or_cannot_be_promised_at_all_is_left() -> None:
 def test_the_most_urgent_is_served_first_once_the_gathering_has_ended() -> None:
     ledger = read(chain(capacity(2_000)))
     asked = [
-        ask("a", born=1),
-        ask("b", born=2, urgency=3),
-        ask("c", born=3, urgency=3),
-        ask("d", born=99),
+        ask("a", heard=1),
+        ask("b", heard=2, urgency=3),
+        ask("c", heard=3, urgency=3),
+        ask("d", heard=99),
     ]
     assert decide(ledger, asked, Policy.NEED_FIRST, decides_at=50, now_s=49) == []
     words = decide(ledger, asked, Policy.NEED_FIRST, decides_at=50, now_s=50)
@@ -109,14 +109,14 @@ def draw(asked: list[Request]) -> list[Word]:
 
 
 def test_a_draw_is_the_same_for_everybody_and_shows_what_it_rests_on() -> None:
-    asked = [ask(number, born=number) for number in range(6)]
+    asked = [ask(number, heard=number) for number in range(6)]
     words = draw(asked)
     for order in (asked[::-1], asked[3:] + asked[:3]):
         assert draw(order) == words
     seed = signed(lot_message(DOC, [each.claim for each in asked]))
     assert [word.seed for word in words] == [seed, None, None, None, None, None]
     assert [word.claim for word in words] == sorted((each.claim for each in asked), key=partial(lot, seed))
-    late = draw([*asked, ask("late", born=51)])
+    late = draw([*asked, ask("late", heard=51)])
     assert order_of(late) == [*order_of(words), ("wait", claim("late"))]
 
 
@@ -128,7 +128,7 @@ def test_another_claim_makes_another_draw_and_one_claim_none() -> None:
 
 def test_windows_are_promised_while_they_are_free() -> None:
     ledger = read(chain(windows(buffer_s=10)))
-    asked = [Request(claim(who), born, start=start, end=start + 50) for who, born, start in
+    asked = [Request(claim(who), heard, start=start, end=start + 50) for who, heard, start in
              (("a", 1, 100), ("b", 2, 120), ("c", 3, 160))]  # fmt: skip
     words = decide(ledger, asked, Policy.FIRST_COME, decides_at=0, now_s=NOW_S, hold_s=60)
     assert order_of(words) == [("accept", claim("a")), ("wait", claim("b")), ("accept", claim("c"))]

@@ -173,6 +173,12 @@ CREATE TABLE shares (
 ) STRICT;
 CREATE INDEX shares_parent ON shares (parent, parent_claim, town, ledger);
 
+-- When this node first knew of a claim that it answers: who comes first is who was heard first.
+CREATE TABLE claims_heard (
+    claim BLOB PRIMARY KEY,             -- 16 bytes
+    at INTEGER NOT NULL                 -- seconds
+) STRICT, WITHOUT ROWID;
+
 -- Towns that the operator agreed to talk to.
 CREATE TABLE peers (
     town BLOB PRIMARY KEY,              -- 32 bytes
