@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from node.errors import StorageUnavailable
 from node.transport.channel import LinkFailure
 from protocol.record import open_record
-from sync.authority import DEVICE, resolve
+from sync.authority import resolve
+from sync.devices import DEVICE_KINDS
 
 if TYPE_CHECKING:
     from node.clock import NodeClock
@@ -51,7 +52,11 @@ class Certificates:
         if identity.certificate is None:
             return
         shown = open_record(identity.certificate)
-        known = await self._store.read(lambda reader: reader.records_of(identity.town, DEVICE))
+        known = await self._store.read(
+            lambda reader: [
+                each for kind in sorted(DEVICE_KINDS) for each in reader.records_of(identity.town, kind)
+            ]
+        )
         is_known = any(record.id == shown.id for record in known)
         now = self._clock.read()
         # An unsure clock calls nothing expired.

@@ -2,7 +2,7 @@
 
 Three layers, each resting only on the ones before it, so there is nothing to iterate and nothing to wait for:
 
-1. A town's standing `town.device` records, signed with the town key, certify its devices.
+1. A town's keys and what they may sign, from its `town.*` records (`sync.devices`).
 2. A charter is the root of its federation: its first 16 bytes of record id are the federation's name, so
    whoever consents to the name consents to these stewards and quotas. Standing `federation.admit` records
    of its stewards add members.
@@ -21,32 +21,28 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from typing import Final
 
 from protocol import limits
 from protocol.encoding import Value
-from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
+from protocol.ids import DeviceId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import (
-    DEVICES_MAX,
     QUOTA_EVERYDAY_DOCUMENTS,
     QUOTA_LIBRARY_DOCUMENTS,
     QUOTA_URGENT_DOCUMENTS,
 )
-from protocol.record import CHARTER, Header, Record, fields_of, fields_of_body, is_town_kind
-from sync.merge import Fact, prune
+from protocol.record import CHARTER, Header, Record, fields_of, is_town_kind
+from sync.devices import DEVICE, DEVICE_KINDS, LASTING_KINDS, Rights, heads, named, newest, resolve_devices
 
-DEVICE: Final = "town.device"
-"""A certificate: the town key names a device."""
 ADMIT: Final = "federation.admit"
 """A steward admits a town."""
 JOIN: Final = "federation.join"
 """A town consents to a federation."""
-AUTHORITY_KINDS: Final = frozenset({CHARTER, DEVICE, ADMIT, JOIN})
+AUTHORITY_KINDS: Final = frozenset({CHARTER, ADMIT, JOIN, *DEVICE_KINDS})
 """The kinds from which authority is resolved."""
 
 UNCERTIFIED: Final = "uncertified"
-"""Cause: no standing certificate of the town names the device."""
+"""Cause: the town does not certify the device, or takes it back and does not keep this record of it."""
 NOT_MEMBER: Final = "not_member"
 """Cause: the town is in none of the adopted federations that the record lists."""
 UNKNOWN_FEDERATION: Final = "unknown_federation"
@@ -55,11 +51,10 @@ NOT_OURS: Final = "not_ours"
 """Cause: another town's own record, meant for that town's devices alone."""
 CHARTER_STANDS: Final = "charter_stands"
 """Cause: a put or a delete of a charter; charters are entries and are never replaced or taken back."""
-
-REMEMBERED_BODIES_MAX: Final = 4_096
-"""Bodies of certificates and admissions whose meaning is kept at hand: those of a few hundred towns."""
-REMEMBERED_BYTES_MAX: Final = 512
-"""Ours have about a hundred bytes; a longer one is read each time, so that all of them take 2 MiB at most."""
+ACT_STANDS: Final = "act_stands"
+"""Cause: a put or a delete of a kind that is only ever added to: revocations, keep lists, rotations."""
+NO_SUCCESSOR: Final = "no_successor"
+"""Cause: a rotation whose signer does not follow from the town's id."""
 
 _QUOTAS: Final = {
     "urgent": QUOTA_URGENT_DOCUMENTS,
@@ -85,6 +80,7 @@ _ALLOTMENTS: Final = {
     ADMIT: Allotment.ADMISSIONS,
     JOIN: Allotment.CONSENTS,
     CHARTER: None,
+    **dict.fromkeys(LASTING_KINDS, None),
 }
 
 
@@ -133,15 +129,32 @@ class Authority:
 
     own_town: TownId
     federations: Mapping[FederationId, Federation] = field(default_factory=dict)
-    devices: Mapping[TownId, frozenset[DeviceId]] = field(default_factory=dict)
+    rights: Mapping[TownId, Rights] = field(default_factory=dict)
+
+    def rights_of(self, town: TownId) -> Rights:
+        """Return what a town's keys may sign; of one that says nothing, its town key may."""
+        return self.rights.get(town) or Rights(keys=(DeviceId(town),))
 
     def is_certified(self, town: TownId, device: DeviceId) -> bool:
-        """Tell whether this device may write for the town: one that it certified, or the town key itself."""
-        return device in self.devices.get(town, ()) or bytes(device) == town
+        """Tell whether a key may write for the town from now on: a certified device, or the present town
+        key."""
+        return self.rights_of(town).is_certified(device)
+
+    def may_write(self, town: TownId, device: DeviceId, record: RecordId) -> bool:
+        """Tell whether a key may have written this record: it is certified, or was and the record is kept."""
+        return self.rights_of(town).may_write(device, record)
+
+    def is_taken_back(self, town: TownId, device: DeviceId) -> bool:
+        """Tell whether of this key only kept records count: a revoked device, or a former town key."""
+        return self.rights_of(town).is_taken_back(device)
+
+    def is_town_key(self, town: TownId, device: DeviceId) -> bool:
+        """Tell whether this is a town key of the town, the present one or a former."""
+        return device in self.rights_of(town).keys
 
     def town_of(self, device: DeviceId) -> TownId | None:
         """Return the one town that certified this device; None if none did, or several claim it."""
-        towns = [town for town, devices in self.devices.items() if device in devices]
+        towns = [town for town, rights in self.rights.items() if device in rights.devices]
         return towns[0] if len(towns) == 1 else None
 
     def is_member(self, federation: FederationId, town: TownId) -> bool:
@@ -158,10 +171,10 @@ class Authority:
         if header.kind == CHARTER:
             return self._place_charter(header, record)
         if is_town_kind(header.kind):
-            return self._place_of_town(header)
+            return self._place_of_town(header, record)
         if not header.federations:
-            return self._place_at_home(header)
-        return self._place_listed(header)
+            return self._place_at_home(header, record)
+        return self._place_listed(header, record)
 
     def room(self, key: LaneKey, town: TownId, allotment: Allotment) -> int | None:
         """Return how many documents of a town a held set takes; None for home, which takes any number."""
@@ -185,24 +198,35 @@ class Authority:
         federation = FederationId(record[:16])
         if federation in self.federations:
             lanes.add((federation, Lane.URGENT))
-        if header.town == self.own_town and (lanes or self.is_certified(header.town, header.device)):
+        if header.town == self.own_town and (lanes or self.may_write(header.town, header.device, record)):
             lanes.add((home_id(self.own_town), header.lane))
         return _placement(lanes, UNKNOWN_FEDERATION)
 
-    def _place_of_town(self, header: Header) -> Placement:
+    def _place_of_town(self, header: Header, record: RecordId) -> Placement:
+        if header.kind in LASTING_KINDS and header.op is not Op.ENTRY:
+            return Placement(frozenset(), ACT_STANDS)
         lanes: set[LaneKey] = {(federation, Lane.URGENT) for federation in self.federations_of(header.town)}
         if header.town == self.own_town:
             lanes.add((home_id(self.own_town), header.lane))
-        return _placement(lanes, NOT_MEMBER)
+        return _placement(
+            lanes if self._says(header, record) else set(), UNCERTIFIED if lanes else NOT_MEMBER
+        )
 
-    def _place_at_home(self, header: Header) -> Placement:
+    def _says(self, header: Header, record: RecordId) -> bool:
+        """Tell whether a town key has said this for its town, and may have."""
+        rights = self.rights_of(header.town)
+        if header.kind in LASTING_KINDS:
+            return record in rights.acts
+        return header.device in rights.keys and rights.may_write(header.device, record)
+
+    def _place_at_home(self, header: Header, record: RecordId) -> Placement:
         if header.town != self.own_town:
             return Placement(frozenset(), NOT_OURS)
-        if not self.is_certified(header.town, header.device):
+        if not self.may_write(header.town, header.device, record):
             return Placement(frozenset(), UNCERTIFIED)
         return Placement(frozenset({(home_id(self.own_town), header.lane)}), "")
 
-    def _place_listed(self, header: Header) -> Placement:
+    def _place_listed(self, header: Header, record: RecordId) -> Placement:
         adopted = [name for name in header.federations if name in self.federations]
         lanes = {(name, header.lane) for name in adopted if header.town in self.federations[name].members}
         if header.kind == JOIN and header.town == self.own_town:
@@ -211,13 +235,14 @@ class Authority:
             lanes.add((home_id(self.own_town), header.lane))
         if not lanes:
             return Placement(frozenset(), NOT_MEMBER if adopted else UNKNOWN_FEDERATION)
-        if not self.is_certified(header.town, header.device):
+        if not self.may_write(header.town, header.device, record):
             return Placement(frozenset(), UNCERTIFIED)
         return Placement(frozenset(lanes), "")
 
 
 def allotment_of(kind: str) -> Allotment | None:
-    """Return with what documents of this kind are counted; None for charters: a set has only its own."""
+    """Return with what documents of this kind are counted; None for those of which authority itself names the
+    few that count: the charter of a set, and a town's revocations, keep lists and rotations."""
     if kind in _ALLOTMENTS:
         return _ALLOTMENTS[kind]
     return Allotment.OTHERS if is_town_kind(kind) else Allotment.POSTS
@@ -244,11 +269,11 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     by_kind = defaultdict[str, dict[RecordId, Record]](dict)
     for record in records:
         by_kind[record.header.kind][record.id] = record
-    devices = _certified(by_kind[DEVICE].values())
-    signers = Authority(own_town, {}, devices)
+    rights = resolve_devices(each for kind in sorted(DEVICE_KINDS) for each in by_kind[kind].values())
+    signers = Authority(own_town, {}, rights)
     admits = defaultdict[FederationId, list[Record]](list)
     for record in by_kind[ADMIT].values():
-        if signers.is_certified(record.header.town, record.header.device):
+        if signers.may_write(record.header.town, record.header.device, record.id):
             for name in record.header.federations:
                 admits[name].append(record)
     joins = _standing(signers, by_kind[JOIN].values())
@@ -260,16 +285,19 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     federations = dict[FederationId, Federation]()
     for _, charter in sorted(by_kind[CHARTER].items()):
         name, founder = FederationId(charter.id[:16]), charter.header.town
-        wrote = founder == own_town and signers.is_certified(own_town, charter.header.device)
+        wrote = founder == own_town and signers.may_write(own_town, charter.header.device, charter.id)
         if name not in federations and (wrote or name in consents):
             federation = _federation(charter, admits[name])
             if federation is not None:
                 federations[name] = federation
-    # Nobody asks for the devices of towns that may write nowhere; who sends them in heaps moves nothing.
+    # Nobody asks for the keys of towns that may write nowhere; who sends them in heaps moves nothing.
     concerned = {own_town}.union(*(each.members | {each.founder} for each in federations.values()))
-    return Authority(
-        own_town, federations, {town: found for town, found in devices.items() if town in concerned}
-    )
+    concerning = {
+        town: found
+        for town, found in rights.items()
+        if town in concerned and found != Rights(keys=(DeviceId(town),))
+    }
+    return Authority(own_town, federations, concerning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +307,7 @@ class Moved:
     Attributes:
         towns: All of them; what they have parked may be held now.
         held: Those whose held records may all belong elsewhere now: a membership changed.
-        lost: Devices that lost their right to write for a town.
+        lost: Keys of whose held records some may have lost their right.
     """
 
     towns: frozenset[TownId]
@@ -290,12 +318,11 @@ class Moved:
 def moved(before: Authority, after: Authority) -> Moved:
     """Return the towns some of whose records `after` places otherwise than `before`."""
     towns, held, lost = set[TownId](), set[TownId](), dict[TownId, frozenset[DeviceId]]()
-    for town in before.devices.keys() | after.devices.keys():
-        old, new = before.devices.get(town, frozenset()), after.devices.get(town, frozenset())
+    for town in before.rights.keys() | after.rights.keys():
+        old, new = before.rights_of(town), after.rights_of(town)
         if old != new:
             towns.add(town)
-        if old - new:
-            lost[town] = old - new
+            lost[town] = _weakened(old, new)
     for name in before.federations.keys() | after.federations.keys():
         was, now = before.federations.get(name), after.federations.get(name)
         held |= (was.members if was else frozenset()) ^ (now.members if now else frozenset())
@@ -305,62 +332,25 @@ def moved(before: Authority, after: Authority) -> Moved:
     return Moved(frozenset(towns | held), frozenset(held), lost)
 
 
+def _weakened(old: Rights, new: Rights) -> frozenset[DeviceId]:
+    """Return the keys of which a record that was valid may not be so any more."""
+    gone = {device for device in (*old.devices, *old.keys) if not new.is_certified(device)}
+    if old.kept - new.kept:
+        gone |= {*old.revoked, *old.keys[:-1]}
+    if old.acts - new.acts:
+        gone.update(new.keys)
+    return frozenset(gone)
+
+
 def _placement(lanes: set[LaneKey], cause: str) -> Placement:
     return Placement(frozenset(lanes), "" if lanes else cause)
 
 
-def _certified(records: Iterable[Record]) -> dict[TownId, frozenset[DeviceId]]:
-    """Return the devices of each town: those of its newest `DEVICES_MAX` certificates.
-
-    Only documents for which a federation has room are looked at, so it is the same wherever all are kept.
-    """
-    signed = defaultdict[TownId, list[Record]](list)
-    for record in records:
-        if bytes(record.header.device) == record.header.town:
-            signed[record.header.town].append(record)
-    standing = defaultdict[TownId, list[tuple[int, DocId, DeviceId]]](list)
-    for record in _heads(
-        each for found in signed.values() for each in _newest(found, limits.CERTIFICATES_MAX)
-    ):
-        device = _named(record.body, "device")
-        if device is not None:
-            header = record.header
-            standing[header.town].append((header.born, record.doc, DeviceId(device)))
-    return {
-        town: frozenset(device for _, _, device in sorted(found)[-DEVICES_MAX:])
-        for town, found in standing.items()
-    }
-
-
 def _standing(signers: Authority, records: Iterable[Record]) -> list[Record]:
     """Return the standing records among those whose device may write for their town."""
-    return _heads(
-        record for record in records if signers.is_certified(record.header.town, record.header.device)
+    return heads(
+        record for record in records if signers.may_write(record.header.town, record.header.device, record.id)
     )
-
-
-def _newest(records: Sequence[Record], most: int) -> Sequence[Record]:
-    """Return the records of the newest `most` documents, those withdrawn among them, by `(born, doc)`."""
-    documents = {(record.header.born, record.doc) for record in records}
-    if len(documents) <= most:
-        return records
-    kept = {doc for _, doc in sorted(documents)[-most:]}
-    return [record for record in records if record.doc in kept]
-
-
-def _heads(records: Iterable[Record]) -> list[Record]:
-    """Return what stands of each document, deletions left out."""
-    documents = defaultdict[DocId, dict[RecordId, Record]](dict)
-    for record in records:
-        documents[record.doc][record.id] = record
-    heads = list[Record]()
-    for found in documents.values():
-        if len(found) == 1:
-            heads += [record for record in found.values() if record.header.op is not Op.DELETE]
-            continue
-        facts = [Fact(record.id, record.header.stamp, record.header.op) for record in found.values()]
-        heads += [found[fact.id] for fact in prune(facts).held if fact.op is not Op.DELETE]
-    return heads
 
 
 def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
@@ -384,10 +374,8 @@ def _federation(charter: Record, admits: Iterable[Record]) -> Federation | None:
             acts[record.header.lane, record.header.town].append(record)
     admitted = {
         TownId(town)
-        for record in _heads(
-            each for found in acts.values() for each in _newest(found, limits.ADMISSIONS_MAX)
-        )
-        if record.header.federations == (identity,) and (town := _named(record.body, "town")) is not None
+        for record in heads(each for found in acts.values() for each in newest(found, limits.ADMISSIONS_MAX))
+        if record.header.federations == (identity,) and (town := named(record.body, "town")) is not None
     }
     return Federation(
         id=identity,
@@ -407,7 +395,7 @@ def founded_by(charter: Record) -> Federation | None:
 
 def named_in(record: Record) -> bytes | None:
     """Return the device that a certificate names, or the town that an admission does; None if unreadable."""
-    return _named(record.body, "device" if record.header.kind == DEVICE else "town")
+    return named(record.body, "device" if record.header.kind == DEVICE else "town")
 
 
 def _quotas(value: Value) -> tuple[int, int, int]:
@@ -426,21 +414,3 @@ def _towns(value: Value) -> frozenset[TownId] | None:
         return None
     towns = [TownId(town) for town in value if isinstance(town, bytes) and len(town) == 32]
     return frozenset(towns) if len(towns) == len(value) else None
-
-
-def _named(body: bytes | None, name: str) -> bytes | None:
-    """Return a field of 32 bytes of a body; None if it is anything else.
-
-    All authority is resolved anew whenever some of it arrives, so what the bodies say is remembered.
-    """
-    if body is None or len(body) > REMEMBERED_BYTES_MAX:
-        return _read(body, name)
-    return _remembered(body, name)
-
-
-def _read(body: bytes | None, name: str) -> bytes | None:
-    value = (fields_of_body(body) or {}).get(name) if body is not None else None
-    return value if isinstance(value, bytes) and len(value) == 32 else None
-
-
-_remembered = lru_cache(maxsize=REMEMBERED_BODIES_MAX)(_read)

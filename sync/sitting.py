@@ -13,12 +13,14 @@ from itertools import chain
 from typing import Final
 
 from protocol.clock import stamp_at
-from protocol.ids import DocId, LaneKey, RecordId, TownId
+from protocol.ids import DocId, LaneKey, Op, RecordId, TownId
 from protocol.limits import AHEAD_S_MAX
 from protocol.record import CHARTER, Record
 from sync.authority import (
+    ACT_STANDS,
     AUTHORITY_KINDS,
     CHARTER_STANDS,
+    NO_SUCCESSOR,
     NOT_MEMBER,
     NOT_OURS,
     UNKNOWN_FEDERATION,
@@ -30,10 +32,11 @@ from sync.authority import (
     moved,
     resolve,
 )
+from sync.devices import LASTING_KINDS, ROTATE, is_successor
 from sync.merge import Fact, Pruned, prune
 from sync.verdict import EXPIRED, FUTURE, HELD_NOW, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict, View
 
-_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS})
+_FINAL: Final = frozenset({ACT_STANDS, CHARTER_STANDS, NO_SUCCESSOR, NOT_OURS})
 """Causes that no later record can lift."""
 _NOWHERE: Final[frozenset[LaneKey]] = frozenset()
 _UNCAPPED: Final = 2**63
@@ -147,8 +150,11 @@ class Sitting:
         self._places.clear()
         change = moved(self._former, authority)
         self._moved |= change.towns
-        waiting, held = self._view.parked(change.towns), self._view.held_records(change.held)
-        lost = (self._view.signed_records(town, devices) for town, devices in change.lost.items())
+        own = self._former.own_town
+        # Where what is gone took room from our own, some of it may be held in other places only.
+        held_of = change.held | ({own} if change.lost.get(own) else frozenset())
+        waiting, held = self._view.parked(change.towns), self._view.held_records(held_of)
+        lost = (self._view.signed_records(town, keys) for town, keys in change.lost.items() if keys)
         self.call([*waiting, *held, *chain.from_iterable(lost)])
 
     def call(self, records: Sequence[Record]) -> None:
@@ -177,7 +183,7 @@ class Sitting:
     def _hear_afresh(self, record: Record, known: Verdict | None) -> None:
         """Place a record by time and authority; what may stand goes before quota and merge."""
         placement = self._place(record)
-        cause = self._untimely(record) or placement.cause
+        cause = self._untimely(record) or self._unproved(record) or placement.cause
         if not cause:
             self._document(record).heard[record.id] = (record, placement.lanes)
             return
@@ -212,10 +218,22 @@ class Sitting:
             return EXPIRED
         return FUTURE if header.born > self._ahead_s or header.stamp > self._ahead_stamp else ""
 
+    def _unproved(self, record: Record) -> str:
+        """Return why a record can never count; "" if it may. No other rule reads a body here: what a rotation
+        proves, it proves by itself."""
+        if record.header.kind != ROTATE or record.header.op is not Op.ENTRY or is_successor(record):
+            return ""
+        return NO_SUCCESSOR
+
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""
         header = record.header
-        if header.kind == CHARTER:
+        if (
+            header.kind == CHARTER
+            or header.kind in LASTING_KINDS
+            or self._authority.is_taken_back(header.town, header.device)
+        ):
+            # These stand or fall by their id.
             return self._authority.place(header, record.id)
         alike = (header.town, header.device, header.kind, header.lane, header.federations)
         placement = self._places.get(alike)
@@ -235,6 +253,8 @@ class Sitting:
 
     def decide(self) -> None:
         """Apply quota and merge to every document of which something was heard."""
+        if self._former.own_town in self._moved:
+            self._recall()
         self._look_again()
         self._load(list(self._documents))
         self._load(self._make_room())
@@ -243,6 +263,12 @@ class Sitting:
         if self._along:
             found = self._view.records(list(self._along))
             self._hold += [(found[id], lanes) for id, lanes in self._along.items()]
+
+    def _recall(self) -> None:
+        """Hear what lies in the drawer of the own town: what superseded it, or took its room, may be gone."""
+        for record in self._view.drawer():
+            if record.id not in self._known:
+                self._hear_afresh(record, None)
 
     def _look_again(self) -> None:
         """Hear afresh what is offered again and held in some of its places only: others may have room now."""

@@ -93,6 +93,9 @@ class View(Protocol):
     def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
         """Return the held records that these devices wrote for a town."""
 
+    def drawer(self) -> Sequence[Record]:
+        """Return the records of the own town that were superseded, or had no room, and are still kept."""
+
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
 

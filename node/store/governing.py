@@ -13,7 +13,8 @@ from typing import Protocol
 
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.record import CHARTER, Record
-from sync.authority import ADMIT, DEVICE, JOIN, founded_by, named_in
+from sync.authority import ADMIT, JOIN, founded_by, named_in
+from sync.devices import DEVICE, KEEP, REVOKE, ROTATE
 
 
 class Waiting(Protocol):
@@ -21,6 +22,9 @@ class Waiting(Protocol):
 
     def signed(self, kind: str, keys: Iterable[bytes]) -> Iterable[Record]:
         """Return those of a kind that these keys signed."""
+
+    def rotations(self, towns: Iterable[TownId]) -> Iterable[Record]:
+        """Return those by which keys of these towns take over; what proves nothing does not wait."""
 
     def charters(self, federations: Iterable[FederationId]) -> Iterable[Record]:
         """Return the charters of these federations."""
@@ -41,10 +45,13 @@ def gather(own_town: TownId, known: Iterable[Record], waiting: Waiting) -> list[
             found[record.header.kind][record.id] = record
 
     def keys_of(towns: set[TownId]) -> set[bytes]:
-        """Add the certificates of these towns; return all keys that may write for them."""
-        add(waiting.signed(DEVICE, towns))
+        """Add what these towns say of their keys; return all keys that may write for them."""
+        add(waiting.rotations(towns))
+        town_keys = {*towns, *(each.header.device for each in found[ROTATE].values())}
+        for kind in (DEVICE, REVOKE, KEEP):
+            add(waiting.signed(kind, town_keys))
         theirs = (each for each in found[DEVICE].values() if each.header.town in towns)
-        return {*towns, *(device for each in theirs if (device := named_in(each)) is not None)}
+        return {*town_keys, *(device for each in theirs if (device := named_in(each)) is not None)}
 
     add(known)
     own_keys = keys_of({own_town})

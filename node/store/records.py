@@ -20,7 +20,8 @@ from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, Recor
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import CHARTER, Record, fields_of, open_header, open_record
 from sync.admission import KNOWN, State, Verdict
-from sync.authority import ADMIT, DEVICE, JOIN, Allotment, Authority, resolve
+from sync.authority import ADMIT, AUTHORITY_KINDS, JOIN, Allotment, Authority, resolve
+from sync.devices import DEVICE, KEEP, REVOKE, ROTATE, listed
 from sync.held import HeldSet
 from sync.merge import Fact
 
@@ -118,7 +119,7 @@ class RecordReads:
 
     def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
         """Return the records that show this town and the own one as members, the charter first."""
-        governing = self._governing((CHARTER, ADMIT, JOIN, DEVICE))
+        governing = self._governing(sorted(AUTHORITY_KINDS))
         return evidence_of(chain.from_iterable(governing.values()), federation, (town, self.own_town))
 
     def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
@@ -167,8 +168,9 @@ class RecordReads:
 
     def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return the known records of `AUTHORITY_KINDS`, held or parked, that can count beside these."""
-        held = self._governing((CHARTER, ADMIT, JOIN, DEVICE)).values()
-        return gather(self.own_town, chain(*held, news), _Waiting(self))
+        held = self._governing(sorted(AUTHORITY_KINDS)).values()
+        drawn = map(_opened, self._db.execute("SELECT raw FROM drawer WHERE governs = 1"))
+        return gather(self.own_town, chain(*held, drawn, news), _Waiting(self))
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""
@@ -254,6 +256,10 @@ class RecordReads:
             f" AND substr(r.header, {DEVICE_AT}, 32) IN"
         )
         return list(map(to_record, self.select_in(sql, list(devices))))
+
+    def drawer(self) -> Sequence[Record]:
+        """Return the records of the own town that stand no more and are still kept."""
+        return list(map(_opened, self._db.execute("SELECT raw FROM drawer ORDER BY number")))
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
@@ -361,12 +367,21 @@ class _Waiting:
             if named == kind:
                 yield open_record(raw)
 
+    def rotations(self, towns: Iterable[TownId]) -> Iterator[Record]:
+        """Yield those by which keys of these towns take over."""
+        sql = f"SELECT raw FROM parked WHERE kind = '{ROTATE}' AND town IN"
+        yield from map(_opened, self._reads.select_in(sql, list(towns)))
+
     def charters(self, federations: Iterable[FederationId]) -> Iterator[Record]:
         """Yield the charters of these federations."""
         sql = "SELECT raw FROM parked WHERE kind = ? AND id BETWEEN ? AND ?"
         for name in federations:
             for (raw,) in self._reads.connection.execute(sql, (CHARTER, name, name + b"\xff" * 16)):
                 yield open_record(raw)
+
+
+def _opened(row: Sequence[Any]) -> Record:
+    return open_record(row[0])
 
 
 def to_record(row: Sequence[Any]) -> Record:
@@ -378,8 +393,8 @@ def to_record(row: Sequence[Any]) -> Record:
 def evidence_of(
     governing: Iterable[Record], federation: FederationId, towns: Collection[TownId]
 ) -> list[bytes]:
-    """Return what shows these towns as members: charter, admits, joins, certificates; as much as one may
-    present.
+    """Return what shows these towns as members: charter, admits, joins, and what is said of the keys of those
+    who signed; as much as one may present.
 
     Args:
         governing: Held records of the kinds that authority is made of, in any order.
@@ -397,8 +412,12 @@ def evidence_of(
         *charters,
         *(each for each in admits if (fields_of(each) or {}).get("town") in towns),
         *(each for each in joins if each.header.town in towns),
-        *(each for each in by_kind[DEVICE] if each.header.town in signers),
     ]
+    for kind in (ROTATE, REVOKE, DEVICE):
+        chosen += [each for each in by_kind[kind] if each.header.town in signers]
+    # Of the lists, which may be long, only those that keep something of all this.
+    shown = {each.id for each in chosen}
+    chosen += [each for each in by_kind[KEEP] if each.header.town in signers and shown & listed(each.body)]
     found: list[bytes] = []
     size = 0
     for record in chosen:

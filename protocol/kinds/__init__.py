@@ -9,12 +9,17 @@ from typing import Final
 from protocol.kinds.exchange import NEED, OFFER, SKILL
 from protocol.kinds.federation import ADMIT, CHARTER, JOIN
 from protocol.kinds.practice import PRACTICE
-from protocol.kinds.town import DEVICE, PROFILE
+from protocol.kinds.town import DEVICE, KEEP, PROFILE, REVOKE, ROTATE
 from protocol.schema import Kind
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
-    {kind.name: kind for kind in (OFFER, NEED, SKILL, PRACTICE, PROFILE, DEVICE, CHARTER, ADMIT, JOIN)}
-)
+    {
+        kind.name: kind
+        for kind in (
+            OFFER, NEED, SKILL, PRACTICE, PROFILE, DEVICE, REVOKE, KEEP, ROTATE, CHARTER, ADMIT, JOIN,
+        )
+    }
+)  # fmt: skip
 """Every kind that is declared, in the order in which pages list them."""
 
 

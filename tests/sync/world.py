@@ -15,13 +15,14 @@ from hashlib import blake2b
 
 from protocol import limits
 from protocol.encoding import Value
-from protocol.identity import SigningKey
+from protocol.identity import SigningKey, TownKey, new_paper, succeeds
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import AHEAD_S_MAX, DEVICES_MAX
 from protocol.record import Record, fields_of, is_town_kind, make, make_body
 from sync.admission import (
     AUTHORITY_KINDS,
     EXPIRED,
+    QUOTA,
     SUPERSEDED,
     Changes,
     State,
@@ -36,6 +37,8 @@ from sync.sitting import horizon
 NOW_S = 1_800_000_000
 FAR_S = NOW_S + 10_000_000
 
+LASTING = ("town.revoke", "town.keep", "town.rotate")
+
 Held = dict[LaneKey, frozenset[RecordId]]
 
 
@@ -45,6 +48,12 @@ def key_of(name: str) -> SigningKey:
     return SigningKey(blake2b(name.encode(), digest_size=32).digest())
 
 
+@lru_cache(maxsize=1_024)
+def town_key_of(name: str, generation: int) -> TownKey:
+    """Return a town key that depends on the name and generation only."""
+    return TownKey.next_of(new_paper(blake2b(name.encode(), digest_size=16).digest()), generation)
+
+
 @dataclass(frozen=True)
 class Town:
     """A town with its town key and devices named 1, 2, ..."""
@@ -52,9 +61,13 @@ class Town:
     name: str
 
     @property
-    def key(self) -> SigningKey:
-        """The town key."""
-        return key_of(self.name)
+    def key(self) -> TownKey:
+        """The first town key."""
+        return town_key_of(self.name, 0)
+
+    def later_key(self, generation: int) -> TownKey:
+        """Return one of the town keys that follow."""
+        return town_key_of(self.name, generation)
 
     @property
     def id(self) -> TownId:
@@ -79,9 +92,11 @@ class Town:
         expires: int = FAR_S,
         device: int = 1,
         counter: int = 0,
+        key: SigningKey | None = None,
     ) -> Record:
         """Return a record of this town; `town.*` kinds are signed by the town key, all else by a device."""
-        key = self.key if is_town_kind(kind) or device == 0 else self.device(device)
+        if key is None:
+            key = self.key if is_town_kind(kind) or device == 0 else self.device(device)
         return make(
             key,
             town=self.id,
@@ -99,12 +114,34 @@ class Town:
         )
 
     def certificate(
-        self, device: int = 1, *, op: Op = Op.PUT, expires: int = FAR_S, stamp: int = 0
+        self,
+        device: int = 1,
+        *,
+        op: Op = Op.PUT,
+        expires: int = FAR_S,
+        stamp: int = 0,
+        key: SigningKey | None = None,
     ) -> Record:
         """Return the certificate of a device, or its end."""
         fields: dict[str, Value] = {"device": self.device(device).public}
         nonce = f"device {device}"
-        return self.write("town.device", nonce, op=op, fields=fields, expires=expires, stamp=stamp)
+        return self.write("town.device", nonce, op=op, fields=fields, expires=expires, stamp=stamp, key=key)
+
+    def revoke(self, device: int = 1, *, stamp: int = 0, key: SigningKey | None = None) -> Record:
+        """Return the revocation of a device."""
+        fields: dict[str, Value] = {"device": self.device(device).public}
+        return self.write("town.revoke", f"{device}", op=Op.ENTRY, fields=fields, stamp=stamp, key=key)
+
+    def keep(self, *records: Record, stamp: int = 0, key: SigningKey | None = None) -> Record:
+        """Return a list of records that stay valid."""
+        fields: dict[str, Value] = {"records": [each.id for each in records]}
+        return self.write("town.keep", "keep", op=Op.ENTRY, fields=fields, stamp=stamp, key=key)
+
+    def rotate(self, generation: int = 1, *, stamp: int = 0) -> Record:
+        """Return the record by which a later town key takes over."""
+        key = self.later_key(generation)
+        fields: dict[str, Value] = {"succession": list(key.succession)}
+        return self.write("town.rotate", "rotate", op=Op.ENTRY, fields=fields, stamp=stamp, key=key)
 
     def charter(
         self,
@@ -175,6 +212,7 @@ class World:
         self.held = dict[RecordId, frozenset[LaneKey]]()
         self.waiting = dict[RecordId, str]()
         self.dropped = dict[RecordId, tuple[Verdict, TownId]]()
+        self.drawn = dict[RecordId, Record]()
 
     # The door.
 
@@ -224,6 +262,8 @@ class World:
                 continue
             self.held.pop(id, None)
             left.add(id)
+            if cause in (SUPERSEDED, QUOTA) and self.kept[id].header.town == self.own:
+                self.drawn[id] = self.kept[id]
             if cause in (SUPERSEDED, EXPIRED):
                 assert id not in parked
                 verdict = Verdict(id, State.DROPPED, cause, because)
@@ -231,6 +271,7 @@ class World:
         for record, cause in changes.park:
             assert record.id not in self.held, "what is held does not wait"
             self.kept[record.id] = record
+            self.drawn.pop(record.id, None)
             self.waiting[record.id] = cause
         for record, lanes in changes.hold:
             assert lanes and not lanes & self.held.get(record.id, frozenset()), (
@@ -239,10 +280,13 @@ class World:
             self.kept[record.id] = record
             self.waiting.pop(record.id, None)
             self.dropped.pop(record.id, None)
+            self.drawn.pop(record.id, None)
             self.held[record.id] = self.held.get(record.id, frozenset()) | lanes
         for verdict, record in zip(changes.verdicts, batch, strict=False):
             if verdict.state is State.DROPPED:
                 self.dropped[verdict.id] = (verdict, record.header.town)
+            if verdict.cause in (SUPERSEDED, QUOTA) and record.header.town == self.own:
+                self.drawn[record.id] = record
         for id in left - self.held.keys() - self.waiting.keys():
             del self.kept[id]
         if changes.authority is not None:
@@ -261,7 +305,8 @@ class World:
 
     def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return all known records of authority."""
-        return [record for record in self.kept.values() if record.header.kind in AUTHORITY_KINDS]
+        known = [*self.kept.values(), *self.drawn.values()]
+        return [record for record in known if record.header.kind in AUTHORITY_KINDS]
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before."""
@@ -327,6 +372,10 @@ class World:
         named = set(devices)
         return [record for record in self.held_records([town]) if record.header.device in named]
 
+    def drawer(self) -> Sequence[Record]:
+        """Return what the own town would take back."""
+        return list(self.drawn.values())
+
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return what has ended."""
         ended = [record for record in self.kept.values() if record.header.expires <= now_s]
@@ -381,23 +430,81 @@ def _documents_of(records: Iterable[Record]) -> list[list[Record]]:
     return list(documents.values())
 
 
+class Said:
+    """What towns say of their keys, worked out the long way: each list is looked into each time."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.keys = defaultdict[bytes, list[bytes]](list)
+        self.acts = set[RecordId]()
+        entries = [record for record in records if record.header.op is Op.ENTRY]
+        for town in {record.header.town for record in records}:
+            self.keys[town] = [town]
+            shown = dict[tuple[int, bytes], list[RecordId]]()
+            for record in entries:
+                proof = (fields_of(record) or {}).get("succession")
+                if record.header.kind != "town.rotate" or record.header.town != town:
+                    continue
+                if isinstance(proof, list) and succeeds(town, record.header.device, proof):  # type: ignore[arg-type]
+                    shown.setdefault((len(proof), record.header.device), []).append(record.id)
+            for (_, key), ids in sorted(shown.items()):
+                self.keys[town].append(key)
+                self.acts.add(min(ids))
+        said = [each for each in entries if each.header.kind in ("town.revoke", "town.keep")]
+        first = [each for each in said if each.header.device == self.keys[each.header.town][-1]]
+        later = [
+            each
+            for each in said
+            if each.header.device in self.keys[each.header.town][:-1] and self._lists(first, each)
+        ]
+        self._acts = first + later
+        self.acts |= {each.id for each in self._acts}
+        self.revoked = {
+            (each.header.town, (fields_of(each) or {}).get("device"))
+            for each in self._acts
+            if each.header.kind == "town.revoke"
+        }
+
+    def stays(self, record: Record) -> bool:
+        """Whether a record of the present town key, or a kept one."""
+        present = record.header.device == self.keys[record.header.town][-1]
+        return present or self._lists(self._acts, record)
+
+    def by_town_key(self, record: Record) -> bool:
+        """Whether a town key said this, and it stays."""
+        return record.header.device in self.keys[record.header.town] and self.stays(record)
+
+    def _lists(self, acts: list[Record], record: Record) -> bool:
+        lists = [
+            (fields_of(each) or {}).get("records")
+            for each in acts
+            if each.header.kind == "town.keep" and each.header.town == record.header.town
+        ]
+        return any(isinstance(each, list) and record.id in each for each in lists)
+
+
 def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset[LaneKey]]:
     """Return where each record belongs, with authority worked out the long way."""
     certified = set[tuple[bytes, bytes]]()
     counts = defaultdict[bytes, list[tuple[int, DocId, bytes]]](list)
-    certificates = [record for record in records if record.header.kind == "town.device"]
+    said = Said(records)
+    certificates = [
+        record for record in records if record.header.kind == "town.device" and said.by_town_key(record)
+    ]
     room = limits.CERTIFICATES_MAX
     for document in _documents_of(_newest(certificates, lambda record: (record.header.town, room))):
         for record in _standing(document):
             device = (fields_of(record) or {}).get("device")
-            if isinstance(device, bytes) and len(device) == 32:
+            revoked = (record.header.town, device) in said.revoked
+            if isinstance(device, bytes) and len(device) == 32 and not revoked:
                 counts[record.header.town].append((record.header.born, record.doc, device))
     for town, found in counts.items():
         certified |= {(town, device) for _, _, device in sorted(found)[-DEVICES_MAX:]}
 
     def may(record: Record) -> bool:
-        header = record.header
-        return bytes(header.device) == header.town or (header.town, header.device) in certified
+        pair = (record.header.town, record.header.device)
+        if record.header.device in said.keys[record.header.town] or pair in said.revoked:
+            return said.stays(record)
+        return pair in certified
 
     def heads(kind: str, federation: FederationId | None = None, by: Sequence[Value] = ()) -> list[Record]:
         lawful = [record for record in records if record.header.kind == kind and may(record)]
@@ -447,6 +554,11 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
             lanes |= {
                 (federation, Lane.URGENT) for federation, towns in members.items() if header.town in towns
             }
+            if header.town == own:
+                lanes.add(home)
+            if header.kind in LASTING:
+                return frozenset(lanes) if record.id in said.acts else frozenset()
+            return frozenset(lanes) if said.by_town_key(record) else frozenset()
         if may(record):
             listed = [name for name in header.federations if name in members]
             lanes |= {(name, header.lane) for name in listed if header.town in members[name]}
@@ -465,7 +577,7 @@ def _within_quotas(
 ) -> Held:
     def room(record: Record, lane: LaneKey) -> tuple[object, ...]:
         town, kind = record.header.town, record.header.kind
-        if kind == "charter" or lane[0] == home_id(own):
+        if kind in LASTING or kind == "charter" or lane[0] == home_id(own):
             return (None, len(records) + 1)
         federation = authority.federations[lane[0]]
         if kind == "town.device":
