@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 from protocol import limits
 from protocol.encoding import Value
-from protocol.identity import SigningKey, TownKey, new_paper, succeeds
+from protocol.identity import SigningKey, TownKey, new_paper
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import AHEAD_S_MAX, DEVICES_MAX
 from protocol.record import Record, fields_of, is_town_kind, make, make_body
@@ -33,11 +33,10 @@ from sync.admission import (
 from sync.authority import Allotment, Authority, allotment_of, resolve
 from sync.merge import Fact
 from sync.sitting import horizon
+from tests.sync.said import LASTING, Said
 
 NOW_S = 1_800_000_000
 FAR_S = NOW_S + 10_000_000
-
-LASTING = ("town.revoke", "town.keep", "town.rotate")
 
 Held = dict[LaneKey, frozenset[RecordId]]
 
@@ -428,58 +427,6 @@ def _documents_of(records: Iterable[Record]) -> list[list[Record]]:
     for record in records:
         documents[record.doc].append(record)
     return list(documents.values())
-
-
-class Said:
-    """What towns say of their keys, worked out the long way: each list is looked into each time."""
-
-    def __init__(self, records: list[Record]) -> None:
-        self.keys = defaultdict[bytes, list[bytes]](list)
-        self.acts = set[RecordId]()
-        entries = [record for record in records if record.header.op is Op.ENTRY]
-        for town in {record.header.town for record in records}:
-            self.keys[town] = [town]
-            shown = dict[tuple[int, bytes], list[RecordId]]()
-            for record in entries:
-                proof = (fields_of(record) or {}).get("succession")
-                if record.header.kind != "town.rotate" or record.header.town != town:
-                    continue
-                if isinstance(proof, list) and succeeds(town, record.header.device, proof):  # type: ignore[arg-type]
-                    shown.setdefault((len(proof), record.header.device), []).append(record.id)
-            for (_, key), ids in sorted(shown.items()):
-                self.keys[town].append(key)
-                self.acts.add(min(ids))
-        said = [each for each in entries if each.header.kind in ("town.revoke", "town.keep")]
-        first = [each for each in said if each.header.device == self.keys[each.header.town][-1]]
-        later = [
-            each
-            for each in said
-            if each.header.device in self.keys[each.header.town][:-1] and self._lists(first, each)
-        ]
-        self._acts = first + later
-        self.acts |= {each.id for each in self._acts}
-        self.revoked = {
-            (each.header.town, (fields_of(each) or {}).get("device"))
-            for each in self._acts
-            if each.header.kind == "town.revoke"
-        }
-
-    def stays(self, record: Record) -> bool:
-        """Whether a record of the present town key, or a kept one."""
-        present = record.header.device == self.keys[record.header.town][-1]
-        return present or self._lists(self._acts, record)
-
-    def by_town_key(self, record: Record) -> bool:
-        """Whether a town key said this, and it stays."""
-        return record.header.device in self.keys[record.header.town] and self.stays(record)
-
-    def _lists(self, acts: list[Record], record: Record) -> bool:
-        lists = [
-            (fields_of(each) or {}).get("records")
-            for each in acts
-            if each.header.kind == "town.keep" and each.header.town == record.header.town
-        ]
-        return any(isinstance(each, list) and record.id in each for each in lists)
 
 
 def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset[LaneKey]]:
