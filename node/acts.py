@@ -49,8 +49,11 @@ def act(function: Act) -> Act:
 
 @act
 async def status(daemon: Daemon, arguments: Arguments) -> object:
-    """How the node is and what it knows of its neighbours."""
-    return await daemon.status()
+    """How the node is and what it knows of its neighbours; with `seen` its incidents are put away after."""
+    state = await daemon.status()
+    if arguments.get("seen"):
+        await daemon.put_away()
+    return state
 
 
 @act

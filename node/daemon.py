@@ -24,6 +24,7 @@ from node.control import ControlServer
 from node.engine import Engine
 from node.errors import HedgerowError
 from node.federations import Federations
+from node.incidents import Incidents
 from node.intake import Intake
 from node.invitations import Invitations
 from node.joining import Joinings
@@ -97,6 +98,7 @@ class Daemon:
     invitations: Invitations
     joinings: Joinings
     federations: Federations
+    incidents: Incidents
     recovery: Recovery
     caller: Caller
     dialer: Dialer
@@ -168,6 +170,7 @@ class Daemon:
         self.intake = Intake(self.store, self.keys.device, self.clock.read, chance=secrets.token_bytes)
         self.intake.home_documents_max = self.settings.limits.home_documents
         self._authority = await self.store.write(lambda tx: tx.authority())
+        self.incidents = Incidents(self.clock.now_ms)
         self.accounts = Accounts(self.data / ACCOUNTS_FILE, self.clock.now_ms)
         await self.accounts.open()
         self._closers.append(self.accounts.close)
@@ -277,6 +280,11 @@ class Daemon:
     async def status(self) -> dict[str, Any]:
         """Return what `status --json` prints."""
         return await gather(self)
+
+    async def put_away(self) -> None:
+        """Forget what the operator has seen of incidents."""
+        self.engine.incidents.clear()
+        await self.store.write(self.incidents.put_away)
 
     async def join(self, code: str) -> dict[str, Any]:
         """Take an invitation; see `Neighbours.join`."""

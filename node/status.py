@@ -14,6 +14,7 @@ from sync.held import HeldSet
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
+    from node.incidents import Incident
     from node.joining import Join
     from node.peers import Peer
     from node.store import Reader, Totals
@@ -105,11 +106,12 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
     peers = daemon.peers.all()
     wanted = {peer.town: (peer.synced_change, _shared(authority, peer.town)) for peer in peers}
 
-    def read(reader: Reader) -> tuple[Totals, dict[TownId, str], dict[TownId, int]]:
+    def read(reader: Reader) -> tuple[Totals, dict[TownId, str], dict[TownId, int], list[Incident]]:
         names = {town: facts.name for town, facts in reader.towns().items()}
-        return reader.totals(), names, {town: reader.backlog(*each) for town, each in wanted.items()}
+        backlogs = {town: reader.backlog(*each) for town, each in wanted.items()}
+        return reader.totals(), names, backlogs, daemon.incidents.list(reader)
 
-    totals, names, backlogs = await daemon.store.read(read)
+    totals, names, backlogs, kept = await daemon.store.read(read)
     facts = [
         _facts(
             daemon, peer, names.get(peer.town) or peer.name, states.get(peer.town, []), backlogs[peer.town]
@@ -127,15 +129,7 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         "federations": [_federation(authority, each, daemon.engine.hub.held) for each in _sorted(authority)],
         "peers": [peer_row(each, reading.now_ms) for each in facts],
         "joins": [_join_row(join, names) for join in daemon.joinings.all()],
-        "incidents": [
-            {
-                "at_ms": seen.at_ms,
-                "town": seen.town.hex() if seen.town else "",
-                "code": seen.code,
-                "says": seen.says,
-            }
-            for seen in daemon.engine.incidents
-        ],
+        "incidents": _incidents(daemon, kept),
     }
 
 
@@ -234,6 +228,21 @@ def _federation(
             for lane, each in lanes.items()
         },
     }
+
+
+def _incidents(daemon: Daemon, kept: Sequence[Incident]) -> list[dict[str, Any]]:
+    """Return what is kept, and what was noticed on links since the start, the newest last."""
+    rows = [{"at_ms": each.at_ms, "town": "", "code": each.code, "says": each.says} for each in kept]
+    rows += [
+        {
+            "at_ms": seen.at_ms,
+            "town": seen.town.hex() if seen.town else "",
+            "code": seen.code,
+            "says": seen.says,
+        }
+        for seen in daemon.engine.incidents
+    ]
+    return sorted(rows, key=lambda row: int(str(row["at_ms"])))
 
 
 def _join_row(join: Join, names: Mapping[TownId, str]) -> dict[str, Any]:

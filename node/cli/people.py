@@ -13,9 +13,10 @@ PIN_DIGITS = 6
 
 
 @command(app, "status")
-def status(terminal: Terminal) -> None:
+@click.option("--seen", is_flag=True, help="Put away what it said you should look at.")
+def status(terminal: Terminal, seen: bool) -> None:
     """Say how the node is and what it knows of each neighbour."""
-    state = terminal.ask("status")
+    state = terminal.ask("status", seen=seen or None)
     terminal.answer(state, _sentences(state))
 
 
@@ -64,4 +65,5 @@ def _sentences(state: Mapping[str, Any]) -> str:
         for name, lane in federation["lanes"].items():
             lines.append(f"  {name}: {counted(lane['records'], 'record')}, digest {lane['digest'][:16]}")
     lines += [peer["says"] for peer in state["peers"]] or ["no peers yet"]
+    lines += [f"look at this: {seen['says']}" for seen in state.get("incidents", [])]
     return "\n".join(lines)

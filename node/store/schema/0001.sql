@@ -218,3 +218,14 @@ CREATE TABLE joins (
     state TEXT NOT NULL DEFAULT 'waiting',      -- waiting, joined, refused
     says TEXT NOT NULL DEFAULT ''       -- the last answer in plain words
 ) STRICT, WITHOUT ROWID;
+
+-- What people must know of: said once for each thing that it is about. Bounded in number: the oldest go first.
+CREATE TABLE incidents (
+    number INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,             -- node time
+    code TEXT NOT NULL,                 -- stable code
+    says TEXT NOT NULL,                 -- one plain sentence
+    about BLOB NOT NULL,                -- what it is about, such as the id of a record
+    seen INTEGER NOT NULL DEFAULT 0,    -- 1: the operator has put it away
+    UNIQUE (code, about)
+) STRICT;
