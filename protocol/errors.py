@@ -7,6 +7,7 @@
     |- LimitExceeded          a bound of `limits.py` is passed; says the value and the limit
     |- NewerVersion           a version that we do not know yet: "not now", never remembered
     |- BodyMissing            the header is whole, the body did not come along: "not now"
+    |- WrongWords             not the words of a key
     |- BadSignature           the signature is not the device's
     `- InvalidField           a field of a body is not as its kind declares it
 
@@ -64,6 +65,12 @@ class BadSignature(ProtocolError):
     """A signature that the device's key did not make over this id."""
 
     code = "bad_signature"
+
+
+class WrongWords(ProtocolError):
+    """Words that are not those of a town key: too few, misspelt, or swapped."""
+
+    code = "wrong_words"
 
 
 class InvalidField(ProtocolError):

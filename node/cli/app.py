@@ -91,9 +91,9 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
 
 def _declare() -> None:
     """Bring in the modules that declare commands; each loads the node's own parts only when it is called."""
-    from node.cli import begin, documents, federations, people
+    from node.cli import begin, documents, federations, keys, people
 
-    del begin, documents, federations, people
+    del begin, documents, federations, keys, people
 
 
 def _other(error: Exception, as_json: bool) -> int:

@@ -60,6 +60,8 @@ def _sentences(state: Mapping[str, Any]) -> str:
         f"{counted(state['documents'], 'document')} in {counted(state['records'], 'record')}, "
         f"{state['disk_bytes'] / 1e6:.1f} MB",
     ]
+    if state.get("keys", {}).get("says"):
+        lines.append(state["keys"]["says"])
     for federation in state["federations"]:
         lines.append(f"{federation['name']}: {counted(federation['members'], 'town')}")
         for name, lane in federation["lanes"].items():

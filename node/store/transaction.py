@@ -155,10 +155,18 @@ class SqliteTransaction(DocumentReads):
     def next_seq(self) -> tuple[bytes, int]:
         """Return the epoch of this store and the next counter of this device in it; never the same twice."""
         epoch, last = self.meta("epoch"), self.meta("counter")
-        assert isinstance(epoch, bytes), "a store gets its epoch when it is made"
+        assert isinstance(epoch, bytes), "a store gets an epoch at each start"
         counter = (last if isinstance(last, int) else 0) + 1
         self.set_meta("counter", counter)
         return epoch, counter
+
+    def open_epoch(self, epoch: bytes) -> None:
+        """Begin a new epoch of this device's records, so that none of a copy's can be taken for its own."""
+        if epoch == self.meta("epoch"):
+            return
+        self.set_meta("epoch", epoch)
+        self.set_meta("counter", 0)
+        self._db.execute("INSERT OR REPLACE INTO epochs (epoch) VALUES (?)", (epoch,))
 
     def save_held_sets(self, sets: Mapping[LaneKey, HeldSet]) -> None:
         """Keep snapshots of held sets, and let go of what only older ones needed."""
