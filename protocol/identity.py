@@ -141,12 +141,12 @@ class TownKey(SigningKey):
 
 
 def new_paper(secret: bytes) -> bytes:
-    """Return the seed that is written on paper: the last key of a new town's chain, which commits to nothing.
+    """Return the seed that is written on paper: the last key of a new town's chain, which no key follows.
 
     Args:
         secret: 16 bytes, from a source of chance that the caller answers for.
     """
-    return secret + bytes(SEED_BYTES - COMMITMENT_AT)
+    return secret + blake2b(secret, digest_size=SEED_BYTES - COMMITMENT_AT, person=b"hedgerow/last").digest()
 
 
 def succeeds(town: bytes, key: bytes, proof: Sequence[bytes]) -> bool:

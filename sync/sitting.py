@@ -17,12 +17,9 @@ from protocol.ids import DocId, LaneKey, Op, RecordId, TownId
 from protocol.limits import AHEAD_S_MAX
 from protocol.record import CHARTER, Record
 from sync.authority import (
-    ACT_STANDS,
     AUTHORITY_KINDS,
-    CHARTER_STANDS,
     NO_SUCCESSOR,
     NOT_MEMBER,
-    NOT_OURS,
     UNKNOWN_FEDERATION,
     Allotment,
     Authority,
@@ -34,9 +31,21 @@ from sync.authority import (
 )
 from sync.devices import LASTING_KINDS, ROTATE, is_successor
 from sync.merge import Fact, Pruned, prune
-from sync.verdict import EXPIRED, FUTURE, HELD_NOW, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict, View
+from sync.verdict import (
+    EXPIRED,
+    FUTURE,
+    HELD_NOW,
+    KNOWN,
+    QUOTA,
+    SUPERSEDED,
+    Changes,
+    State,
+    Verdict,
+    View,
+    final_causes,
+)
 
-_FINAL: Final = frozenset({ACT_STANDS, CHARTER_STANDS, NO_SUCCESSOR, NOT_OURS})
+_FINAL: Final = final_causes()
 """Causes that no later record can lift."""
 _NOWHERE: Final[frozenset[LaneKey]] = frozenset()
 _UNCAPPED: Final = 2**63
@@ -200,7 +209,7 @@ class Sitting:
             self._remove.append((record.id, _NOWHERE, cause, None))
 
     def _state_without_place(self, record: Record, cause: str, known: Verdict | None) -> State:
-        if cause == EXPIRED or cause in _FINAL:
+        if cause in _FINAL:
             return State.DROPPED
         if cause == FUTURE:
             return State.NOT_NOW
