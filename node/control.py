@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from node import governing_acts  # noqa: F401  # Declares its acts.
+from node import governing_acts, key_acts
 from node.acts import ACTS
 from node.errors import HedgerowError, InvalidRequest, StorageUnavailable
 from node.places import POINTER_FILE, fallback_socket, preferred_socket
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from node.daemon import Daemon
 
 log = logging.getLogger(__name__)
+
+del governing_acts, key_acts  # They have declared their acts.
 
 REQUEST_BYTES_MAX: Final = 32 * 1_048_576
 """A batch of an import: 200 lines, each of which may be a record with its body in base64."""
