@@ -63,7 +63,7 @@ class Draft:
             another, or when one of these revisions has been followed by another since.
         sealed_to: Towns that can read it, beside the own; empty: everybody can, unless the kind is a sealed
             one.
-        key: Signs instead of the device: the town key, for `town.*`.
+        key: Signs instead of the device: the town key, for `town.*`, steps and their signatures.
     """
 
     kind: str

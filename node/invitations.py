@@ -133,7 +133,7 @@ class Invitations:
         """Make an invitation and return its code and when it ends (seconds since 1970).
 
         Args:
-            federation: One that we are a steward of.
+            federation: One that we are a steward of, or where we may vouch for the other town.
             url: Where the other town reaches this node; it goes before what the settings say.
 
         Raises:
@@ -144,7 +144,8 @@ class Invitations:
         """
         authority = self._authority()
         adopted = authority.federations.get(federation)
-        if adopted is None or authority.own_town not in adopted.stewards:
+        own = authority.own_town
+        if adopted is None or not (own in adopted.stewards or adopted.may_vouch(own)):
             raise NotAllowed(
                 "only a steward of that federation may invite: ask one to do it", code="not_steward"
             )

@@ -23,7 +23,7 @@ from protocol.record import Record, check_signature, fields_of, open_record
 from sync.authority import JOIN
 from sync.devices import ROTATE
 from sync.events import JoinAsk, Joining
-from sync.membership import ADMIT
+from sync.membership import ADMIT, VOUCH
 
 if TYPE_CHECKING:
     from node.clock import NodeClock
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from node.store import Cell, Store
     from node.transport.auth import Identity
     from protocol.encoding import Value
-    from sync.authority import Authority
+    from sync.authority import Authority, Federation
 
 _ALL: Final = "SELECT secret, federation, inviter, urls, asked_ms, state, says FROM joins"
 _PUT: Final = """
@@ -191,21 +191,38 @@ class Joinings:
             raise InvitationRefused("that consent is for another federation", code="invitation_malformed")
         authority = self._authority()
         adopted = authority.federations.get(federation)
-        if adopted is None or authority.own_town not in adopted.stewards:
+        if adopted is None:
             raise InvitationRefused("this town may admit nobody there any more", code="not_steward")
         name = _profile_name(opened)
         if identity.town not in adopted.members:
-            fields: dict[str, Value] = {"town": bytes(identity.town)}
-            if name:
-                fields["name"] = name
-            if identity.town in adopted.acts.suspended:
-                raise InvitationRefused("that town is suspended there", code="suspended")
-            ground = (adopted.chain.current.id,)
-            await self._intake.post([Draft(ADMIT, fields=fields, federations=(federation,), cites=ground)])
+            await self._let_in(adopted, identity.town, name)
         await self._intake.accept(joining.records)
         await self._peers.approve(identity.town, name=name, told=identity.urls, near=identity.near)
         await self._invitations.settle(federation, identity.town)
         return await self._evidence(federation, identity.town)
+
+    async def _let_in(self, adopted: Federation, town: TownId, name: str) -> None:
+        """Admit a town, or vouch for it where this one is no steward.
+
+        Raises:
+            InvitationRefused: It is no member even so.
+        """
+        own = self._authority().own_town
+        if town in adopted.acts.suspended:
+            raise InvitationRefused("that town is suspended there", code="suspended")
+        if own in adopted.stewards:
+            kind = ADMIT
+        elif adopted.may_vouch(own):
+            kind = VOUCH
+        else:
+            raise InvitationRefused("this town may admit nobody there any more", code="not_steward")
+        fields: dict[str, Value] = {"town": bytes(town)} | ({"name": name} if name else {})
+        if (own, town) not in adopted.acts.vouching:
+            ground = (adopted.chain.current.id,)
+            await self._intake.post([Draft(kind, fields=fields, federations=(adopted.id,), cites=ground)])
+        if not self._authority().is_member(adopted.id, town):
+            says = "other members must vouch for that town too: use the same code again when they have"
+            raise InvitationRefused(says, code="vouches_missing")
 
     async def authority_moved(self, before: Authority, after: Authority) -> None:
         """Forget the invitations by which towns came in that are members no more.

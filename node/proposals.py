@@ -92,6 +92,7 @@ def changes_of(federation: Federation, step: Step, name_of: Callable[[TownId], s
         ("put out", federation.members - members),
         ("member for good", (members - before.members - before.stewards) - after.stewards),
         ("suspended so far, let in again", members & federation.acts.suspended),
+        ("suspended so far, put out for good", federation.acts.suspended - members),
     ]
     says = [f"{named(towns)}: {what}" for what, towns in parts if towns]
     if after.name != before.name:

@@ -188,7 +188,7 @@ class Stewardship:
         state, own = adopted.chain.current.state, self._authority().own_town
         if not state.vouches:
             raise NotAllowed("the rules of that federation know no vouching", code="no_vouching")
-        if own not in state.members | state.stewards or own not in adopted.members:
+        if not adopted.may_vouch(own):
             raise NotAllowed("only a town that the last step names may vouch", code="not_named")
         if town in adopted.members:
             raise InvalidRequest("that town is a member there already", code="member_already")

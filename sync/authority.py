@@ -120,6 +120,11 @@ class Federation:
         """Return how many documents of one town this lane takes."""
         return self.quotas[lane]
 
+    def may_vouch(self, town: TownId) -> bool:
+        """Tell whether the rules let this town vouch: one that the current step names and nobody suspends."""
+        state = self.chain.current.state
+        return state.vouches > 0 and town in self.members & (state.stewards | state.members)
+
     def room(self, lane: Lane, town: TownId, allotment: Allotment) -> int:
         """Return how many documents of a town, of those counted together, a lane takes."""
         match allotment:

@@ -150,10 +150,9 @@ def follow(charter: Step, steps: Iterable[Step], signatures: Iterable[Signature]
         steps: All known others of the federation, made with the town keys of the towns that they name.
         signatures: All known ones, made likewise.
     """
-    children = defaultdict[RecordId, list[Step]](list)
+    children = defaultdict[RecordId | None, list[Step]](list)
     for step in steps:
-        if step.parent is not None:
-            children[step.parent].append(step)
+        children[step.parent].append(step)
     signed = defaultdict[RecordId, dict[TownId, RecordId]](dict)
     for each in signatures:
         before = signed[each.step].get(each.town)

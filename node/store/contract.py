@@ -92,7 +92,7 @@ class Reader(Protocol):
         """Return (row, id) held in a lane, the last taken in first, below row `after` (0: from the top)."""
 
     def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
-        """Return the records that show this town as a member: charter, admits, joins and certificates
+        """Return the records that show this town as a member: charter, steps, acts, joins and certificates
         concerned."""
 
     def records_of(self, town: TownId, kind: str) -> Sequence[Record]:

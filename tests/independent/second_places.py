@@ -1,4 +1,4 @@
-"""Sections 4 and 7 of the protocol, read a second time: what stands, and who holds it where."""
+"""Sections 4, 6, 7.3 and 7.4 of the protocol, read a second time: what stands, and who holds it where."""
 
 from __future__ import annotations
 
@@ -9,26 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from tests.independent.second_chain import Chain, follow, is_state
     from tests.independent.second_curve import generation
-    from tests.independent.second_records import (
-        BODY_BYTES,
-        DELETE,
-        ENTRY,
-        PUT,
-        Record,
-        is_all_bytes,
-        is_bytes,
-    )
+    from tests.independent.second_records import DELETE, ENTRY, PUT, Record, is_bytes
     from tests.independent.second_values import Refused
 else:
     sys.path.insert(0, str(Path(__file__).parent))
+    from second_chain import Chain, follow, is_state
     from second_curve import generation
-    from second_records import BODY_BYTES, DELETE, ENTRY, PUT, Record, is_all_bytes, is_bytes
+    from second_records import DELETE, ENTRY, PUT, Record, is_bytes
     from second_values import Refused
 
 ENTRIES, DEVICES = 4096, 16
-QUOTAS = {0: ("urgent", 2000), 1: ("everyday", 20000), 2: ("library", 5000)}
-CERTIFICATES, ADMISSIONS, FEW, REVOCATIONS, KEEPS = 64, 1024, 64, 64, 256
+LANES = ("urgent", "everyday", "library")
+CERTIFICATES, ACTS, FEW, REVOCATIONS, KEEPS = 64, 1024, 64, 64, 256
+ADMIT, SUSPEND, VOUCH = "federation.admit", "federation.suspend", "federation.vouch"
+STANDING = ("charter", "federation.step", "federation.sign")
 LASTING = ("town.revoke", "town.keep", "town.rotate")
 
 
@@ -52,7 +48,8 @@ def stands(records: Iterable[Record]) -> set[bytes]:
     standing: set[bytes] = set()
     for members in documents.values():
         by_op = {op: sorted((r for r in members if r.op == op), key=lambda r: r.order) for op in range(3)}
-        kept = by_op[DELETE][-1:] or by_op[PUT][-1:] + by_op[ENTRY][-ENTRIES:]
+        cap = None if members[0].kind in STANDING else -ENTRIES
+        kept = by_op[DELETE][-1:] or by_op[PUT][-1:] + by_op[ENTRY][cap:]
         standing.update(record.id for record in kept)
     return standing
 
@@ -64,8 +61,8 @@ class Authority:
         known, self.own = list(records), own
         found: dict[bytes, list[tuple[int, bytes, bytes]]] = defaultdict(list)
         self.keys, rotations = town_keys(known)
-        self.acts = counting(known, self.keys)
-        self.kept = {id_ for act in self.acts if act.kind == "town.keep" for id_ in listed(act)}
+        self.acts = taking_back(known, self.keys)
+        self.kept = {(act.town, id_) for act in self.acts if act.kind == "town.keep" for id_ in listed(act)}
         self.revoked = {
             (act.town, device)
             for act in self.acts
@@ -82,36 +79,36 @@ class Authority:
             town: {device for _, _, device in sorted(all_)[-DEVICES:]} for town, all_ in found.items()
         }
         self.charters = {r.id[:16]: r for r in known if is_charter(r)}
-        acts = [r for r in known if r.kind == "federation.admit" and self.certified(r)]
-        joins = standing_of(r for r in known if r.kind == "federation.join" and self.certified(r))
-        self.members = {
-            name: {*charter.fields["stewards"], *charter.fields.get("members", ())}
-            | {
-                town
-                for act in standing_of(newest((r for r in acts if name in r.federations), ADMISSIONS, "lane"))
-                if act.federations == (name,) and act.town in charter.fields["stewards"]
-                if is_bytes(town := act.fields.get("town"), 32)
-            }
-            for name, charter in self.charters.items()
+        by_towns = [r for r in known if r.device in self.keys[r.town]]
+        self.chains = {name: follow(charter, by_towns) for name, charter in self.charters.items()}
+        self.voters = {
+            name: {r.town for r in by_towns if r.id in chain.kept} for name, chain in self.chains.items()
         }
-        consents = {act.federations for act in joins if act.town == own}
+        lawful = [r for r in known if self.certified(r)]
+        self.members = {name: members(name, chain, lawful) for name, chain in self.chains.items()}
+        mine = [r for r in lawful if r.kind == "federation.join" and r.town == own]
+        consents = {join.federations for join in standing_of(mine)}
+        ended = {name for r in mine if r.op == DELETE for name in r.federations}
         self.adopted = {
             name
             for name, charter in self.charters.items()
-            if own is None or (own == charter.town and self.certified(charter)) or (name,) in consents
+            if own is None
+            or (name,) in consents
+            or (own == charter.town and self.certified(charter) and name not in ended)
         }
 
     def certified(self, record: Record) -> bool:
         """Whether the record's device may have written it for its town."""
         keys = self.keys[record.town]
         if record.device in keys[:-1] or (record.town, record.device) in self.revoked:
-            return record.id in self.kept
+            return (record.town, record.id) in self.kept
         return record.device == keys[-1] or record.device in self.devices.get(record.town, ())
 
     def says(self, record: Record) -> bool:
         """Whether a town key signed this and may have."""
         keys = self.keys[record.town]
-        return record.device == keys[-1] or (record.device in keys and record.id in self.kept)
+        kept = (record.town, record.id) in self.kept
+        return record.device == keys[-1] or (record.device in keys and kept)
 
     def places(self, record: Record) -> set[tuple[str, int]]:
         """The held sets to which a record belongs; what it waits for, or is refused for, is raised."""
@@ -129,7 +126,15 @@ class Authority:
             raise Refused("act_stands")
         if record.kind == "town.rotate" and not shown(record):
             raise Refused("no_successor")
+        if record.kind in {"federation.step", "federation.sign"}:
+            if record.op != ENTRY:
+                raise Refused("step_stands")
+            adopted = self.adopted & {*record.federations}
+            found = {(name.hex(), 0) for name in adopted if record.id in self.chains[name].kept}
+            return found or waits_for("unresolved" if adopted else "unknown_federation")
         if record.kind.startswith("town."):
+            if record.kind == "town.rotate":
+                mine |= {name for name in self.adopted if record.town in self.voters[name]}
             found = {(name.hex(), 0) for name in mine} | home or waits_for("not_member")
             counts = record.id in self.lasting if record.kind in LASTING else self.says(record)
             return found if counts else waits_for("uncertified")
@@ -147,35 +152,55 @@ class Authority:
     def outside_quotas(self, places: dict[bytes, set[tuple[str, int]]], records: list[Record]) -> set[bytes]:
         """Take from the sets what is over the quotas; the ids that now stand nowhere."""
         towns: dict[tuple[str, int, bytes, str], set[tuple[int, bytes]]] = defaultdict(set)
-        counted = [record for record in records if record.kind not in ("charter", *LASTING)]
+        counted = [record for record in records if record.kind not in (*STANDING, *LASTING)]
         for record in counted:
             for name, lane in places[record.id] - {("home", lane) for lane in range(3)}:
                 towns[name, lane, record.town, together(record)].add((record.born, record.doc))
         for (name, lane, town, like), documents in towns.items():
-            most = self.room(self.charters[bytes.fromhex(name)], lane, town, like)
+            most = self.room(self.chains[bytes.fromhex(name)], lane, town, like)
             kept = {doc for _, doc in sorted(documents, reverse=True)[:most]}
             for record in counted:
                 if record.town == town and together(record) == like and record.doc not in kept:
                     places[record.id].discard((name, lane))
         return {record.id for record in records if not places[record.id]}
 
-    def room(self, charter: Record, lane: int, town: bytes, like: str) -> int:
+    def room(self, chain: Chain, lane: int, town: bytes, like: str) -> int:
         """How many documents of a town a lane takes of what is counted together."""
         if like == "town.device":
             return CERTIFICATES
-        if like == "federation.admit" and town in charter.fields["stewards"]:
-            return ADMISSIONS
-        if like:
-            return FEW
-        word, most = QUOTAS[lane]
-        told = charter.fields.get("quotas")
-        said = told.get(word) if isinstance(told, dict) else None
-        return said if type(said) is int and said >= 0 else most
+        if like == "acts" and town in chain.stewards:
+            return ACTS
+        return FEW if like else chain.quota(LANES[lane])
+
+
+def members(name: bytes, chain: Chain, lawful: list[Record]) -> set[bytes]:
+    """The members of a federation, from its chain and the records of certified devices."""
+    here = [r for r in lawful if name in r.federations]
+    acts = newest((r for r in here if together(r) == "acts" and r.town in chain.stewards), ACTS, "lane")
+    acts = [r for r in counting(acts, name) if chain.supports(r)]
+    vouches = newest((r for r in here if r.kind == VOUCH and r.town in chain.named), FEW, "lane")
+    suspended = {r.fields["town"] for r in acts if r.kind == SUSPEND} - chain.stewards
+    admitted = {r.fields["town"] for r in acts if r.kind == ADMIT}
+    who: dict[bytes, set[bytes]] = defaultdict(set)
+    for vouch in counting(vouches, name):
+        if chain.supports(vouch) and vouch.town not in suspended:
+            who[vouch.fields["town"]].add(vouch.town)
+    vouched = {town for town, by in who.items() if chain.vouches and len(by) >= chain.vouches}
+    return (chain.named | admitted | vouched) - suspended
+
+
+def counting(records: list[Record], name: bytes) -> list[Record]:
+    """What stands of these acts, names a town, and lists just this federation."""
+    return [
+        r for r in standing_of(records) if r.federations == (name,) and is_bytes(r.fields.get("town"), 32)
+    ]
 
 
 def together(record: Record) -> str:
     """With what a document is counted: nothing for what quotas count."""
-    if record.kind in {"town.device", "federation.admit", "federation.join"}:
+    if record.kind in {ADMIT, SUSPEND}:
+        return "acts"
+    if record.kind in {"town.device", VOUCH, "federation.join"}:
         return record.kind
     return "town.*" if record.kind.startswith("town.") else ""
 
@@ -203,7 +228,7 @@ def town_keys(records: list[Record]) -> tuple[dict[bytes, list[bytes]], set[byte
     return keys, {min(ids) for ids in found.values()}
 
 
-def counting(records: list[Record], keys: dict[bytes, list[bytes]]) -> list[Record]:
+def taking_back(records: list[Record], keys: dict[bytes, list[bytes]]) -> list[Record]:
     """The revocations and lists that count: of present keys, and of former ones those that these keep."""
     entries = [r for r in records if r.kind in ("town.revoke", "town.keep") and r.op == ENTRY]
     present = greatest(r for r in entries if r.device == keys[r.town][-1])
@@ -239,12 +264,4 @@ def waits_for(code: str) -> NoReturn:
 
 def is_charter(record: Record) -> bool:
     """Whether a federation is born by this record."""
-    fields = record.fields
-    stewards, members = fields.get("stewards"), fields.get("members", [])
-    return (
-        (record.kind, record.op) == ("charter", ENTRY)
-        and isinstance(fields.get("name"), str)
-        and is_all_bytes(stewards, 32, BODY_BYTES)
-        and is_all_bytes(members, 32, BODY_BYTES)
-        and bool(stewards)
-    )
+    return (record.kind, record.op) == ("charter", ENTRY) and is_state(record.fields)

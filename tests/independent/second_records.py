@@ -43,6 +43,7 @@ class Record:
     expires: int
     nonce: bytes
     op: int
+    cites: tuple[bytes, ...]
 
     @property
     def id(self) -> bytes:
@@ -140,16 +141,16 @@ def check(header: Any, signature: Any, body: Any) -> Record:
     if len(encode([header, signature, body])) > RECORD_BYTES:
         raise Refused("size", "record")
     fields = check_header(header)
-    _, town, device, _, stamp, kind, lane, federations, born, expires, nonce, op, _, hash_, size = fields
+    _, town, device, _, stamp, kind, lane, federations, born, expires, nonce, op, cites, hash_, size = fields
     if body is None and op != DELETE:
         raise Refused("body_missing", now_only=True)
     if body is not None and op == DELETE:
         raise Refused("body", "a delete has none")
     if body is not None and (len(body) != size or blake(32, "hedgerow/body", body) != hash_):
         raise Refused("body", "not the one of the header")
-    record = Record(
-        header, signature, body, town, device, stamp, kind, lane, tuple(federations), born, expires, nonce, op
-    )
+    audience = tuple(federations)
+    named = (town, device, stamp, kind, lane, audience, born, expires, nonce, op, tuple(cites))
+    record = Record(header, signature, body, *named)
     try:
         crypto_sign_open(signature + b"hedgerow/record/1" + record.id, device)
     except (BadSignatureError, ValueError):

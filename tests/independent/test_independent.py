@@ -18,7 +18,7 @@ from nacl.signing import SigningKey
 
 from protocol.errors import ProtocolError
 from protocol.identity import TownKey, new_paper, succeeds
-from protocol.ids import DocId, Op, RecordId, TownId, home_id
+from protocol.ids import DocId, FederationId, Op, RecordId, TownId, home_id
 from protocol.ids import address as program_address
 from protocol.record import check_signature, fields_of, open_record
 from sync.authority import resolve
@@ -187,12 +187,13 @@ def record(
     fields: Any,
     about: Any,
     signer: Any = None,
+    cites: Any = (),
 ) -> Record:
     """A record of a town, signed by one of the devices, by the town's key or by another signer."""
     key: Any = signer or (TOWNS[town] if device is None else DEVICES[device])
     header = [1, NAMES[town], bytes(key.verify_key), [b"test", 0], stamp, kind, lane, about, 100, 200]
     body = None if op == 1 else encode([bytes(16), fields])
-    return sign(key, [*header, bytes([nonce]) * 8, op, []], body)
+    return sign(key, [*header, bytes([nonce]) * 8, op, [*cites]], body)
 
 
 LANES, OPS, THREE = st.integers(0, 2), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 2)
@@ -261,6 +262,91 @@ def test_both_place_every_record_alike(charters: list[Any], acts: list[Any], lis
                 assert ours.places(mine) == lanes
             except Refused as refused:
                 assert (refused.code, set()) == (placement.cause, lanes)
+
+
+SOME = st.sampled_from([{0}, {0, 1}, {0, 1, 2}, {1, 2}])
+"""Stewards."""
+
+
+@st.composite
+def governed(draw: Any) -> list[Record]:
+    """A federation of three towns with whatever they may sign in it, and acts that rest on any of it."""
+    stewards = draw(SOME)
+    charter = record("charter", 0, None, 0, 2, 1, 0, charter_fields(stewards, {0, 1, 2}) | rules(draw), [])
+    records, steps, about = [charter], [charter], [charter.id[:16]]
+    voices: list[Record] = []
+    some_id = st.sampled_from
+    later = [st.none(), *(st.sampled_from([None, None, chain[1]]) for chain in CHAINS[1:])]
+    for nonce in range(draw(st.integers(2, 8))):
+        town, device = draw(THREE), draw(st.sampled_from([None] * 11 + [0]))
+        shape = (
+            town,
+            device,
+            draw(LANES),
+            draw(st.sampled_from([2] * 10 + [0, 1])),
+            draw(THREE),
+            nonce,
+        )
+        split = draw(st.lists(some_id(voices), max_size=4)) if voices else []
+        fields = charter_fields(draw(SOME), draw(st.sets(THREE))) | rules(draw)
+        fields |= {"parent": draw(some_id(steps[-2:])).id, "split": [each.id for each in split]}
+        if (turn := draw(st.sampled_from([0, 2, 2] + [1] * 7))) != 1:
+            fields["round"] = turn
+        steps.append(record("federation.step", *shape, fields, about))
+        agreed = {"step": steps[-1].id}
+        signs = [
+            record(
+                "federation.sign", by, None, 0, 2, draw(THREE), nonce, agreed, about, signer=draw(later[by])
+            )
+            for by in draw(st.sampled_from([set(), {0, 1}, {1, 2}, {0, 1, 2}, {0, 1, 2}]))
+        ]
+        voices += [steps[-1], *signs]
+        records += [steps[-1], *signs]
+    for nonce in range(draw(st.integers(0, 6))):
+        kind = "federation." + draw(st.sampled_from(["admit", "suspend", "vouch"]))
+        shape = (draw(THREE), None, draw(LANES), draw(OPS), draw(THREE), nonce)
+        cites = [draw(some_id(steps)).id] if draw(st.integers(0, 4)) else []
+        records.append(record(kind, *shape, {"town": NAMES[draw(THREE)]}, about, cites=cites))
+    for town in draw(st.sampled_from([set(), set(), {1}, {2}, {1, 2}])):
+        key = CHAINS[town][1]
+        proof = {"succession": [*key.succession]}
+        records.append(record("town.rotate", town, None, 0, 2, 0, 90, proof, [], signer=key))
+    acts = [each for each in records if each.kind[11:] in ("admit", "suspend", "vouch")]
+    if acts:
+        fields = charter_fields({0, 1}, {2}) | {"parent": charter.id, "decides": [draw(some_id(acts)).id]}
+        records.append(record("federation.step", 0, None, 0, 2, 1, 77, fields, about))
+        agreed = {"step": records[-1].id}
+        records += [record("federation.sign", n, None, 0, 2, 1, 78, agreed, about) for n in (1, 2)]
+    return [*records, *(record("offer", n, None, 1, 0, 0, 9, {"title": "x"}, about) for n in range(3))]
+
+
+def rules(draw: Any) -> dict[str, Any]:
+    """Rules that let members vouch, or do not, or say nothing that counts."""
+    found: dict[str, Any] = draw(
+        st.sampled_from([{}, {"rules": {"vouches": 1}}, {"rules": {"vouches": 2}}, {"rules": [1]}])
+    )
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(governed())
+def test_both_follow_the_same_steps(records: list[Record]) -> None:
+    theirs = [open_record(encode([each.header, each.signature, each.body])) for each in records]
+    ours, program = Authority(records, NAMES[0]), resolve(TownId(NAMES[0]), theirs)
+    assert ours.adopted == set(program.federations)
+    for name in ours.adopted:
+        federation = program.federations[FederationId(name)]
+        assert ours.chains[name].ids == [step.id for step in federation.chain.steps]
+        assert ours.chains[name].kept == federation.chain.kept.keys()
+        assert ours.members[name] == federation.members
+    for mine, other in zip(records, theirs, strict=True):
+        placement = program.place(other.header, other.id)
+        try:
+            home = ("home", mine.lane)
+            found = {(name.hex(), int(lane)) for name, lane in placement.lanes}
+            assert ours.places(mine) - {home} == found - {(home_id(TownId(NAMES[0])).hex(), mine.lane)}
+        except Refused as refused:
+            assert (refused.code, frozenset()) == (placement.cause, placement.lanes)
 
 
 @settings(max_examples=60, deadline=None)

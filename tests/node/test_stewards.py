@@ -225,3 +225,26 @@ async def test_who_signed_twice_and_what_was_replaced_is_shown_and_stays_shown(s
     codes = [each["code"] for each in (await stewards.do(again, "status", seen=True))["incidents"]]
     assert {"double_signer", "step_replaced"} <= set(codes)
     assert not (await again.status())["incidents"]
+
+
+async def test_a_town_for_which_members_vouch_comes_in_by_the_invitation_of_one_of_them(
+    stewards: Stewards,
+) -> None:
+    """No steward need be there; and who has not heard of it goes on with it after the first meeting."""
+    roanne, charlieu = await stewards.settle("Roanne"), await stewards.settle("Charlieu")
+    federation = await federate(roanne, charlieu)
+    with pytest.raises(HedgerowError) as refused:
+        await charlieu.invitations.invite(federation)
+    assert refused.value.code == "not_steward"
+    await stewards.do(roanne, "propose", vouches=2)
+    await until(lambda: charlieu.authority().federations[federation].may_vouch(charlieu.town))
+    renaison = await stewards.settle("Renaison")
+    code, _ = await charlieu.invitations.invite(federation)
+    with pytest.raises(HedgerowError) as early:
+        await renaison.join(code)
+    assert early.value.code == "vouches_missing"
+    await stewards.do(roanne, "vouch", town=renaison.town.hex())
+    await until(lambda: charlieu.authority().is_member(federation, renaison.town))
+    assert (await renaison.join(code))["state"] == "joined"
+    await agree(federation, roanne, charlieu, renaison)
+    assert renaison.authority().federations[federation].acts.vouched == {renaison.town}

@@ -9,17 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocol.ids import Lane, Op
-from protocol.limits import SIGNATURES_MAX
-from protocol.record import Record
+from protocol.encoding import Value
+from protocol.ids import FederationId, Lane, Op
+from protocol.limits import SIGNATURES_MAX, STAMP_MAX
+from protocol.record import SIGN, STEP, Record
 from sync.admission import QUOTA, STEP_STANDS, UNKNOWN_FEDERATION, UNRESOLVED, State
-from sync.authority import Authority
+from sync.authority import Authority, resolve
 from tests.sync.specified import specified
 from tests.sync.world import Town, World, federation_of
 
 OWN, BEE, SEA, ELM, FAR = (Town(name) for name in ("own", "bee", "sea", "elm", "far"))
 CHARTER = BEE.charter("Along the river", [OWN, BEE, SEA], [ELM], vouches=2)
 RIVER = federation_of(CHARTER)
+OTHER = FederationId(bytes(16))
 BASIS = [CHARTER, OWN.join(RIVER), *(town.certificate() for town in (OWN, BEE, SEA, ELM))]
 OUT = BEE.step(CHARTER, [OWN, BEE], [ELM], vouches=2)
 """The sea is put out."""
@@ -61,6 +63,39 @@ def test_a_step_or_signature_to_which_nothing_leads_waits() -> None:
     assert world.held.keys() >= {OUT.id, SEA.sign(OUT).id, second.id}
     stranger = World(OWN.id)
     assert stranger.take(OUT)[0].cause == UNKNOWN_FEDERATION
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"parent": b"short"},
+        {"round": "1"},
+        {"round": True},
+        {"decides": [b"short"]},
+        {"split": "all"},
+        {"stewards": []},
+        {"stewards": [7]},
+        {"members": None},
+        {"name": 7},
+    ],
+    ids=str,
+)
+def test_a_step_that_cannot_be_read_counts_for_nothing(wrong: dict[str, Value]) -> None:
+    """It waits, and is held and forwarded by nobody; so does a signature that names no step."""
+    fields: dict[str, Value] = {"name": "x", "stewards": [BEE.id], "members": [], "parent": CHARTER.id}
+    good = BEE.write(STEP, op=Op.ENTRY, fields=fields, federations=[RIVER], device=0)
+    bad = BEE.write(STEP, op=Op.ENTRY, fields=fields | wrong, federations=[RIVER], device=0)
+    nothing = BEE.write(SIGN, op=Op.ENTRY, fields={"step": b"short"}, federations=[RIVER], device=0)
+    world = world_with(good, bad, nothing)
+    assert good.id in world.held, "without a round it is of the first"
+    assert world.waiting == {bad.id: UNRESOLVED, nothing.id: UNRESOLVED}
+
+
+def test_a_step_of_two_federations_is_a_step_of_neither() -> None:
+    """As an act is."""
+    fields: dict[str, Value] = {"name": "x", "stewards": [BEE.id], "members": [], "parent": CHARTER.id}
+    both = BEE.write(STEP, op=Op.ENTRY, fields=fields, federations=[RIVER, OTHER], device=0)
+    assert world_with().take(both)[0].cause == UNRESOLVED
 
 
 @pytest.mark.parametrize("op", [Op.PUT, Op.DELETE])
@@ -176,6 +211,26 @@ def test_every_order_of_what_stewards_sign_ends_in_one_state(acts: tuple[Record,
         ends.append((world.authority, world.state()[0]))
     assert all(end == ends[0] for end in ends)
     assert ends[0][1] == specified(OWN.id, [*BASIS, OFFER, *acts])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.permutations([0, 1, 2, 2**40, 2**63, STAMP_MAX - 1, STAMP_MAX, STAMP_MAX]))
+def test_no_stamp_changes_who_decides_or_belongs(stamps: list[int]) -> None:
+    """Anybody writes into a record what stamp he likes."""
+    first, second, third, *rest = stamps
+    out = BEE.step(CHARTER, [OWN, BEE], [ELM], vouches=2, stamp=first)
+    again = OWN.step(out, [OWN, BEE], [ELM, FAR], stamp=second, name="Again")
+    away = SEA.step(CHARTER, [SEA], [ELM], stamp=third, name="Away")
+    acts = [
+        OWN.sign(out, stamp=rest[0]),
+        SEA.sign(again, stamp=rest[1]),
+        SEA.admit(RIVER, Town("fen"), on=[out], stamp=rest[2]),
+        BEE.admit(RIVER, Town("ash"), on=[out], stamp=rest[3]),
+        OWN.admit(RIVER, Town("ash"), on=[out], kind="federation.suspend", stamp=rest[4]),
+    ]
+    federation = resolve(OWN.id, [*BASIS, out, again, away, *acts]).federations[RIVER]
+    assert federation.chain.current.id == out.id and not federation.chain.struck
+    assert federation.members == {OWN.id, BEE.id, ELM.id}
 
 
 def pool() -> list[Record]:
