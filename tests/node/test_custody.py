@@ -51,6 +51,7 @@ class House:
         with pytest.raises((HedgerowError, ProtocolError)) as told_:
             await self.act(name, **arguments)
         assert "\n" not in str(told_.value)
+        assert isinstance(told_.value, HedgerowError | ProtocolError)
         return told_.value
 
     async def titles(self) -> set[str]:
