@@ -24,6 +24,7 @@ from protocol.kinds.bounds import KEPT_IDS_MAX
 from protocol.limits import SUCCESSORS_MAX
 from protocol.paper import heard
 from protocol.record import fields_of
+from sync.authority import JOIN
 from sync.devices import DEVICE, KEEP, REVOKE, ROTATE, Rights
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Custody:
         await self._check_other(device)
         key = await self._town_key(secret)
         drafts = [Draft(REVOKE, Op.ENTRY, {"device": bytes(device)}, key=key), *_lists(choice.kept, key)]
-        await self._intake.post(drafts)
+        await self._intake.post([*drafts, *await self._consents(device)])
         return len(choice.kept)
 
     async def rotate(self, paper: str, keep: str, since_ms: int | None) -> tuple[str, int]:
@@ -193,6 +194,23 @@ class Custody:
         self.keys = replace(self.keys, certificate=records[DEVICE], rotation=records[ROTATE])
         await asyncio.to_thread(key_files.save_keys, self._folder, self.keys)
         return passphrase, len(choice.kept)
+
+    async def _consents(self, device: DeviceId) -> list[Draft]:
+        """Return our consents once more where only this device has given them: else the town would be out of
+        its federations with it."""
+        authority = await self._authority()
+        rights = authority.rights_of(self.keys.town)
+        known = await self._store.read(lambda reader: reader.records_of(reader.own_town, JOIN))
+        by_others = {
+            name
+            for each in known
+            if each.header.device != device
+            and each.header.op is Op.PUT
+            and rights.may_write(each.header.device, each.id)
+            for name in each.header.federations
+        }
+        ours = [name for name in authority.federations_of(self.keys.town) if name not in by_others]
+        return [Draft(JOIN, Op.PUT, {}, federations=(name,)) for name in ours]
 
     def _next_key(self, paper: TownKey, rights: Rights) -> TownKey:
         """Return the key of a paper that follows the present one."""

@@ -182,9 +182,9 @@ CAUSES: Final = (
           "a rotation whose signer does not follow from the town's id"),
     Cause("malformed", State.DROPPED, "", "", "not the canonical form, or a field out of its type"),
     Cause("limit_exceeded", State.DROPPED, "", "", "a bound of section 12 is passed"),
-    Cause("bad_signature", State.DROPPED, "", "", "not signed by the device; the honest copy is welcome"),
+    Cause("bad_signature", State.DROPPED, "", "", "not the signature of the device"),
 )  # fmt: skip
-"""Every cause of a verdict, what is remembered, and what lifts it; section 8 of the protocol shows it."""
+"""Every cause of a verdict: what is remembered of it, and what lifts it. Section 8 shows it."""
 
 
 def final_causes() -> frozenset[str]:

@@ -130,8 +130,9 @@ def test_what_was_kept_after_all_comes_back() -> None:
 
 
 def test_what_authority_ceases_to_hold_waits_and_is_not_erased() -> None:
-    world = world_of(OWN, GOOD, OWN.revoke(2))
-    assert world.waiting[GOOD.id] == UNCERTIFIED
+    world = world_of(OWN, GOOD)
+    world.take(OWN.revoke(2))
+    assert world.waiting.get(GOOD.id) == UNCERTIFIED
     world.take(OWN.keep(GOOD))
     assert GOOD.id in held_ids(world)
 
