@@ -16,6 +16,7 @@ from protocol.ids import Op  # noqa: E402
 from protocol.kinds import KINDS  # noqa: E402
 from protocol.kinds.bounds import DAY_S  # noqa: E402
 from protocol.schema import Kind  # noqa: E402
+from sync.verdict import CAUSES  # noqa: E402
 
 TEXT = ROOT / "docs" / "protocol.md"
 
@@ -53,6 +54,16 @@ def heading(kind: Kind) -> str:
     )
 
 
+def causes_table() -> str:
+    """Return a row for each cause of a verdict."""
+    rows = ["| code | verdict | remembered | lifted by | meaning |", "|---|---|---|---|---|"]
+    for each in CAUSES:
+        state = each.state.value.replace("_", " ")
+        kept, lifted = each.remembered or "no", each.lifted_by or "nothing"
+        rows.append(f"| `{each.code}` | {state} | {kept} | {lifted} | {each.means} |")
+    return "\n".join(rows)
+
+
 def fill(text: str, mark: str, table: str) -> str:
     """Put a table between the comments that carry its mark."""
     pattern = re.compile(rf"<!-- {mark} -->.*<!-- /{mark} -->", re.S)
@@ -64,6 +75,7 @@ def main() -> int:
     """Write the tables, or tell whether they are up to date."""
     before = TEXT.read_text()
     after = fill(fill(before, "limits", limits_table()), "kinds", kinds_table())
+    after = fill(after, "causes", causes_table())
     if "--check" in sys.argv:
         return int(before != after)
     TEXT.write_text(after)

@@ -12,7 +12,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from unicodedata import category
@@ -21,15 +21,18 @@ import msgspec
 
 from node import keys as key_files
 from node.clock import LAST_SURE, NodeClock, wall_ms
+from node.clones import CLONE
 from node.config import SETTINGS_FILE, Settings, Web, checked_web, commented, read_settings
 from node.errors import DataInUse, DataUnreadable, HedgerowError
 from node.places import run_command
+from node.store.database import lock_directory
 from protocol.errors import InvalidField
-from protocol.identity import SEED_BYTES, TownKey, fingerprint
+from protocol.identity import COMMITMENT_AT, TownKey, fingerprint, new_paper
 from protocol.ids import TownId
 from protocol.kinds import kind_of
+from protocol.limits import SUCCESSORS_MAX
+from protocol.paper import heard, told
 from protocol.record import open_record
-from protocol.sealing import derive
 from sync.admission import State
 
 if TYPE_CHECKING:
@@ -70,15 +73,28 @@ class SavedKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedWords:
+    """The words of a town key, or of the paper of a town's next key."""
+
+    words: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
-    """What `init` has made; `passphrase` is empty where the town key had one already."""
+    """What `init` has made.
+
+    Attributes:
+        passphrase: Empty where the town key had one already.
+        paper: The words of the next town key, kept nowhere else; empty but for a new town.
+    """
 
     data: Path
     town: TownId
     name: str
     fingerprint: str
-    passphrase: str
+    passphrase: str = field(repr=False)
     adopted: bool
+    paper: str = field(default="", repr=False)
 
 
 def has_begun_keys(data: Path) -> bool:
@@ -92,7 +108,7 @@ async def begin(
     *,
     listen: str | None = None,
     public_url: str | None = None,
-    saved: SavedKey | None = None,
+    saved: SavedKey | SavedWords | None = None,
 ) -> Begun:
     """Make a data directory, or adopt the keys that lie in it.
 
@@ -115,14 +131,19 @@ async def begin(
         _write_settings(data, listen, public_url)
         return Begun(data, keys.town, "", fingerprint(keys.town), "", adopted=True)
     fields = _profile_fields(town) if saved is None or town.is_described else None
-    if saved is not None:
+    paper = ""
+    if isinstance(saved, SavedKey):
         town_key = await asyncio.to_thread(_open_saved, saved)
+    elif saved is not None:
+        town_key = _key_of_words(saved.words)
     else:
-        town_key = TownKey(secrets.token_bytes(SEED_BYTES))
-    sealing_key = derive(town_key.seed, 0)
+        seed = new_paper(secrets.token_bytes(COMMITMENT_AT))
+        town_key = TownKey.next_of(seed, 0)
+        paper = told(TownKey(seed, SUCCESSORS_MAX))
+    sealing_keys = key_files.sealing_keys_of(town_key)
     if fields is not None:
-        fields["sealing_key"] = sealing_key.public
-    passphrase = saved.passphrase if saved is not None else key_files.new_passphrase()
+        fields["sealing_key"] = sealing_keys[max(sealing_keys)].public
+    passphrase = saved.passphrase if isinstance(saved, SavedKey) else key_files.new_passphrase()
     _make_folder(data)
     now_ms = wall_ms()
     keys = await asyncio.to_thread(
@@ -133,14 +154,36 @@ async def begin(
         now_ms=now_ms,
         town_key=town_key,
     )
-    key_files.save_sealing_keys(folder, {0: sealing_key})
-    records = [keys.certificate]
+    key_files.save_sealing_keys(folder, sealing_keys)
+    records = [raw for raw in (keys.rotation, keys.certificate) if raw]
     if fields is not None:
         records.append(key_files.town_record(town_key, key_files.PROFILE, fields, now_ms).raw)
     await _keep(data, keys, records)
     _write_settings(data, listen, public_url)
-    shown = "" if saved is not None else passphrase
-    return Begun(data, keys.town, town.name, fingerprint(keys.town), shown, adopted=False)
+    shown = "" if isinstance(saved, SavedKey) else passphrase
+    return Begun(data, keys.town, town.name, fingerprint(keys.town), shown, adopted=False, paper=paper)
+
+
+async def renew_device(data: Path, passphrase: str) -> bytes:
+    """Give a stopped board a new device key, since another one lives with the one that it has; return it.
+
+    Raises:
+        HedgerowError: A node runs there, or the town key does not open.
+    """
+    folder = data / KEYS_FOLDER
+    lock_directory(data).close()
+    town_key = await asyncio.to_thread(key_files.open_town_key, folder, passphrase)
+    keys = await asyncio.to_thread(
+        key_files.create,
+        folder,
+        passphrase=passphrase,
+        device_name="",
+        now_ms=wall_ms(),
+        town_key=town_key,
+        again=True,
+    )
+    await _keep(data, keys, [raw for raw in (keys.rotation, keys.certificate) if raw], settled=True)
+    return keys.device.public
 
 
 async def run_node(
@@ -208,6 +251,16 @@ def _profile_fields(town: Town) -> dict[str, Value]:
     return kind.from_text(form)
 
 
+def _key_of_words(words: str) -> TownKey:
+    """The town key of these words; of the paper of the next keys, the first one.
+
+    Raises:
+        WrongWords: They are no key's.
+    """
+    key = heard(words)
+    return TownKey.next_of(key.seed, 0) if key.generation == SUCCESSORS_MAX else key
+
+
 def _open_saved(saved: SavedKey) -> TownKey:
     """The town key from a copy of its file, whatever the copy is called.
 
@@ -251,9 +304,9 @@ def _write_settings(data: Path, listen: str | None, public_url: str | None) -> N
         raise DataUnreadable(f"{path} cannot be written: {error.strerror}.") from None
 
 
-async def _keep(data: Path, keys: Keys, records: Sequence[bytes]) -> None:
+async def _keep(data: Path, keys: Keys, records: Sequence[bytes], *, settled: bool = False) -> None:
     """Put the time into the store, because a person is there who sees the clock; and what a new town or
-    device has to say of itself, through the one door.
+    device has to say of itself, through the one door. `settled`: this board is nobody's clone any more.
     """
     from node.intake import Intake
     from node.store.sqlite import open_store
@@ -264,6 +317,8 @@ async def _keep(data: Path, keys: Keys, records: Sequence[bytes]) -> None:
         known_ms = kept if isinstance(kept, int) else 0
         now_ms = max(wall_ms(), known_ms, open_record(keys.certificate).header.born * 1_000)
         await store.write(lambda tx: tx.set_meta(LAST_SURE, now_ms))
+        if settled:
+            await store.write(lambda tx: tx.set_meta(CLONE, None))
         intake = Intake(store, keys.device, NodeClock(now_ms).read, chance=secrets.token_bytes)
         intake.announce = lambda committed: None
         verdicts = await intake.accept(records) if records else ()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from node.errors import StorageUnavailable
 from node.transport.channel import LinkFailure
 from protocol.record import open_record
-from sync.authority import DEVICE, resolve
+from sync.authority import resolve
+from sync.devices import DEVICE_KINDS
 
 if TYPE_CHECKING:
     from node.clock import NodeClock
@@ -51,18 +52,24 @@ class Certificates:
         if identity.certificate is None:
             return
         shown = open_record(identity.certificate)
-        known = await self._store.read(lambda reader: reader.records_of(identity.town, DEVICE))
+        known = await self._store.read(
+            lambda reader: [
+                each for kind in sorted(DEVICE_KINDS) for each in reader.records_of(identity.town, kind)
+            ]
+        )
         is_known = any(record.id == shown.id for record in known)
         now = self._clock.read()
         # An unsure clock calls nothing expired.
         has_ended = now.sure and shown.header.expires <= now.now_ms // 1_000
         standing = [record for record in known if record.id != shown.id] + ([] if has_ended else [shown])
+        if identity.rotation is not None:
+            standing.append(open_record(identity.rotation))
         if not resolve(identity.town, standing).is_certified(identity.town, identity.device):
             if has_ended:
                 raise LinkFailure("the certificate of that device has run out", code="certificate_expired")
             raise LinkFailure("its town has withdrawn that device", code="certificate_withdrawn")
         if keep and not is_known and not has_ended:
-            await self._keep(identity.certificate)
+            await self._keep(identity.certificate, identity.rotation)
 
     def stands(self, identity: Identity) -> bool:
         """Tell whether a device is certified, for a town that may write here, by what is known already."""
@@ -74,8 +81,8 @@ class Certificates:
         belongs = identity.town == authority.own_town or bool(authority.federations_of(identity.town))
         return belongs and not self.stands(identity)
 
-    async def _keep(self, certificate: bytes) -> None:
+    async def _keep(self, certificate: bytes, rotation: bytes | None) -> None:
         try:
-            await self._intake.accept([certificate])
+            await self._intake.accept([certificate, rotation] if rotation else [certificate])
         except StorageUnavailable as error:
             raise LinkFailure("the disk of this node takes nothing just now", code=error.code) from None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from node import claim_acts, governing_acts
+from node import claim_acts, governing_acts, key_acts
 from node.acts import ACTS
 from node.errors import HedgerowError, InvalidRequest, StorageUnavailable
 from node.places import POINTER_FILE, fallback_socket, preferred_socket
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+del claim_acts, governing_acts, key_acts  # They have declared their acts.
+
 REQUEST_BYTES_MAX: Final = 32 * 1_048_576
 """A batch of an import: 200 lines, each of which may be a record with its body in base64."""
-assert claim_acts and governing_acts, "their acts are among ACTS once the files are read"
 SHUTDOWN_S: Final = 1.0
 """How long a command that is being answered may still take when the node stops."""
 EXPORT_CHUNK_BYTES: Final = 65_536

@@ -19,8 +19,10 @@ from node.background import Background, carefully
 from node.board import Board
 from node.certificates import Certificates
 from node.clock import LAST_SURE, NodeClock, wall_ms
+from node.clones import Clones
 from node.config import Settings
 from node.control import ControlServer
+from node.custody import SAYS_OF_KEYS, Custody, taken_back
 from node.engine import Engine
 from node.errors import HedgerowError
 from node.federations import Federations
@@ -40,7 +42,7 @@ from node.resealing import tell_sealing_key
 from node.seals import Seals
 from node.status import gather
 from node.stewardship import Stewardship
-from node.store import Store
+from node.store import Store, Transaction
 from node.store.sqlite import open_store
 from node.transport.auth import Badge
 from node.transport.call import Caller
@@ -94,6 +96,8 @@ class Daemon:
     """
 
     keys: Keys
+    custody: Custody
+    clones: Clones
     clock: NodeClock
     store: Store
     seals: Seals
@@ -200,6 +204,12 @@ class Daemon:
         self.intake.home_documents_max = self.settings.limits.home_documents
         self._authority = await self.store.write(lambda tx: tx.authority())
         self.incidents = Incidents(self.clock.now_ms)
+        self.clones = Clones(self.store, DeviceId(self.keys.device.public), self.clock.read, self.incidents)
+        await self.clones.begin()
+        self.intake.watch = self.clones.watch
+        self.custody = Custody(
+            self.data / KEYS_FOLDER, self.keys, self.store, self.intake, self.clock, self.seals
+        )
         self.accounts = Accounts(self.data / ACCOUNTS_FILE, self.clock.now_ms)
         await self.accounts.open()
         self._closers.append(self.accounts.close)
@@ -247,7 +257,7 @@ class Daemon:
             self.invitations,
             self.peers,
             self.clock,
-            certificate=self.keys.certificate,
+            keys=lambda: self.custody.keys,
             authority=self.authority,
         )
         held = await self.store.read(lambda reader: reader.held_sets())
@@ -290,7 +300,7 @@ class Daemon:
         )
         self.intake.announce = self._announce
         # A board that came back with its keys alone certifies itself before it hears anybody.
-        await self.intake.accept([self.keys.certificate])
+        await self.intake.accept([each for each in (self.keys.rotation, self.keys.certificate) if each])
         await self.peers.load()
         await self.joinings.load()
         await self.federations.read_names()
@@ -363,11 +373,32 @@ class Daemon:
             self._background.spawn(carefully(partial(self.joinings.authority_moved, before, self._authority)))
             if before.federations != committed.authority.federations:
                 self._background.spawn(carefully(self.renewal.authority_moved))
+            self._background.spawn(carefully(partial(self._tell_of_keys, before, self._authority)))
         self.engine.announce(committed)
         self.board.note(committed)
         self.keeper.note(committed)
         self._names_stale.set()
         self.neighbours.stirred.set()
+
+    async def _tell_of_keys(self, before: Authority, after: Authority) -> None:
+        """Tell people which keys were taken back since."""
+        found = [
+            (code, town, device)
+            for town in after.rights
+            for code, device in taken_back(before.rights_of(town), after.rights_of(town))
+        ]
+        if not found:
+            return
+
+        def work(tx: Transaction) -> None:
+            names = tx.towns()
+            for code, town, device in found:
+                facts = names.get(town)
+                name = facts.name if facts else f"Town {town.hex()[:8]}"
+                kept = len(after.rights_of(town).kept)
+                self.incidents.add(tx, code, SAYS_OF_KEYS[code].format(name, device.hex()[:8], kept), device)
+
+        await self.store.write(work)
 
     def _review_callees(self) -> None:
         """Who is approved, or who invited us, has changed."""
@@ -394,7 +425,8 @@ class Daemon:
         self.neighbours.stirred.set()
 
     def _badge(self) -> Badge:
-        return Badge(self.keys.device, self.keys.certificate, self.urls)
+        keys = self.custody.keys
+        return Badge(keys.device, keys.certificate, self.urls, keys.rotation)
 
     async def _open_town_key(self, passphrase: str) -> TownKey:
         """Open the town key; off the loop, for it takes a while."""

@@ -56,6 +56,7 @@ def take_in(
     sure: bool,
     check: Callable[[Record], None] = check_signature,
     sender: TownId | None = None,
+    watch: Callable[[Transaction, Sequence[Record]], None] | None = None,
 ) -> Taken:
     """Take a batch of foreign bytes in; the simulator and the door share it.
 
@@ -66,11 +67,14 @@ def take_in(
         sure: Whether that time is sure.
         check: Raises BadSignature; the simulator remembers answers.
         sender: The town at the other end of the link; None if they came in another way.
+        watch: Looks at those that are new and sound before they are judged.
     """
     names = [_name(raw) for raw in raws]
     known = dict(tx.known(names))
     opened = _open_new(raws, names, known)
     sound, forged = _verify(opened, check)
+    if watch is not None:
+        watch(tx, list(sound.values()))
     sound |= _held_in_part(tx, raws, names, known)
     taken = settle(tx, list(sound.values()), now_ms=now_ms, sure=sure, sender=sender)
     known.update((verdict.id, verdict) for verdict in taken.verdicts)
@@ -109,6 +113,7 @@ class Intake:
         sign: Signs a message that is no record with its key; the message says what it is.
         announce: Called with `Committed` in the event loop's thread after each commit that changed something,
             in the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
+        watch: Looks at records that come from outside, new and sound, inside the writer's turn.
         home_documents_max: How many documents of our own that never leave the town may be held.
     """
 
@@ -122,6 +127,7 @@ class Intake:
         seals: Seals | None = None,
     ) -> None:
         self.announce: Callable[[Committed], None] = _nobody
+        self.watch: Callable[[Transaction, Sequence[Record]], None] | None = None
         self._store = store
         self.home_documents_max = HOME_DOCUMENTS_MAX
         self.device = DeviceId(key.public)
@@ -145,7 +151,7 @@ class Intake:
 
         def work(tx: Transaction) -> Taken:
             now = self._clock()
-            return take_in(tx, raws, now_ms=now.now_ms, sure=now.sure, sender=sender)
+            return take_in(tx, raws, now_ms=now.now_ms, sure=now.sure, sender=sender, watch=self.watch)
 
         taken = await self._store.write(work, then=lambda taken: self._tell(taken, source))
         return taken.verdicts

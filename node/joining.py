@@ -21,12 +21,14 @@ from protocol.ids import FederationId, Op, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX, NONCE_BYTES
 from protocol.record import Record, check_signature, fields_of, open_record
 from sync.authority import JOIN
+from sync.devices import ROTATE
 from sync.events import JoinAsk, Joining
 from sync.membership import ADMIT, VOUCH
 
 if TYPE_CHECKING:
     from node.clock import NodeClock
     from node.intake import Intake
+    from node.keys import Keys
     from node.peers import Peers
     from node.store import Cell, Store
     from node.transport.auth import Identity
@@ -44,8 +46,8 @@ WAITING: Final = "waiting"
 JOINED: Final = "joined"
 REFUSED: Final = "refused"
 
-RECORDS_MAX: Final = 3
-"""A JOIN brings a certificate, a profile and a consent."""
+RECORDS_MAX: Final = 4
+"""A JOIN brings a certificate, a consent, and perhaps a profile and a rotation."""
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class Joinings:
     """Both ends of joining at one node.
 
     Args:
-        own_records: Our certificate and our profile, if we have one, as raw records.
+        keys: Our own, whose certificate we show.
         authority: The present resolved authority.
         changed: Called when who must be called for the sake of an invitation has changed.
     """
@@ -82,7 +84,7 @@ class Joinings:
         peers: Peers,
         clock: NodeClock,
         *,
-        certificate: bytes,
+        keys: Callable[[], Keys],
         authority: Callable[[], Authority],
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -91,7 +93,7 @@ class Joinings:
         self._invitations = invitations
         self._peers = peers
         self._clock = clock
-        self._certificate = certificate
+        self._keys = keys
         self._authority = authority
         self.changed = changed
         self._joins: dict[bytes, Join] = {}
@@ -252,8 +254,12 @@ class Joinings:
         draft = Draft(JOIN, Op.PUT, {}, federations=(invitation.federation,), nonce=nonce)
         consent = (await self._intake.post([draft]))[0]
         known = await self._store.read(lambda reader: reader.records_of(own, PROFILE))
-        profiles = [record.raw for record in known if record.header.op is Op.PUT][:1]
-        self._records[invitation.secret] = (self._certificate, *profiles, consent.raw)
+        keys = self._keys()
+        # A profile that a former key signed holds only beside the list that keeps it, which stays here.
+        signer = open_record(keys.certificate).header.device
+        puts = [each for each in known if each.header.op is Op.PUT and each.header.device == signer]
+        own_records = [keys.rotation, keys.certificate, *(each.raw for each in puts[:1]), consent.raw]
+        self._records[invitation.secret] = tuple(raw for raw in own_records if raw)
 
     async def _settle(self, join: Join, state: str, says: str) -> None:
         join.state, join.says = state, says
@@ -275,7 +281,7 @@ def within(raws: Sequence[bytes], bytes_max: int) -> tuple[tuple[bytes, ...], bo
 
 def _opened(raws: Sequence[bytes]) -> list[Record]:
     if len(raws) > RECORDS_MAX:
-        raise InvitationRefused("a JOIN brings at most three records", code="invitation_malformed")
+        raise InvitationRefused("a JOIN brings at most four records", code="invitation_malformed")
     try:
         opened = [open_record(raw) for raw in raws]
         for record in opened:
@@ -291,13 +297,15 @@ def _check_consent(opened: Sequence[Record], identity: Identity) -> Record:
     """
     by_kind = {record.header.kind: record for record in opened}
     consent, certificate = by_kind.get(JOIN), by_kind.get(CERTIFICATE)
-    if consent is None or certificate is None or not by_kind.keys() <= {JOIN, CERTIFICATE, PROFILE}:
-        says = "a JOIN brings a certificate, a consent, and perhaps a profile"
+    lawful = by_kind.keys() <= {JOIN, CERTIFICATE, PROFILE, ROTATE} and len(by_kind) == len(opened)
+    if consent is None or certificate is None or not lawful:
+        says = "a JOIN brings a certificate, a consent, and perhaps a profile and a rotation"
         raise InvitationRefused(says, code="invitation_malformed")
     if any(record.header.town != identity.town for record in opened):
         raise InvitationRefused("a record of that JOIN is another town's", code="invitation_malformed")
     if (
-        device_of(certificate.raw) != (identity.town, identity.device)
+        device_of(certificate.raw, by_kind[ROTATE].raw if ROTATE in by_kind else b"")
+        != (identity.town, identity.device)
         or consent.header.device != identity.device
     ):
         raise InvitationRefused("that JOIN is not of the device that calls", code="invitation_malformed")

@@ -4,7 +4,7 @@
 so; nothing else is needed to run, so a node comes back after a power cut with nobody there.
 `DATA/keys/town.key` holds the town's seed sealed under a passphrase (Argon2id, then XSalsa20-Poly1305);
 it is opened only for acts of the town. `DATA/keys/sealing.key` holds the secret sealing keys that follow from
-the town key, one a line as `INDEX HEX`, old ones first: with them a node reads what was sealed to its town,
+the town keys, one a line as `INDEX HEX`, old ones first: with them a node reads what was sealed to its town,
 with nobody there. All three files are readable by their owner alone.
 """
 
@@ -22,16 +22,19 @@ from nacl.secret import SecretBox
 from node.errors import HedgerowError
 from protocol.encoding import Value, decode, encode
 from protocol.errors import MalformedRecord, ProtocolError
-from protocol.identity import SEED_BYTES, DeviceKey, TownKey
-from protocol.ids import Lane, TownId
-from protocol.limits import NONCE_BYTES, SALT_BYTES
+from protocol.identity import COMMITMENT_AT, SEED_BYTES, DeviceKey, TownKey, new_paper
+from protocol.ids import Lane, Op, TownId
+from protocol.limits import NONCE_BYTES, SALT_BYTES, SUCCESSORS_MAX
 from protocol.record import Record, check_signature, fields_of, make, make_body, open_record
-from protocol.sealing import SealingKey
+from protocol.sealing import SealingKey, derive
 from protocol.words import WORDS
+from sync.devices import LASTING_KINDS, ROTATE, is_successor
 
 DEVICE_FILE = "device.key"
 TOWN_FILE = "town.key"
 SEALING_FILE = "sealing.key"
+FORMER_FILE = "device.key.former"
+"""The device key that was here before a clone of this board made a new one."""
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 """A seed, a town and one certificate: far below this; a larger file is not ours."""
@@ -40,16 +43,20 @@ ARGON2_OPERATIONS = 2
 ARGON2_MEMORY_BYTES = 19 * 1024 * 1024
 """OWASP's profile for Argon2id (19 MiB, 2 passes): bearable on a Raspberry Pi, dear for who guesses."""
 
-SEALING_KEYS_MAX = 64
-"""A town takes a new one when a device was stolen; a longer file is not ours."""
+SEALING_KEYS_OF_A_KEY = 8
+"""A town takes a new one when a device was stolen, and with each town key; of this so many follow."""
+SEALING_KEYS_MAX = SEALING_KEYS_OF_A_KEY * (SUCCESSORS_MAX + 1)
+"""A longer file is not ours."""
 
 PASSPHRASE_WORDS = 6
 """Six of 2,048 words: 66 bits, which Argon2id makes some 80."""
 
 TOWN_LIFETIME_S = 10 * 365 * 86_400
-"""Ten years for every record that a town key signs: longer than a board lives, short enough to be
-forgotten.
+"""Ten years for what a town key says of devices and of the town: longer than a board lives, short enough to
+be forgotten.
 """
+LASTING_LIFETIME_S = 10 * TOWN_LIFETIME_S
+"""As long as a charter: a rotation that ended would put a stolen key back in its place."""
 
 CERTIFICATE = "town.device"
 PROFILE = "town.profile"
@@ -81,11 +88,17 @@ class KeysExist(HedgerowError):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What a running node has: its device key, its town, and the certificate, a whole record, of the two."""
+    """What a running node has: its device key, its town, and the certificate, a whole record, of the two.
+
+    Attributes:
+        rotation: The record by which the town key that signed the certificate took over; empty if that is the
+            first one.
+    """
 
     device: DeviceKey
     town: TownId
     certificate: bytes
+    rotation: bytes = b""
 
 
 def new_passphrase() -> str:
@@ -94,31 +107,63 @@ def new_passphrase() -> str:
 
 
 def create(
-    directory: Path, *, passphrase: str, device_name: str, now_ms: int, town_key: TownKey | None = None
+    directory: Path,
+    *,
+    passphrase: str,
+    device_name: str,
+    now_ms: int,
+    town_key: TownKey | None = None,
+    again: bool = False,
 ) -> Keys:
     """Make a device key, certify it, and write both key files.
 
     Args:
         directory: `DATA/keys`; made if it is not there.
         town_key: The key of a town that exists already; None makes a new town.
+        again: Make a new device key in place of the one that is here, which is put beside as
+            `device.key.former`.
 
     Raises:
         KeysExist: There is a device key here.
         KeysUnreadable: The files cannot be written.
     """
-    if has_keys(directory):
+    if has_keys(directory) and not again:
         raise KeysExist(f"{directory} holds keys already. They are never overwritten; choose another --data.")
-    town = town_key or TownKey(secrets.token_bytes(SEED_BYTES))
+    town = town_key or TownKey.next_of(new_paper(secrets.token_bytes(COMMITMENT_AT)), 0)
     device = DeviceKey(secrets.token_bytes(SEED_BYTES))
     fields: dict[str, Value] = {"device": device.public}
     if device_name:
         fields["name"] = device_name
     certificate = town_record(town, CERTIFICATE, fields, now_ms)
-    keys = Keys(device, TownId(town.public), certificate.raw)
+    keys = Keys(device, TownId(town.town), certificate.raw, rotation_of(town, now_ms))
     save_town_key(directory, town, passphrase)
-    content: Value = {"certificate": keys.certificate, "seed": device.seed, "town": bytes(keys.town)}
-    _write(directory / DEVICE_FILE, encode(content))
+    if again and has_keys(directory):
+        (directory / DEVICE_FILE).replace(directory / FORMER_FILE)
+    save_keys(directory, keys)
     return keys
+
+
+def save_keys(directory: Path, keys: Keys) -> None:
+    """Write what a node runs with, over what is there.
+
+    Raises:
+        KeysUnreadable: The file cannot be written.
+    """
+    content: dict[str, Value] = {
+        "certificate": keys.certificate,
+        "seed": keys.device.seed,
+        "town": bytes(keys.town),
+    }
+    if keys.rotation:
+        content["rotation"] = keys.rotation
+    _write(directory / DEVICE_FILE, encode(content))
+
+
+def rotation_of(town: TownKey, now_ms: int) -> bytes:
+    """Return the record by which a town key takes over; nothing for the first."""
+    if not town.generation:
+        return b""
+    return town_record(town, ROTATE, {"succession": list(town.succession)}, now_ms).raw
 
 
 def has_keys(directory: Path) -> bool:
@@ -135,16 +180,18 @@ def open_keys(directory: Path) -> Keys:
     path = directory / DEVICE_FILE
     content = _read(path)
     seed, town, raw = content.get("seed"), content.get("town"), content.get("certificate")
+    rotation = content.get("rotation", b"")
     if not (
         isinstance(seed, bytes)
         and isinstance(town, bytes)
         and isinstance(raw, bytes)
+        and isinstance(rotation, bytes)
         and len(seed) == SEED_BYTES
     ):
         raise KeysUnreadable(f"{path} is damaged: put back the copy that you keep of it.")
-    keys = Keys(DeviceKey(seed), TownId(town), raw)
+    keys = Keys(DeviceKey(seed), TownId(town), raw, rotation)
     try:
-        certifies = device_of(raw) == (keys.town, keys.device.public)
+        certifies = device_of(raw, rotation) == (keys.town, keys.device.public)
     except ProtocolError:
         certifies = False
     if not certifies:
@@ -152,8 +199,11 @@ def open_keys(directory: Path) -> Keys:
     return keys
 
 
-def device_of(certificate: bytes) -> tuple[TownId, bytes]:
+def device_of(certificate: bytes, rotation: bytes = b"") -> tuple[TownId, bytes]:
     """Return the town and the public device key that a certificate binds, its signature checked.
+
+    Args:
+        rotation: What shows that its signer is a town key, if it is not the first.
 
     Raises:
         ProtocolError: These bytes are no record, wrongly signed, or not a `town.device`.
@@ -164,23 +214,40 @@ def device_of(certificate: bytes) -> tuple[TownId, bytes]:
     if record.header.kind != CERTIFICATE or not isinstance(device, bytes) or len(device) != 32:
         raise MalformedRecord("this record is not the certificate of a device")
     check_signature(record)
+    if bytes(record.header.device) != record.header.town:
+        _check_rotation(rotation, record)
     return record.header.town, device
+
+
+def _check_rotation(rotation: bytes, certificate: Record) -> None:
+    """Refuse a certificate whose signer is not shown to be a key of its town."""
+    record = open_record(rotation) if rotation else None
+    if (
+        record is None
+        or record.header[:2] != certificate.header[:2]
+        or record.header.kind != ROTATE
+        or record.header.op is not Op.ENTRY
+        or not is_successor(record)
+    ):
+        raise MalformedRecord("nothing shows that the signer of this certificate is a key of its town")
+    check_signature(record)
 
 
 def town_record(town: TownKey, kind: str, fields: Mapping[str, Value], now_ms: int) -> Record:
     """Return a new document of a `town.*` kind, signed with the town key."""
-    born = now_ms // 1_000
+    born, lasts = now_ms // 1_000, kind in LASTING_KINDS
     return make(
         town,
-        town=TownId(town.public),
+        town=TownId(town.town),
         epoch=secrets.token_bytes(EPOCH_BYTES),
         counter=0,
         stamp=now_ms << 16,
         kind=kind,
         lane=Lane.URGENT,
         born=born,
-        expires=born + TOWN_LIFETIME_S,
+        expires=born + (LASTING_LIFETIME_S if lasts else TOWN_LIFETIME_S),
         nonce=secrets.token_bytes(NONCE_BYTES),
+        op=Op.ENTRY if lasts else Op.PUT,
         body=make_body(secrets.token_bytes(SALT_BYTES), fields),
     )
 
@@ -195,6 +262,7 @@ def save_town_key(directory: Path, town: TownKey, passphrase: str) -> None:
     box = SecretBox(_stretch(passphrase, salt, ARGON2_OPERATIONS, ARGON2_MEMORY_BYTES))
     content: Value = {
         "box": bytes(box.encrypt(town.seed)),
+        "generation": town.generation,
         "memory_bytes": ARGON2_MEMORY_BYTES,
         "operations": ARGON2_OPERATIONS,
         "salt": salt,
@@ -212,19 +280,36 @@ def open_town_key(directory: Path, passphrase: str) -> TownKey:
     path = directory / TOWN_FILE
     content = _read(path)
     salt, box = content.get("salt"), content.get("box")
+    generation = content.get("generation", 0)
     operations, memory_bytes = content.get("operations"), content.get("memory_bytes")
-    if not (isinstance(salt, bytes) and isinstance(box, bytes) and len(salt) == argon2id.SALTBYTES):
+    if not (
+        isinstance(salt, bytes)
+        and isinstance(box, bytes)
+        and isinstance(generation, int)
+        and len(salt) == argon2id.SALTBYTES
+    ):
         raise KeysUnreadable(f"{path} is damaged: put back the copy that you keep of it.")
     if (operations, memory_bytes) != (ARGON2_OPERATIONS, ARGON2_MEMORY_BYTES):
         # A planted file could ask for a terabyte; a newer program's costs are not ours to guess.
         raise KeysUnreadable(f"{path} was sealed by another version of this program: open it with that one.")
     try:
         seed = SecretBox(_stretch(passphrase, salt, ARGON2_OPERATIONS, ARGON2_MEMORY_BYTES)).decrypt(box)
-        return TownKey(seed)
+        return TownKey(seed, generation)
     except (CryptoError, ValueError):
         raise WrongPassphrase(
             "that passphrase does not open the town key: check the words and their order."
         ) from None
+
+
+def sealing_keys_of(town: TownKey, count: int = 1) -> dict[int, SealingKey]:
+    """Return sealing keys by their indices in the file: the first `count` of this town key, and before them
+    all of the former ones, whose seeds follow from its own.
+
+    So a thief of a former key opens nothing that is sealed from then on, and the town all that was before.
+    """
+    earlier = sealing_keys_of(town.former(), SEALING_KEYS_OF_A_KEY) if town.generation else {}
+    first = town.generation * SEALING_KEYS_OF_A_KEY
+    return earlier | {first + number: derive(town.seed, number) for number in range(count)}
 
 
 def save_sealing_keys(directory: Path, keys: Mapping[int, SealingKey]) -> None:

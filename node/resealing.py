@@ -1,7 +1,8 @@
 """A town's sealing key, told anew: on a node that has lost its file, or after a device was stolen.
 
-All sealing keys follow from the town key, so whoever opens that has every one that there ever was. The file
-is written before the profile is signed: a node never tells a key that it has not kept.
+All sealing keys follow from the town keys, and these from the present one: whoever opens that has every one
+that there ever was. The file is written before the profile is signed: a node never tells a key that it has
+not kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING
 from node import keys as key_files
 from node.errors import LimitReached, NotFound
 from node.seals import profiles_of
-from protocol.sealing import derive
 
 if TYPE_CHECKING:
     from node.intake import Intake
@@ -35,21 +35,23 @@ async def tell_sealing_key(
     Raises:
         WrongPassphrase, KeysUnreadable, StorageUnavailable.
         NotFound: The town has no profile here yet.
-        LimitReached: It has had as many keys as a node keeps.
+        LimitReached: It has had as many keys as follow from its town key.
     """
     town_key = await asyncio.to_thread(key_files.open_town_key, folder, passphrase)
     profiles = await store.read(lambda reader: profiles_of(reader, store.own_town))
     if not profiles:
         raise NotFound("this town's profile has not come back from a neighbour yet; try again when it has")
-    keys = [derive(town_key.seed, index) for index in range(key_files.SEALING_KEYS_MAX)]
+    every = key_files.sealing_keys_of(town_key, key_files.SEALING_KEYS_OF_A_KEY)
     told = {fields.get("sealing_key") for _, fields in profiles}
-    last = max((index for index, key in enumerate(keys) if key.public in told), default=-1)
-    index = last + 1 if new else max(last, 0)
-    if index >= len(keys):
-        raise LimitReached(f"this town has had {len(keys)} sealing keys, which is all that a node keeps")
-    kept = dict(enumerate(keys[: index + 1]))
-    key_files.save_sealing_keys(folder, kept)
-    seals.take(list(kept.values()))
+    last = max((index for index, key in every.items() if key.public in told), default=-1)
+    # A thief of a former town key has all that follow from it.
+    index = max(last + 1 if new else last, town_key.generation * key_files.SEALING_KEYS_OF_A_KEY)
+    if index not in every:
+        most = key_files.SEALING_KEYS_OF_A_KEY
+        raise LimitReached(f"this town has had all {most} sealing keys of its town key: hedgerow key rotate")
+    keys = {each: key for each, key in every.items() if each <= index}
+    key_files.save_sealing_keys(folder, keys)
+    seals.take([keys[each] for each in sorted(keys)])
     record, fields = profiles[-1]
     if fields.get("sealing_key") != keys[index].public:
         # Greater than the profile that it follows, whatever this node's clock says.

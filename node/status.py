@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from node import __version__
+from node.clones import SAYS
 from node.transport.dialer import Reach
-from protocol.ids import FederationId, Lane, TownId
+from protocol.ids import DeviceId, FederationId, Lane, TownId
 from sync.held import HeldSet
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from sync.hub import PeerState
 
 
+TAKEN_BACK: Final = (
+    "This board's key was taken back by its town: nothing that it writes counts any more. Give it a new one:"
+    " stop it, then run `hedgerow key clone --renew`."
+)
 CALLING_S: Final = 10
 """A call that comes so soon is said to be under way: attempts overlap, and each lives for some seconds."""
 
@@ -130,6 +135,7 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         "peers": [peer_row(each, reading.now_ms) for each in facts],
         "sealing": daemon.seals.trouble,
         "joins": [_join_row(join, names) for join in daemon.joinings.all()],
+        "keys": _keys(daemon),
         "incidents": _incidents(daemon, kept),
     }
 
@@ -228,6 +234,18 @@ def _federation(
             lane.name.lower(): {"records": each.count, "digest": each.digest().hex()}
             for lane, each in lanes.items()
         },
+    }
+
+
+def _keys(daemon: Daemon) -> dict[str, Any]:
+    """Return whether this board's key is still its own, and what people must know of it; "" if nothing."""
+    device = DeviceId(daemon.custody.keys.device.public)
+    taken_back = daemon.authority().is_taken_back(daemon.town, device)
+    says = SAYS if daemon.clones.is_found else ""
+    return {
+        "clone": daemon.clones.is_found,
+        "taken_back": taken_back,
+        "says": TAKEN_BACK if taken_back else says,
     }
 
 

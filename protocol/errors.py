@@ -7,6 +7,7 @@
     |- LimitExceeded          a bound of `limits.py` is passed; says the value and the limit
     |- NewerVersion           a version that we do not know yet: "not now", never remembered
     |- BodyMissing            the header is whole, the body did not come along: "not now"
+    |- WrongWords             not the words of a key
     |- BadSignature           the signature is not the device's
     |- BadSealingKey          a public key to which nothing can be sealed
     `- InvalidField           a field of a body is not as its kind declares it
@@ -71,6 +72,12 @@ class BadSealingKey(ProtocolError):
     """A public sealing key with which no secret can be shared: a hostile or damaged profile carries it."""
 
     code = "bad_sealing_key"
+
+
+class WrongWords(ProtocolError):
+    """Words that are not those of a town key: too few, misspelt, or swapped."""
+
+    code = "wrong_words"
 
 
 class InvalidField(ProtocolError):

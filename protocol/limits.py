@@ -60,6 +60,12 @@ DEVICES_MAX: Final = 16
 """Certificates of one town that count: the newest of those that stand."""
 CERTIFICATES_MAX: Final = 64
 """Documents of `town.device` of one town in a federation; withdrawn ones count until they end."""
+SUCCESSORS_MAX: Final = 7
+"""Times that a town key can be followed by the next: all links of the chain are made with the first."""
+REVOCATIONS_MAX: Final = 64
+"""Records of `town.revoke` of one town that count: the greatest `(stamp, id)`."""
+KEEPS_MAX: Final = 256
+"""Records of `town.keep` of one town that count: some 230,000 ids, 25 MB of memory."""
 ACTS_MAX: Final = 1_024
 """Admissions and suspensions of a steward in a lane; withdrawn ones count until they end."""
 FEW_MAX: Final = 64

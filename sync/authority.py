@@ -2,7 +2,7 @@
 
 Three layers, each resting only on the ones before it, so there is nothing to iterate and nothing to wait for:
 
-1. A town's standing `town.device` records, signed with the town key, certify its devices.
+1. A town's keys and what they may sign, from its `town.*` records (`sync.devices`).
 2. A charter is the root of its federation: its first 16 bytes of record id are the federation's name, so
    whoever consents to the name consents to these stewards and to what a majority of them decides. `steps`
    follows their decisions from the charter on; what stewards and members do beside is in `membership`.
@@ -21,37 +21,34 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
 from typing import Final
 
 from protocol import limits
-from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
-from protocol.limits import DEVICES_MAX
-from protocol.record import (
-    CHARTER,
-    SIGN,
-    STEP,
-    Header,
-    Record,
-    fields_of_body,
-    is_town_kind,
-    stands_for_good,
+from protocol.ids import DeviceId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
+from protocol.record import CHARTER, SIGN, STEP, Header, Record, is_town_kind, stands_for_good
+from sync.devices import (
+    DEVICE,
+    DEVICE_KINDS,
+    LASTING_KINDS,
+    ROTATE,
+    Rights,
+    heads,
+    named,
+    newest,
+    resolve_devices,
 )
 from sync.ledger import LEDGER
 from sync.membership import ADMIT, SUSPEND, VOUCH, Act, Membership, membership
-from sync.merge import Fact, prune
 from sync.stated import charter_of, signature_of, step_of
 from sync.steps import Chain, State, follow
 
-DEVICE: Final = "town.device"
-"""A certificate: the town key names a device."""
 JOIN: Final = "federation.join"
 """A town consents to a federation."""
-AUTHORITY_KINDS: Final = frozenset({CHARTER, STEP, SIGN, DEVICE, ADMIT, SUSPEND, VOUCH, JOIN})
+AUTHORITY_KINDS: Final = frozenset({CHARTER, STEP, SIGN, ADMIT, SUSPEND, VOUCH, JOIN, *DEVICE_KINDS})
 """The kinds from which authority is resolved."""
 
 UNCERTIFIED: Final = "uncertified"
-"""Cause: no standing certificate of the town names the device."""
+"""Cause: the town does not certify the device, or takes it back and does not keep this record of it."""
 NOT_MEMBER: Final = "not_member"
 """Cause: the town is in none of the adopted federations that the record lists."""
 UNKNOWN_FEDERATION: Final = "unknown_federation"
@@ -64,11 +61,10 @@ STEP_STANDS: Final = "step_stands"
 """Cause: the same of a step or of a signature."""
 UNRESOLVED: Final = "unresolved"
 """Cause: a step or a signature that no step of an adopted federation leads to."""
-
-REMEMBERED_BODIES_MAX: Final = 4_096
-"""Bodies of certificates and acts whose meaning is kept at hand: those of a few hundred towns."""
-REMEMBERED_BYTES_MAX: Final = 512
-"""Ours have about a hundred bytes; a longer one is read each time, so that all of them take 2 MiB at most."""
+ACT_STANDS: Final = "act_stands"
+"""Cause: a put or a delete of a kind that is only ever added to: revocations, keep lists, rotations."""
+NO_SUCCESSOR: Final = "no_successor"
+"""Cause: a rotation whose signer does not follow from the town's id."""
 
 
 class Allotment(IntEnum):
@@ -97,6 +93,7 @@ _ALLOTMENTS: Final = {
     CHARTER: None,
     STEP: None,
     SIGN: None,
+    **dict.fromkeys(LASTING_KINDS, None),
 }
 
 
@@ -167,19 +164,33 @@ class Authority:
 
     own_town: TownId
     federations: Mapping[FederationId, Federation] = field(default_factory=dict)
-    devices: Mapping[TownId, frozenset[DeviceId]] = field(default_factory=dict)
+    rights: Mapping[TownId, Rights] = field(default_factory=dict)
+
+    def rights_of(self, town: TownId) -> Rights:
+        """Return what a town's keys may sign; of one that says nothing, its town key may."""
+        return self.rights.get(town) or Rights(keys=(DeviceId(town),))
 
     def is_certified(self, town: TownId, device: DeviceId) -> bool:
-        """Tell whether this device may write for the town: one that it certified, or the town key itself."""
-        return device in self.devices.get(town, ()) or bytes(device) == town
+        """Tell whether a key may write for the town from now on: a certified device, or the present town
+        key."""
+        return self.rights_of(town).is_certified(device)
+
+    def may_write(self, town: TownId, device: DeviceId, record: RecordId) -> bool:
+        """Tell whether a key may have written this record: it is certified, or was and the record is kept."""
+        return self.rights_of(town).may_write(device, record)
+
+    def is_taken_back(self, town: TownId, device: DeviceId) -> bool:
+        """Tell whether of this key only kept records count: a revoked device, or a former town key."""
+        return self.rights_of(town).is_taken_back(device)
 
     def is_town_key(self, town: TownId, device: DeviceId) -> bool:
-        """Tell whether this is a key of the town itself: what it signed as a steward stays signed."""
-        return bytes(device) == town
+        """Tell whether this is a town key of the town, the present one or a former: what it signed as a
+        steward stays signed."""
+        return device in self.rights_of(town).keys
 
     def town_of(self, device: DeviceId) -> TownId | None:
         """Return the one town that certified this device; None if none did, or several claim it."""
-        towns = [town for town, devices in self.devices.items() if device in devices]
+        towns = [town for town, rights in self.rights.items() if device in rights.devices]
         return towns[0] if len(towns) == 1 else None
 
     def is_member(self, federation: FederationId, town: TownId) -> bool:
@@ -198,10 +209,10 @@ class Authority:
         if stands_for_good(header.kind):
             return self._place_step(header, record)
         if is_town_kind(header.kind):
-            return self._place_of_town(header)
+            return self._place_of_town(header, record)
         if not header.federations:
-            return self._place_at_home(header)
-        return self._place_listed(header)
+            return self._place_at_home(header, record)
+        return self._place_listed(header, record)
 
     def room(self, key: LaneKey, town: TownId, allotment: Allotment) -> int | None:
         """Return how many documents of a town a held set takes; None for home, which takes any number."""
@@ -215,7 +226,7 @@ class Authority:
         federation = FederationId(record[:16])
         if federation in self.federations:
             lanes.add((federation, Lane.URGENT))
-        if header.town == self.own_town and (lanes or self.is_certified(header.town, header.device)):
+        if header.town == self.own_town and (lanes or self.may_write(header.town, header.device, record)):
             lanes.add((home_id(self.own_town), header.lane))
         return _placement(lanes, UNKNOWN_FEDERATION)
 
@@ -227,20 +238,38 @@ class Authority:
         lanes = {(each.id, Lane.URGENT) for each in adopted if record in each.chain.kept}
         return _placement(lanes, UNRESOLVED if adopted else UNKNOWN_FEDERATION)
 
-    def _place_of_town(self, header: Header) -> Placement:
+    def _place_of_town(self, header: Header, record: RecordId) -> Placement:
+        if header.kind in LASTING_KINDS and header.op is not Op.ENTRY:
+            return Placement(frozenset(), ACT_STANDS)
         lanes: set[LaneKey] = {(federation, Lane.URGENT) for federation in self.federations_of(header.town)}
+        if header.kind == ROTATE:
+            # A vote by a later key cannot be judged without the rotation, whatever became of its town.
+            lanes |= {
+                (each.id, Lane.URGENT)
+                for each in self.federations.values()
+                if header.town in each.chain.kept.values()
+            }
         if header.town == self.own_town:
             lanes.add((home_id(self.own_town), header.lane))
-        return _placement(lanes, NOT_MEMBER)
+        return _placement(
+            lanes if self._says(header, record) else set(), UNCERTIFIED if lanes else NOT_MEMBER
+        )
 
-    def _place_at_home(self, header: Header) -> Placement:
+    def _says(self, header: Header, record: RecordId) -> bool:
+        """Tell whether a town key has said this for its town, and may have."""
+        rights = self.rights_of(header.town)
+        if header.kind in LASTING_KINDS:
+            return record in rights.acts
+        return header.device in rights.keys and rights.may_write(header.device, record)
+
+    def _place_at_home(self, header: Header, record: RecordId) -> Placement:
         if header.town != self.own_town:
             return Placement(frozenset(), NOT_OURS)
-        if not self.is_certified(header.town, header.device):
+        if not self.may_write(header.town, header.device, record):
             return Placement(frozenset(), UNCERTIFIED)
         return Placement(frozenset({(home_id(self.own_town), header.lane)}), "")
 
-    def _place_listed(self, header: Header) -> Placement:
+    def _place_listed(self, header: Header, record: RecordId) -> Placement:
         adopted = [name for name in header.federations if name in self.federations]
         lanes = {(name, header.lane) for name in adopted if header.town in self.federations[name].members}
         if header.kind == JOIN and header.town == self.own_town:
@@ -249,13 +278,14 @@ class Authority:
             lanes.add((home_id(self.own_town), header.lane))
         if not lanes:
             return Placement(frozenset(), NOT_MEMBER if adopted else UNKNOWN_FEDERATION)
-        if not self.is_certified(header.town, header.device):
+        if not self.may_write(header.town, header.device, record):
             return Placement(frozenset(), UNCERTIFIED)
         return Placement(frozenset(lanes), "")
 
 
 def allotment_of(kind: str) -> Allotment | None:
-    """Return with what documents of this kind are counted; None for what stands for good."""
+    """Return with what documents of this kind are counted; None for those of which authority itself names the
+    ones that count: charters, steps and signatures, and a town's revocations, keep lists and rotations."""
     if kind in _ALLOTMENTS:
         return _ALLOTMENTS[kind]
     return Allotment.OTHERS if is_town_kind(kind) else Allotment.POSTS
@@ -282,8 +312,8 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
     by_kind = defaultdict[str, dict[RecordId, Record]](dict)
     for record in records:
         by_kind[record.header.kind][record.id] = record
-    devices = _certified(by_kind[DEVICE].values())
-    signers = Authority(own_town, {}, devices)
+    rights = resolve_devices(each for kind in sorted(DEVICE_KINDS) for each in by_kind[kind].values())
+    signers = Authority(own_town, {}, rights)
     joins = _standing(signers, by_kind[JOIN].values())
     consents = {
         record.header.federations[0]
@@ -294,81 +324,39 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
         name
         for record in by_kind[JOIN].values()
         if record.header.op is Op.DELETE and record.header.town == own_town
-        if signers.is_certified(own_town, record.header.device)
+        if signers.may_write(own_town, record.header.device, record.id)
         for name in record.header.federations
     }
     federations = dict[FederationId, Federation]()
     for _, charter in sorted(by_kind[CHARTER].items()):
         name, founder = FederationId(charter.id[:16]), charter.header.town
-        wrote = founder == own_town and signers.is_certified(own_town, charter.header.device)
+        wrote = founder == own_town and signers.may_write(own_town, charter.header.device, charter.id)
         wrote = wrote and name not in withdrawn
         if name not in federations and (wrote or name in consents):
             federation = _federation(charter, signers, by_kind)
             if federation is not None:
                 federations[name] = federation
-    # Nobody asks for the devices of towns that may write nowhere; who sends them in heaps moves nothing.
-    concerned = {own_town}.union(*(each.members | {each.founder} for each in federations.values()))
-    return Authority(
-        own_town, federations, {town: found for town, found in devices.items() if town in concerned}
+    # Nobody asks for the keys of towns that may write nowhere; who sends them in heaps moves nothing.
+    concerned = {own_town}.union(
+        *({*each.members, each.founder, *each.chain.kept.values()} for each in federations.values())
     )
+    concerning = {
+        town: found
+        for town, found in rights.items()
+        if town in concerned and found != Rights(keys=(DeviceId(town),))
+    }
+    return Authority(own_town, federations, concerning)
 
 
 def _placement(lanes: set[LaneKey], cause: str) -> Placement:
     return Placement(frozenset(lanes), "" if lanes else cause)
 
 
-def _certified(records: Iterable[Record]) -> dict[TownId, frozenset[DeviceId]]:
-    """Return the devices of each town: those of its newest `DEVICES_MAX` certificates.
-
-    Only documents for which a federation has room are looked at, so it is the same wherever all are kept.
-    """
-    signed = defaultdict[TownId, list[Record]](list)
-    for record in records:
-        if bytes(record.header.device) == record.header.town:
-            signed[record.header.town].append(record)
-    standing = defaultdict[TownId, list[tuple[int, DocId, DeviceId]]](list)
-    for record in _heads(
-        each for found in signed.values() for each in _newest(found, limits.CERTIFICATES_MAX)
-    ):
-        device = _named(record.body, "device")
-        if device is not None:
-            header = record.header
-            standing[header.town].append((header.born, record.doc, DeviceId(device)))
-    return {
-        town: frozenset(device for _, _, device in sorted(found)[-DEVICES_MAX:])
-        for town, found in standing.items()
-    }
-
-
 def _standing(signers: Authority, records: Iterable[Record]) -> list[Record]:
     """Return the standing records among those whose device may write for their town."""
-    return _heads(
-        record for record in records if signers.is_certified(record.header.town, record.header.device)
+    return heads(
+        record for record in records if signers.may_write(record.header.town, record.header.device, record.id)
     )
-
-
-def _newest(records: Sequence[Record], most: int) -> Sequence[Record]:
-    """Return the records of the newest `most` documents, those withdrawn among them, by `(born, doc)`."""
-    documents = {(record.header.born, record.doc) for record in records}
-    if len(documents) <= most:
-        return records
-    kept = {doc for _, doc in sorted(documents)[-most:]}
-    return [record for record in records if record.doc in kept]
-
-
-def _heads(records: Iterable[Record]) -> list[Record]:
-    """Return what stands of each document, deletions left out."""
-    documents = defaultdict[DocId, dict[RecordId, Record]](dict)
-    for record in records:
-        documents[record.doc][record.id] = record
-    heads = list[Record]()
-    for found in documents.values():
-        if len(found) == 1:
-            heads += [record for record in found.values() if record.header.op is not Op.DELETE]
-            continue
-        facts = [Fact(record.id, record.header.stamp, record.header.op) for record in found.values()]
-        heads += [found[fact.id] for fact in prune(facts).held if fact.op is not Op.DELETE]
-    return heads
 
 
 def _federation(
@@ -418,12 +406,12 @@ def _acts(signers: Authority, records: Iterable[Record], of: frozenset[TownId], 
     written = defaultdict[tuple[Lane, TownId], list[Record]](list)
     for record in records:
         header = record.header
-        if header.town in of and signers.is_certified(header.town, header.device):
+        if header.town in of and signers.may_write(header.town, header.device, record.id):
             written[header.lane, header.town].append(record)
     return [
         Act(record.id, record.header.kind, record.header.town, record.header.cites, TownId(town))
-        for record in _heads(each for found in written.values() for each in _newest(found, most))
-        if len(record.header.federations) == 1 and (town := _named(record.body, "town")) is not None
+        for record in heads(each for found in written.values() for each in newest(found, most))
+        if len(record.header.federations) == 1 and (town := named(record.body, "town")) is not None
     ]
 
 
@@ -435,22 +423,4 @@ def founded_by(charter: Record) -> State | None:
 
 def named_in(record: Record) -> bytes | None:
     """Return the device that a certificate names, or the town that an act does; None if unreadable."""
-    return _named(record.body, "device" if record.header.kind == DEVICE else "town")
-
-
-def _named(body: bytes | None, name: str) -> bytes | None:
-    """Return a field of 32 bytes of a body; None if it is anything else.
-
-    All authority is resolved anew whenever some of it arrives, so what the bodies say is remembered.
-    """
-    if body is None or len(body) > REMEMBERED_BYTES_MAX:
-        return _read(body, name)
-    return _remembered(body, name)
-
-
-def _read(body: bytes | None, name: str) -> bytes | None:
-    value = (fields_of_body(body) or {}).get(name) if body is not None else None
-    return value if isinstance(value, bytes) and len(value) == 32 else None
-
-
-_remembered = lru_cache(maxsize=REMEMBERED_BODIES_MAX)(_read)
+    return named(record.body, "device" if record.header.kind == DEVICE else "town")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from protocol.ids import DeviceId, Lane, LaneKey, TownId
 from sync.authority import Allotment, Authority
+from sync.devices import Rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Moved:
     Attributes:
         towns: All of them; what they have parked may be held now.
         held: Those whose held records may all belong elsewhere now: a membership changed.
-        lost: Devices that lost their right to write for a town.
+        lost: Keys of whose held records some may have lost their right.
     """
 
     towns: frozenset[TownId]
@@ -27,12 +28,11 @@ class Moved:
 def moved(before: Authority, after: Authority) -> Moved:
     """Return the towns some of whose records `after` places otherwise than `before`."""
     towns, held, lost = set[TownId](), set[TownId](), dict[TownId, frozenset[DeviceId]]()
-    for town in before.devices.keys() | after.devices.keys():
-        old, new = before.devices.get(town, frozenset()), after.devices.get(town, frozenset())
+    for town in before.rights.keys() | after.rights.keys():
+        old, new = before.rights_of(town), after.rights_of(town)
         if old != new:
             towns.add(town)
-        if old - new:
-            lost[town] = old - new
+            lost[town] = _weakened(old, new)
     for name in before.federations.keys() | after.federations.keys():
         was, now = before.federations.get(name), after.federations.get(name)
         held |= (was.members if was else frozenset()) ^ (now.members if now else frozenset())
@@ -43,6 +43,16 @@ def moved(before: Authority, after: Authority) -> Moved:
         towns |= {town for id, town in kept_now.items() if id not in kept_was}
         held |= {town for id, town in kept_was.items() if id not in kept_now}
     return Moved(frozenset(towns | held), frozenset(held), lost)
+
+
+def _weakened(old: Rights, new: Rights) -> frozenset[DeviceId]:
+    """Return the keys of which a record that was valid may not be so any more."""
+    gone = {device for device in (*old.devices, *old.keys) if not new.is_certified(device)}
+    if old.kept - new.kept:
+        gone |= {*old.revoked, *old.keys[:-1]}
+    if old.acts - new.acts:
+        gone.update(new.keys)
+    return frozenset(gone)
 
 
 def narrowed(before: Authority, after: Authority) -> frozenset[tuple[LaneKey, TownId, Allotment]]:

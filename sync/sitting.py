@@ -13,15 +13,13 @@ from itertools import chain
 from typing import Final
 
 from protocol.clock import stamp_at
-from protocol.ids import DocId, LaneKey, RecordId, TownId
+from protocol.ids import DocId, LaneKey, Op, RecordId, TownId
 from protocol.limits import AHEAD_S_MAX
 from protocol.record import Record, stands_for_good
 from sync.authority import (
     AUTHORITY_KINDS,
-    CHARTER_STANDS,
+    NO_SUCCESSOR,
     NOT_MEMBER,
-    NOT_OURS,
-    STEP_STANDS,
     UNKNOWN_FEDERATION,
     Allotment,
     Authority,
@@ -30,11 +28,24 @@ from sync.authority import (
     has_several_places,
     resolve,
 )
+from sync.devices import LASTING_KINDS, ROTATE, is_successor
 from sync.merge import Fact, Pruned, prune
 from sync.moved import moved, narrowed
-from sync.verdict import EXPIRED, FUTURE, HELD_NOW, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict, View
+from sync.verdict import (
+    EXPIRED,
+    FUTURE,
+    HELD_NOW,
+    KNOWN,
+    QUOTA,
+    SUPERSEDED,
+    Changes,
+    State,
+    Verdict,
+    View,
+    final_causes,
+)
 
-_FINAL: Final = frozenset({CHARTER_STANDS, NOT_OURS, STEP_STANDS})
+_FINAL: Final = final_causes()
 """Causes that no later record can lift."""
 _NOWHERE: Final[frozenset[LaneKey]] = frozenset()
 _UNCAPPED: Final = 2**63
@@ -150,8 +161,11 @@ class Sitting:
         change = moved(self._former, authority)
         self._moved |= change.towns
         self._narrowed |= narrowed(self._former, authority)
-        waiting, held = self._view.parked(change.towns), self._view.held_records(change.held)
-        lost = (self._view.signed_records(town, devices) for town, devices in change.lost.items())
+        own = self._former.own_town
+        # Where what is gone took room from our own, some of it may be held in other places only.
+        held_of = change.held | ({own} if change.lost.get(own) else frozenset())
+        waiting, held = self._view.parked(change.towns), self._view.held_records(held_of)
+        lost = (self._view.signed_records(town, keys) for town, keys in change.lost.items() if keys)
         self.call([*waiting, *held, *chain.from_iterable(lost)])
 
     def call(self, records: Sequence[Record]) -> None:
@@ -180,7 +194,7 @@ class Sitting:
     def _hear_afresh(self, record: Record, known: Verdict | None) -> None:
         """Place a record by time and authority; what may stand goes before quota and merge."""
         placement = self._place(record)
-        cause = self._untimely(record) or placement.cause
+        cause = self._untimely(record) or self._unproved(record) or placement.cause
         if not cause:
             self._document(record).heard[record.id] = (record, placement.lanes)
             return
@@ -197,7 +211,7 @@ class Sitting:
             self._remove.append((record.id, _NOWHERE, cause, None))
 
     def _state_without_place(self, record: Record, cause: str, known: Verdict | None) -> State:
-        if cause == EXPIRED or cause in _FINAL:
+        if cause in _FINAL:
             return State.DROPPED
         if cause == FUTURE:
             return State.NOT_NOW
@@ -215,10 +229,22 @@ class Sitting:
             return EXPIRED
         return FUTURE if header.born > self._ahead_s or header.stamp > self._ahead_stamp else ""
 
+    def _unproved(self, record: Record) -> str:
+        """Return why a record can never count; "" if it may. No other rule reads a body here: what a rotation
+        proves, it proves by itself."""
+        if record.header.kind != ROTATE or record.header.op is not Op.ENTRY or is_successor(record):
+            return ""
+        return NO_SUCCESSOR
+
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""
         header = record.header
-        if stands_for_good(header.kind):
+        if (
+            stands_for_good(header.kind)
+            or header.kind in LASTING_KINDS
+            or self._authority.is_taken_back(header.town, header.device)
+        ):
+            # These stand or fall by their id.
             return self._authority.place(header, record.id)
         alike = (header.town, header.device, header.kind, header.lane, header.federations)
         placement = self._places.get(alike)
@@ -238,6 +264,8 @@ class Sitting:
 
     def decide(self) -> None:
         """Apply quota and merge to every document of which something was heard."""
+        if self._former.own_town in self._moved:
+            self._recall()
         self._look_again()
         self._load(list(self._documents))
         self._load(self._make_room())
@@ -246,6 +274,12 @@ class Sitting:
         if self._along:
             found = self._view.records(list(self._along))
             self._hold += [(found[id], lanes) for id, lanes in self._along.items()]
+
+    def _recall(self) -> None:
+        """Hear what lies in the drawer of the own town: what superseded it, or took its room, may be gone."""
+        for record in self._view.drawer():
+            if record.id not in self._known:
+                self._hear_afresh(record, None)
 
     def _look_again(self) -> None:
         """Hear afresh what is offered again and held in some of its places only: others may have room now."""

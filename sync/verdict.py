@@ -93,6 +93,9 @@ class View(Protocol):
     def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
         """Return the held records that these devices wrote for a town."""
 
+    def drawer(self) -> Sequence[Record]:
+        """Return the records of the own town that were superseded, or had no room, and are still kept."""
+
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
 
@@ -128,3 +131,64 @@ class Changes:
     park: tuple[tuple[Record, str], ...] = ()
     hold: tuple[tuple[Record, frozenset[LaneKey]], ...] = ()
     authority: Authority | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One row of the table of causes.
+
+    Attributes:
+        state: What becomes of a record for this cause.
+        remembered: For how long its id is known: "" is not at all.
+        lifted_by: What a later verdict may rest on; "" if nothing can lift the cause.
+        means: One line for people.
+    """
+
+    code: str
+    state: State
+    remembered: str
+    lifted_by: str
+    means: str
+
+
+_WAITS: Final = "30 days of sure time"
+CAUSES: Final = (
+    Cause(HELD_NOW, State.HELD, "while held", "", "it stands in at least one held set"),
+    Cause("uncertified", State.PARKED, _WAITS, "a certificate, rotation or keep list",
+          "its key may not write it: not certified, or taken back and this record not kept"),
+    Cause("not_member", State.PARKED, _WAITS, "an admission, or a charter of its town",
+          "its town is in none of the adopted federations that it lists"),
+    Cause("unknown_federation", State.PARKED, _WAITS, "a charter or a consent of the own town",
+          "it lists no adopted federation, and is a record of authority or was held before"),
+    Cause("unknown_federation", State.NOT_NOW, "", "a charter or a consent of the own town",
+          "it lists no adopted federation"),
+    Cause("unresolved", State.PARKED, _WAITS, "the step or the key that leads to it",
+          "a step or signature to which no step of an adopted federation leads"),
+    Cause(QUOTA, State.NOT_NOW, "", "room: the town's newer documents end or are refused",
+          "its document is not among the newest of its town in any lane; the own town's goes to the drawer"),
+    Cause(FUTURE, State.NOT_NOW, "", "time", "born or stamped more than a day ahead of sure time"),
+    Cause("newer_version", State.NOT_NOW, "", "a newer program", "a record format that is not known here"),
+    Cause("body_missing", State.NOT_NOW, "", "the whole record", "a put or an entry came without its body"),
+    Cause(SUPERSEDED, State.DROPPED, "until the rights of its town move", "what stands instead is refused",
+          "another record of the document stands instead; the own town's goes to the drawer"),
+    Cause(EXPIRED, State.DROPPED, "30 days after its end", "", "its document has ended by its own header"),
+    Cause("not_ours", State.DROPPED, "30 days after its end", "", "another town's home record"),
+    Cause("charter_stands", State.DROPPED, "30 days after its end", "", "a put or delete of a charter"),
+    Cause("step_stands", State.DROPPED, "30 days after its end", "",
+          "a put or delete of a step or signature"),
+    Cause("act_stands", State.DROPPED, "30 days after its end", "",
+          "a put or delete of a revocation, keep list or rotation"),
+    Cause("no_successor", State.DROPPED, "30 days after its end", "",
+          "a rotation whose signer does not follow from the town's id"),
+    Cause("malformed", State.DROPPED, "", "", "not the canonical form, or a field out of its type"),
+    Cause("limit_exceeded", State.DROPPED, "", "", "a bound of section 12 is passed"),
+    Cause("bad_signature", State.DROPPED, "", "", "not the signature of the device"),
+)  # fmt: skip
+"""Every cause of a verdict: what is remembered of it, and what lifts it. Section 8 shows it."""
+
+
+def final_causes() -> frozenset[str]:
+    """Return the causes of drops that no later record, right or time can lift, and that are remembered."""
+    return frozenset(
+        each.code for each in CAUSES if each.state is State.DROPPED and each.remembered and not each.lifted_by
+    )

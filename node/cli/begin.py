@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from node.cli.app import app
+from node.cli.secrets import passphrase_of_town, words_of_key
+from node.cli.sheet import NEXT_KEY, write_sheet
 from node.cli.terminal import Terminal, command
 from node.places import run_command
 
-PASSPHRASE_VARIABLE = "HEDGEROW_PASSPHRASE"
 LAN_LISTEN = "0.0.0.0:8460"
 UNITS = 100_000
 """The list of towns has its coordinates in 1e-5 degrees."""
@@ -28,6 +29,10 @@ UNITS = 100_000
 @click.option(
     "--key", type=click.Path(path_type=Path), help="Begin from a saved town key (a copy of town.key)."
 )
+@click.option("--words", is_flag=True, help="Begin from the words of a town key; they are asked for.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path), help="Write the words of the next town key to print."
+)
 def init(
     terminal: Terminal,
     name: str | None,
@@ -38,6 +43,8 @@ def init(
     listen: str | None,
     public_url: str | None,
     key: Path | None,
+    words: bool,
+    sheet: Path | None,
 ) -> None:
     """Make a data directory with the keys of a town.
 
@@ -53,13 +60,16 @@ def init(
     if (lat is None) != (lon is None):
         raise click.UsageError("--lat and --lon belong together.")
     # A second device of a town whose profile stands needs no name: it writes none.
-    if name is None and not adopting and (key is None or lat is not None or language is not None):
+    if words and key is not None:
+        raise click.UsageError("--key and --words are two ways to say one thing: give one of them.")
+    saved = key is not None or words
+    if name is None and not adopting and (not saved or lat is not None or language is not None):
         if not asks:
             raise click.UsageError("--name TOWN is missing: what do people call the town?")
         name = click.prompt("What do people call the town?")
     if asks and not lan and listen is None:
         lan = click.confirm("Serve the local network too, not this machine alone?", default=False)
-    place = _known_place(name) if name and lat is None and key is None and not adopting else None
+    place = _known_place(name) if name and lat is None and not saved and not adopting else None
     if place is not None:
         lat, lon = place.lat / UNITS, place.lon / UNITS
     begun = asyncio.run(
@@ -68,9 +78,17 @@ def init(
             beginnings.Town(name or "", lat, lon, language),
             listen=listen or (LAN_LISTEN if lan else None),
             public_url=public_url,
-            saved=beginnings.SavedKey(key, passphrase()) if key is not None else None,
+            saved=(
+                beginnings.SavedKey(key, passphrase_of_town())
+                if key is not None
+                else beginnings.SavedWords(words_of_key())
+                if words and not adopting
+                else None
+            ),
         )
     )
+    if sheet is not None and begun.paper:
+        write_sheet(sheet, NEXT_KEY, begun.name, begun.fingerprint, begun.paper)
     terminal.answer(_begun_json(begun), "\n".join([_begun_text(begun), *_place_text(place)]))
 
 
@@ -126,19 +144,6 @@ def _place_text(place: Any) -> list[str]:
     ]
 
 
-def passphrase() -> str:
-    """The passphrase of the town key: from the environment, else asked for, else read from standard input."""
-    given = os.environ.get(PASSPHRASE_VARIABLE)
-    if given:
-        return given
-    if sys.stdin.isatty():
-        return str(click.prompt("Passphrase of the town key", hide_input=True))
-    read = sys.stdin.readline().strip()
-    if not read:
-        raise click.UsageError(f"The passphrase of the town key is needed: set {PASSPHRASE_VARIABLE}.")
-    return read
-
-
 def _announcer(terminal: Terminal) -> Any:
     def announce(name: str, url: str) -> None:
         terminal.answer({"town": name, "url": url, "pid": os.getpid()}, f"{name} is at {url}")
@@ -154,6 +159,7 @@ def _begun_json(begun: Any) -> dict[str, object]:
         "data": str(begun.data),
         "adopted": begun.adopted,
         "passphrase": begun.passphrase,
+        "paper": begun.paper,
     }
 
 
@@ -167,4 +173,9 @@ def _begun_text(begun: Any) -> str:
     lines = [f"{made} in {begun.data}.", f"Fingerprint: {begun.fingerprint}"]
     if begun.passphrase:
         lines += [f"Passphrase of the town key, shown only now: {begun.passphrase}", "Write it on paper."]
+    if begun.paper:
+        lines += [
+            f"Words of the next town key, kept nowhere but on your paper: {begun.paper}",
+            "They take the town back if its key is stolen: write them down, and keep them away from here.",
+        ]
     return "\n".join([*lines, f"Start the node with: {run_command(begun.data)}"])

@@ -1,15 +1,132 @@
-"""`key ...`: what the town key is needed for."""
+"""`key`, `backup`, `restore`: the town's keys in the operator's hands, and one file that holds a node."""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import click
 
 from node.cli.app import Commands, app
-from node.cli.begin import passphrase
-from node.cli.terminal import Terminal, command
+from node.cli.client import NodeNotRunning
+from node.cli.secrets import passphrase_of_town, words_of_key
+from node.cli.sheet import NEXT_KEY, TOWN_KEY, write_sheet
+from node.cli.terminal import Terminal, command, counted
+from node.places import run_command
+
+KEYS = "keys"
+WHEN = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 
 
 @app.group(cls=Commands)
 def key() -> None:
-    """The keys of this town."""
+    """The town's keys: show them, put them on paper, take a device back."""
+
+
+def _keeping(act: Any) -> Any:
+    """Declare what stays of a key that is taken back: one of three must be said."""
+    act = click.option("--none", "none_", is_flag=True, help="Keep nothing of it.")(act)
+    act = click.option("--all", "all_", is_flag=True, help="Keep all that this node holds of it.")(act)
+    since = click.DateTime(WHEN)
+    return click.option("--since", type=since, help="Keep what was here before that time (local).")(act)
+
+
+@command(key, "show")
+def show(terminal: Terminal) -> None:
+    """Show the town's fingerprint, its keys and its devices."""
+    shown = terminal.ask("key_show")
+    lines = [f"Fingerprint: {shown['fingerprint']}", f"Town keys so far: {len(shown['town_keys'])}"]
+    for each in shown["devices"]:
+        mark = ", this one" if each["this"] else ""
+        name = f" {each['name']}" if each["name"] else ""
+        lines.append(
+            f"{each['device'][:16]}{name}: {each['state']}{mark}, {counted(each['records'], 'record')}"
+        )
+    terminal.answer(shown, "\n".join(lines))
+
+
+@command(key, "words")
+def words(terminal: Terminal) -> None:
+    """Tell the town key in 25 words, for paper. Asks for its passphrase."""
+    told = _told(terminal)
+    terminal.answer({"words": told}, told)
+
+
+@command(key, "sheet")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="A new HTML file, one page of A4."
+)
+def sheet(terminal: Terminal, out: Path) -> None:
+    """Write the town key as a page to print: its words and a QR code."""
+    from node.keys import open_keys
+    from protocol.identity import fingerprint
+
+    told = _told(terminal)
+    write_sheet(out, TOWN_KEY, "", fingerprint(open_keys(terminal.data / KEYS).town), told)
+    terminal.answer({"file": str(out)}, f"Print {out}, then delete it.")
+
+
+@command(key, "next")
+@click.option("--out", type=click.Path(path_type=Path), help="Write them as a page to print once more.")
+def next_(terminal: Terminal, out: Path | None) -> None:
+    """Look whether the words on your paper are those of this town's next key."""
+    from node.errors import HedgerowError
+    from node.keys import open_keys
+    from protocol.identity import fingerprint
+    from protocol.limits import SUCCESSORS_MAX
+    from protocol.paper import heard, told
+
+    paper = heard(words_of_key())
+    town = open_keys(terminal.data / KEYS).town
+    if paper.town != town or paper.generation != SUCCESSORS_MAX:
+        says = "these are good words, but not those of this town's next key: look for the right paper"
+        raise HedgerowError(says, code="wrong_words")
+    if out is not None:
+        write_sheet(out, NEXT_KEY, "", fingerprint(town), told(paper))
+    terminal.answer({"town": town.hex()}, "These are the words of this town's next key.")
+
+
+@command(key, "rotate")
+@_keeping
+def rotate(terminal: Terminal, since: datetime | None, all_: bool, none_: bool) -> None:
+    """Let the next town key take over from one that was stolen. Asks for the words on your paper."""
+    keep = _kept(since, all_, none_)
+    made = terminal.ask("key_rotate", words=words_of_key(), **keep)
+    terminal.answer(
+        made,
+        f"The next town key has taken over; of the former one {counted(made['kept'], 'record')} stay valid.\n"
+        f"Its passphrase, shown only now: {made['passphrase']}\nWrite it on paper.",
+    )
+
+
+@command(key, "revoke")
+@click.argument("device")
+@_keeping
+@click.option("--words", "by_words", is_flag=True, help="Give the town key by its words.")
+@click.option("--yes", is_flag=True, help="Do not ask once more.")
+def revoke(
+    terminal: Terminal,
+    device: str,
+    since: datetime | None,
+    all_: bool,
+    none_: bool,
+    by_words: bool,
+    yes: bool,
+) -> None:
+    """Take a device back for good, and say what stays of it.
+
+    Fetch first (hedgerow sync), then revoke: what is not kept is refused everywhere.
+    """
+    keep = _kept(since, all_, none_)
+    proposed = terminal.ask("key_revoke", device=device, **keep)
+    says = f"Of {counted(proposed['records'], 'record')} of that device {proposed['kept']} stay valid."
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"{says} Take it back for good?", abort=True, err=True)
+    secret = words_of_key() if by_words else passphrase_of_town()
+    done = terminal.ask("key_revoke", device=proposed["device"], secret=secret, **keep)
+    terminal.answer(done, f"The device {done['device'][:16]} is taken back. {says}")
 
 
 @command(key, "sealing")
@@ -19,6 +136,91 @@ def sealing(terminal: Terminal, new: bool) -> None:
 
     Puts back a file that was lost, with all keys that there were. Asks for the passphrase of the town key.
     """
-    told = terminal.ask("sealing_key", passphrase=passphrase(), new=new)
-    number = told["index"] + 1
-    terminal.answer(told, f"this town's sealing key number {number} is kept here and told in its profile")
+    told = terminal.ask("sealing_key", passphrase=passphrase_of_town(), new=new)
+    terminal.answer(told, "this town's newest sealing key is kept here and told in its profile")
+
+
+@command(key, "clone")
+@click.option("--this-one-lives", "lives", is_flag=True, help="On the board that keeps its key.")
+@click.option("--renew", is_flag=True, help="On the other one, stopped: make it a new device key.")
+def clone(terminal: Terminal, lives: bool, renew: bool) -> None:
+    """Settle which of two boards with one key keeps it."""
+    if lives == renew:
+        raise click.UsageError("say --this-one-lives on one board, and --renew on the other.")
+    if lives:
+        settled = terminal.ask("key_clone")
+        terminal.answer(
+            settled, "This board keeps its key. Run `hedgerow key clone --renew` on the other one."
+        )
+        return
+    import asyncio
+
+    from node.beginnings import renew_device
+
+    made = asyncio.run(renew_device(terminal.data, passphrase_of_town()))
+    terminal.answer(
+        {"device": made.hex()},
+        f"This board has a new device key; what it wrote stays. Start it: {run_command(terminal.data)}",
+    )
+
+
+@command(app, "backup")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--with-keys", is_flag=True, help="Put the identity in: whoever has the file is this board.")
+def backup(terminal: Terminal, file: Path, with_keys: bool) -> None:
+    """Write this node into one file, running or not."""
+    target = Path(os.path.abspath(file))  # noqa: PTH100 (the node has another directory; links stay)
+    try:
+        made = terminal.ask("backup", file=str(target), with_keys=with_keys)
+    except NodeNotRunning:
+        made = _backup_of_a_stopped_node(terminal.data, target, with_keys)
+    holds = "with its keys: keep it as you keep them" if made["keys"] else "without its keys"
+    terminal.answer({**made, "file": str(target)}, f"{target}: {made['bytes'] / 1e6:.1f} MB, {holds}.")
+
+
+@command(app, "restore")
+@click.argument("file", type=click.Path(path_type=Path))
+def restore(terminal: Terminal, file: Path) -> None:
+    """Put a backup into an empty data directory."""
+    from node.backup import restore_backup
+
+    made = restore_backup(file, terminal.data)
+    then = (
+        f"Start the node with: {run_command(terminal.data)}"
+        if made.has_keys
+        else "It holds no keys: give it the town's with hedgerow init --key FILE, or --words."
+    )
+    terminal.answer(
+        {"data": str(terminal.data), "town": made.town, "keys": made.has_keys, "made_ms": made.made_ms},
+        f"Restored into {terminal.data}. {then}",
+    )
+
+
+def _backup_of_a_stopped_node(data: Path, target: Path, with_keys: bool) -> Mapping[str, Any]:
+    from node.backup import write_backup
+    from node.clock import wall_ms
+    from node.keys import open_keys
+    from node.store.database import lock_directory
+
+    town = open_keys(data / KEYS).town
+    lock = lock_directory(data)
+    try:
+        made = write_backup(data, target, town=town.hex(), made_ms=wall_ms(), with_keys=with_keys)
+    finally:
+        lock.close()
+    return {"bytes": made.bytes, "keys": made.has_keys, "made_ms": made.made_ms}
+
+
+def _told(terminal: Terminal) -> str:
+    from node.keys import open_town_key
+    from protocol.paper import told
+
+    return told(open_town_key(terminal.data / KEYS, passphrase_of_town()))
+
+
+def _kept(since: datetime | None, all_: bool, none_: bool) -> dict[str, Any]:
+    if [since is not None, all_, none_].count(True) != 1:
+        raise click.UsageError("say what stays valid: --since WHEN, --all or --none.")
+    if since is not None:
+        return {"keep": "since", "since_ms": int(since.timestamp() * 1_000)}
+    return {"keep": "all" if all_ else "none"}

@@ -62,6 +62,8 @@ def _sentences(state: Mapping[str, Any]) -> str:
     ]
     if state.get("sealing"):
         lines.append(state["sealing"])
+    if state.get("keys", {}).get("says"):
+        lines.append(state["keys"]["says"])
     for federation in state["federations"]:
         lines.append(f"{federation['name']}: {counted(federation['members'], 'town')}")
         for name, lane in federation["lanes"].items():

@@ -4,8 +4,8 @@ from typing import Any
 
 import click
 
-from node.cli.begin import passphrase
 from node.cli.federations import federation
+from node.cli.secrets import passphrase_of_town
 from node.cli.terminal import Terminal, command, table
 
 _FEDERATION = click.option(
@@ -62,7 +62,7 @@ def propose(terminal: Terminal, quota: tuple[str, ...], beside: bool, **change: 
         **(change | lists),
         quotas=dict(map(_quota, quota)) or None,
         beside=beside or None,
-        passphrase=passphrase(),
+        passphrase=passphrase_of_town(),
     )
     terminal.answer(told, _standing(told))
 
@@ -75,7 +75,7 @@ def sign(terminal: Terminal, step: str, instead: bool) -> None:
 
     Needs the passphrase of the town key.
     """
-    told = terminal.ask("sign", step=step, instead=instead or None, passphrase=passphrase())
+    told = terminal.ask("sign", step=step, instead=instead or None, passphrase=passphrase_of_town())
     terminal.answer(told, _standing(told))
 
 

@@ -136,7 +136,7 @@ class Claims(Asking):
         target = await self._board.show(address)
         if target.town != self.own_town:
             raise NotOurs(f"{target.town_name} keeps this; only it can say which of its devices does")
-        if device not in self._authority().devices.get(self.own_town, ()):
+        if device not in self._authority().rights_of(self.own_town).devices:
             raise InvalidRequest("no device of this town has that key; hedgerow status names them")
         header, _ = await self._ledger(target)
         if key is not None:

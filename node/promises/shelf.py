@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from protocol.ids import DeviceId, Op
+from protocol.ids import Op
 from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book, settle
 from sync.ledger import LEDGER, Ledger, read
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.store import Reader
-    from protocol.ids import DocId, TownId
+    from protocol.ids import DocId
     from protocol.record import Record
 
 BOOKS_MAX: Final = 512
@@ -25,7 +25,10 @@ BOOKS_MAX: Final = 512
 
 def ledger_at(reader: Reader, doc: DocId) -> Ledger | None:
     """Return what the held entries of a ledger come to; None if none of its chain is held."""
-    return settle(family(reader, doc), town_keys).get(doc)
+    authority = reader.authority()
+    books = family(reader, doc)
+    # Of a former town key only those records are held that the present one keeps.
+    return settle(books, lambda town: frozenset(authority.rights_of(town).keys)).get(doc)
 
 
 def family(reader: Reader, doc: DocId) -> list[Book]:
@@ -40,11 +43,6 @@ def family(reader: Reader, doc: DocId) -> list[Book]:
         if not asked:
             break
     return list(found.values())
-
-
-def town_keys(town: TownId) -> frozenset[DeviceId]:
-    """Return the keys that may name a keeper for a town: its town key."""
-    return frozenset({DeviceId(town)})
 
 
 def held_of(reader: Reader, doc: DocId) -> Sequence[Record]:

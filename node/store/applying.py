@@ -15,8 +15,8 @@ from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order
 from node.store.records import LEAN_COLUMNS, OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
 from node.store.search import language_of, terms
 from protocol.ids import DocId, LaneKey, RecordId, TownId
-from protocol.record import Header, Record
-from sync.admission import EXPIRED, SUPERSEDED, Changes, State
+from protocol.record import Header, Record, open_record
+from sync.admission import EXPIRED, QUOTA, SUPERSEDED, Changes, State
 from sync.authority import Allotment, allotment_of, outside_quotas
 from sync.events import LaneChange
 from sync.ledger import LEDGER, share_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STAMPS_MAX: Final = 10_000
 """Stamps that several documents share, of which it is remembered where the next free place is."""
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
+_DRAWN: Final = frozenset({SUPERSEDED, QUOTA})
 
 
 class Application:
@@ -60,7 +61,7 @@ class Application:
         if changes.remove:
             self._remove(changes)
         if changes.park:
-            tx.park(changes.park, source)
+            self._park(changes, batch, source)
         if changes.hold:
             self._hold(changes.hold)
         if self._touched:
@@ -88,6 +89,17 @@ class Application:
         self._tx.set_change(self._change)
         return found
 
+    def _park(self, changes: Changes, batch: Sequence[Record], source: TownId | None) -> None:
+        """Let records wait; what only lost its right was not sent by who sent this batch."""
+        sent = {record.id for record in batch}
+        came = [each for each in changes.park if each[0].id in sent]
+        stayed = [each for each in changes.park if each[0].id not in sent]
+        self._tx.draw_out([record.id for record, _ in changes.park])
+        if came:
+            self._tx.park(came, source)
+        if stayed:
+            self._tx.park(stayed)
+
     # Verdicts.
 
     def _remember(self, changes: Changes, batch: Sequence[Record]) -> None:
@@ -96,6 +108,12 @@ class Application:
             for verdict, record in zip(changes.verdicts, batch, strict=False)
             if verdict.state is State.DROPPED
         ]
+        own = self._tx.own_town
+        self._tx.draw_in(
+            record
+            for verdict, record in zip(changes.verdicts, batch, strict=False)
+            if verdict.cause in _DRAWN and record.header.town == own
+        )
         if dropped:
             self._tx.remember(
                 (id, self._town_if_superseded(header, cause), cause, because, header.expires)
@@ -130,6 +148,7 @@ class Application:
         erased: list[tuple[int]] = []
         remembered: list[tuple[RecordId, int | None, str, RecordId | None, int]] = []
         unparked: dict[RecordId, tuple[str, RecordId | None]] = {}
+        drawn: list[RecordId] = []
         for id, lanes, cause, because in changes.remove:
             if id not in found:
                 if id not in stays:
@@ -148,15 +167,21 @@ class Application:
             self._touched.add(document)
             if not where and id not in held_again:
                 erased.append((row,))
+                if cause in _DRAWN and town == OWN_TOWN and id not in stays:
+                    drawn.append(id)
                 if cause in _REMEMBERED and id not in stays:
                     remembered.append((id, town if cause == SUPERSEDED else None, cause, because, expires))
         db = self._db
+        if drawn:
+            tx.draw_in(tx.records(drawn).values())
         db.executemany("DELETE FROM held WHERE record = ? AND lane = ?", leaving)
         db.executemany("INSERT INTO removed (lane, change, added, id) VALUES (?, ?, ?, ?)", log)
         db.executemany("DELETE FROM records WHERE row = ?", erased)
-        sql = "SELECT id, town, expires FROM parked WHERE id IN"
-        for id, town_id, expires in list(tx.select_in(sql, list(unparked))):
+        sql = "SELECT id, town, expires, raw FROM parked WHERE id IN"
+        for id, town_id, expires, raw in list(tx.select_in(sql, list(unparked))):
             cause, because = unparked[id]
+            if cause in _DRAWN and town_id == tx.own_town:
+                tx.draw_in([open_record(raw)])
             if cause in _REMEMBERED:
                 town = tx.number_town(town_id) if cause == SUPERSEDED else None
                 remembered.append((id, town, cause, because, expires))
@@ -176,6 +201,7 @@ class Application:
         if new:
             tx.unpark([record.id for record in new])
             tx.unremember([record.id for record in new])
+            tx.draw_out([record.id for record in new])
             self._insert(new, here)
         self._enter(hold, here)
 

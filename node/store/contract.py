@@ -175,7 +175,8 @@ class Transaction(Reader, Protocol):
         replace."""
 
     def tidy(self, now_s: int) -> None:
-        """Forget drops whose records have long ended."""
+        """Forget drops whose records have long ended, and what has waited, or lain in the drawer, for 30
+        days of sure time."""
 
     def next_seq(self) -> tuple[bytes, int]:
         """Return the epoch of this store and the next counter of this device in it; never the same twice."""
@@ -220,6 +221,9 @@ class Transaction(Reader, Protocol):
 
     def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
         """Return the held records that these devices wrote for a town."""
+
+    def drawer(self) -> Sequence[Record]:
+        """Return the records of the own town that stand no more and are still kept."""
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""

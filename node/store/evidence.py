@@ -1,8 +1,9 @@
 """What one side presents before it reconciles: the records that make two towns members of a federation.
 
 First the charter, then the steps and signatures that led from it to the state of today, the oldest first, for
-nothing of them can be judged without what is before it; then what was done about the two towns, their
-consents, and the certificates of everybody who signed any of it.
+nothing of them can be judged without what is before it, and before them the rotations by which later town
+keys signed; then what was done about the two towns, their consents, and what is said of the keys of everybody
+who signed any of it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Collection, Iterable
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.limits import EVIDENCE_BYTES_MAX
 from protocol.record import CHARTER, SIGN, STEP, Record
-from sync.authority import DEVICE, JOIN, founded_by, named_in
+from sync.authority import JOIN, founded_by, named_in
+from sync.devices import DEVICE, KEEP, REVOKE, ROTATE, listed
 from sync.membership import ADMIT, VOUCH
 from sync.stated import signature_of, step_of
 
@@ -40,10 +42,18 @@ def evidence_of(
     acts = [each for each in listing(ADMIT, VOUCH) if named_in(each) in towns]
     joins = [each for each in listing(JOIN) if each.header.town in towns]
     signers = {each.header.town for each in (*charters, *acts)} | _stewards(charters, decided) | {*towns}
-    certificates = [each for each in by_kind[DEVICE] if each.header.town in signers]
+
+    def of_signers(kind: str) -> list[Record]:
+        return [each for each in by_kind[kind] if each.header.town in signers]
+
+    shown = [*charters, *of_signers(ROTATE), *decided, *acts, *joins]
+    shown += [*of_signers(REVOKE), *of_signers(DEVICE)]
+    # Of the lists, which may be long, only those that keep something of all this.
+    ids = {each.id for each in shown}
+    shown += [each for each in of_signers(KEEP) if ids & listed(each.body)]
     found: list[bytes] = []
     size = 0
-    for record in (*charters, *decided, *acts, *joins, *certificates):
+    for record in shown:
         size += len(record.raw)
         if size > EVIDENCE_BYTES_MAX:
             break

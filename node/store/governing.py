@@ -13,7 +13,8 @@ from typing import Protocol
 
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.record import CHARTER, SIGN, STEP, Record
-from sync.authority import DEVICE, JOIN, founded_by, named_in
+from sync.authority import JOIN, founded_by, named_in
+from sync.devices import DEVICE, KEEP, REVOKE, ROTATE
 from sync.membership import ADMIT, SUSPEND, VOUCH
 from sync.stated import step_of
 from sync.steps import State
@@ -24,6 +25,9 @@ class Waiting(Protocol):
 
     def signed(self, kind: str, keys: Iterable[bytes]) -> Iterable[Record]:
         """Return those of a kind that these keys signed."""
+
+    def rotations(self, towns: Iterable[TownId]) -> Iterable[Record]:
+        """Return those by which keys of these towns take over; what proves nothing does not wait."""
 
     def charters(self, federations: Iterable[FederationId]) -> Iterable[Record]:
         """Return the charters of these federations."""
@@ -44,10 +48,13 @@ def gather(own_town: TownId, known: Iterable[Record], waiting: Waiting) -> list[
             found[record.header.kind][record.id] = record
 
     def keys_of(towns: set[TownId]) -> set[bytes]:
-        """Add the certificates of these towns; return all keys that may write for them."""
-        add(waiting.signed(DEVICE, towns))
+        """Add what these towns say of their keys; return all keys that may write for them."""
+        add(waiting.rotations(towns))
+        town_keys = {*towns, *(each.header.device for each in found[ROTATE].values())}
+        for kind in (DEVICE, REVOKE, KEEP):
+            add(waiting.signed(kind, town_keys))
         theirs = (each for each in found[DEVICE].values() if each.header.town in towns)
-        return {*towns, *(device for each in theirs if (device := named_in(each)) is not None)}
+        return {*town_keys, *(device for each in theirs if (device := named_in(each)) is not None)}
 
     add(known)
     own_keys = keys_of({own_town})
@@ -57,7 +64,7 @@ def gather(own_town: TownId, known: Iterable[Record], waiting: Waiting) -> list[
     add(waiting.charters({name for each in consents for name in each.header.federations}))
     states = [root for each in found[CHARTER].values() if (root := founded_by(each)) is not None]
     founders = {each.header.town for each in found[CHARTER].values()}
-    states += _decide(found[STEP], states, waiting, add)
+    states += _decide(found[STEP], states, keys_of, waiting, add)
     stewards = {town for state in states for town in state.stewards}
     members = stewards.union(*(state.members for state in states))
     keys = keys_of(stewards)
@@ -73,6 +80,7 @@ def gather(own_town: TownId, known: Iterable[Record], waiting: Waiting) -> list[
 def _decide(
     known: dict[RecordId, Record],
     roots: Iterable[State],
+    keys_of: Callable[[set[TownId]], set[bytes]],
     waiting: Waiting,
     add: Callable[[Iterable[Record]], None],
 ) -> list[State]:
@@ -83,8 +91,9 @@ def _decide(
         stewards -= asked
         if stewards:
             asked |= stewards
-            add(waiting.signed(STEP, stewards))
-            add(waiting.signed(SIGN, stewards))
+            keys = keys_of(stewards)
+            add(waiting.signed(STEP, keys))
+            add(waiting.signed(SIGN, keys))
         states = [step.state for each in known.values() if (step := step_of(each)) is not None]
         stewards = {town for state in states for town in state.stewards}
         if stewards <= asked:

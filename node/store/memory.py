@@ -18,7 +18,7 @@ from node.store.evidence import evidence_of
 from node.store.memory_board import MemoryBoard
 from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
-from sync.admission import EXPIRED, KNOWN, SUPERSEDED, Changes, State, Verdict
+from sync.admission import EXPIRED, KNOWN, QUOTA, SUPERSEDED, Changes, State, Verdict
 from sync.authority import AUTHORITY_KINDS, Allotment, Authority, allotment_of, resolve
 from sync.events import LaneChange
 from sync.held import HeldSet
@@ -41,6 +41,7 @@ class MemoryTransaction(MemoryBoard):
         self._dropped: dict[RecordId, tuple[Verdict, TownId | None, int]] = {}
         self._parked: dict[RecordId, tuple[Record, str]] = {}
         self._governing: dict[RecordId, Record] = {}
+        self._drawer: dict[RecordId, Record] = {}
         self._meta: dict[str, Cell] = {"epoch": epoch}
         self._authority: Authority | None = None
         self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
@@ -200,7 +201,8 @@ class MemoryTransaction(MemoryBoard):
 
     def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return all known records of `AUTHORITY_KINDS`, held or parked."""
-        return list(self._governing.values())
+        drawn = (each for each in self._drawer.values() if each.header.kind in AUTHORITY_KINDS)
+        return [*self._governing.values(), *drawn]
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""
@@ -266,6 +268,10 @@ class MemoryTransaction(MemoryBoard):
         own = (record for record in self._records.values() if record.header.town == town)
         return [record for record in own if record.header.device in named]
 
+    def drawer(self) -> Sequence[Record]:
+        """Return the records of the own town that stand no more and are still kept."""
+        return list(self._drawer.values())
+
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
         waiting = [record for record, _ in self._parked.values()]
@@ -302,6 +308,7 @@ class MemoryTransaction(MemoryBoard):
         for verdict, record in zip(changes.verdicts, batch, strict=False):
             if verdict.state is State.DROPPED:
                 self._remember(verdict, record)
+            self._draw_in(record, verdict.cause)
         stays = {record.id for record, _ in (*changes.park, *changes.hold)}
         held_again = {record.id for record, _ in changes.hold}
         for id, lanes, cause, because in changes.remove:
@@ -310,6 +317,7 @@ class MemoryTransaction(MemoryBoard):
             self._leave(id, lanes, cause, because, stays=id in stays, held_again=id in held_again)
         for record, cause in changes.park:
             self._put(self._parked, record.id, (record, cause))
+            self._pop(self._drawer, record.id)
             self._govern(record)
         for record, lanes in changes.hold:
             self._enter(record, lanes, change)
@@ -361,6 +369,11 @@ class MemoryTransaction(MemoryBoard):
         town = record.header.town if verdict.cause == SUPERSEDED else None
         self._put(self._dropped, verdict.id, (verdict, town, record.header.expires))
 
+    def _draw_in(self, record: Record, cause: str) -> None:
+        """Put a record of the own town into the drawer, if it only makes way for another."""
+        if cause in (SUPERSEDED, QUOTA) and record.header.town == self.own_town:
+            self._put(self._drawer, record.id, record)
+
     def _govern(self, record: Record) -> None:
         if record.header.kind in AUTHORITY_KINDS:
             self._put(self._governing, record.id, record)
@@ -384,6 +397,7 @@ class MemoryTransaction(MemoryBoard):
                     self._remember(Verdict(id, State.DROPPED, cause, because), waiting[0])
                 self._pop(self._parked, id)
                 self._pop(self._governing, id)
+                self._draw_in(waiting[0], cause)
             return
         before = self._lanes[id]
         for key in lanes & before:
@@ -391,6 +405,8 @@ class MemoryTransaction(MemoryBoard):
         self._put(self._lanes, id, before - lanes)
         if not before - lanes and not held_again:
             self._erase(record)
+            if not stays:
+                self._draw_in(record, cause)
             if cause in (SUPERSEDED, EXPIRED) and not stays:
                 self._remember(Verdict(id, State.DROPPED, cause, because), record)
         self._leave_quotas(record, lanes)
@@ -416,6 +432,7 @@ class MemoryTransaction(MemoryBoard):
         """Enter a record into held sets, and its document into the quotas."""
         self._pop(self._parked, record.id)
         self._pop(self._dropped, record.id)
+        self._pop(self._drawer, record.id)
         self._govern(record)
         if record.id not in self._records:
             last = self._meta.get("row", 0)

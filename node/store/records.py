@@ -21,6 +21,7 @@ from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, Recor
 from protocol.record import CHARTER, Record, open_header, open_record
 from sync.admission import KNOWN, State, Verdict
 from sync.authority import AUTHORITY_KINDS, Allotment, Authority, resolve
+from sync.devices import ROTATE
 from sync.held import HeldSet
 from sync.ledger import LEDGER
 from sync.merge import Fact
@@ -169,7 +170,8 @@ class RecordReads:
 
     def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return the known records of `AUTHORITY_KINDS`, held or parked, that can count beside these."""
-        return gather(self.own_town, chain(self._governing(), news), _Waiting(self))
+        drawn = map(_opened, self._db.execute("SELECT raw FROM drawer WHERE governs = 1"))
+        return gather(self.own_town, chain(self._governing(), drawn, news), _Waiting(self))
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids."""
@@ -290,6 +292,10 @@ class RecordReads:
         )
         return list(map(to_record, self.select_in(sql, list(devices))))
 
+    def drawer(self) -> Sequence[Record]:
+        """Return the records of the own town that stand no more and are still kept."""
+        return list(map(_opened, self._db.execute("SELECT raw FROM drawer ORDER BY number")))
+
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
         rows = self._db.execute(f"SELECT {RECORD_COLUMNS} WHERE d.expires <= ? LIMIT ?", (now_s, limit))
@@ -397,12 +403,21 @@ class _Waiting:
             if named == kind:
                 yield open_record(raw)
 
+    def rotations(self, towns: Iterable[TownId]) -> Iterator[Record]:
+        """Yield those by which keys of these towns take over."""
+        sql = f"SELECT raw FROM parked WHERE kind = '{ROTATE}' AND town IN"
+        yield from map(_opened, self._reads.select_in(sql, list(towns)))
+
     def charters(self, federations: Iterable[FederationId]) -> Iterator[Record]:
         """Yield the charters of these federations."""
         sql = "SELECT raw FROM parked WHERE kind = ? AND id BETWEEN ? AND ?"
         for name in federations:
             for (raw,) in self._reads.connection.execute(sql, (CHARTER, name, name + b"\xff" * 16)):
                 yield open_record(raw)
+
+
+def _opened(row: Sequence[Any]) -> Record:
+    return open_record(row[0])
 
 
 def to_record(row: Sequence[Any]) -> Record:

@@ -23,6 +23,8 @@ from protocol.ids import TownId
 
 T = TypeVar("T")
 
+EPOCH_BYTES: Final = 4
+"""As the header of a record has it."""
 READERS: Final = 3
 """Reads beside each other; they wait for the disk, seldom for the processor."""
 
@@ -88,12 +90,12 @@ class SqliteStore:
             if owner is None:
                 tx.number_town(self.own_town)
                 tx.set_meta("town", bytes(self.own_town))
-                tx.set_meta("epoch", chance(4))
             elif owner != self.own_town:
                 raise DataUnreadable(
                     f"the data in {self.path} belongs to another town; give another directory, or that"
                     " town's keys"
                 )
+            tx.open_epoch(chance(EPOCH_BYTES))
             was_clean = tx.meta("clean") != 0
             tx.set_meta("clean", 0)
             tx.flush()
@@ -138,7 +140,7 @@ def open_store(directory: Path, own_town: TownId, *, chance: Callable[[int], byt
     Args:
         directory: The node's data directory; locked until the store is closed.
         own_town: A store belongs to one town.
-        chance: Gives random bytes, for the epoch of a new store.
+        chance: Gives random bytes, for the epoch that each start opens.
 
     Raises:
         DataInUse, DataUnreadable, DataNewer, StorageUnavailable.

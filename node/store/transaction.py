@@ -37,6 +37,10 @@ DROPPED_KEPT_S: Final = 30 * 86_400
 """How long a drop is remembered after its record would have ended anyway."""
 NUMBERS_MAX: Final = 10_000
 """Numbers of towns, of audiences and of lanes that are remembered between turns."""
+KEPT_S: Final = 30 * 86_400
+"""How long is kept what authority ceased to hold, and what the own town superseded: 30 days of sure time."""
+DRAWER_BYTES_MAX: Final = 64 * 1_048_576
+"""All that lies in the drawer: tens of thousands of posts that were edited or withdrawn."""
 PARKED_BYTES_MAX: Final = 4 * 1_048_576
 """Parked records that one town sent."""
 PARKED_BYTES_TOTAL_MAX: Final = 64 * 1_048_576
@@ -59,6 +63,7 @@ class SqliteTransaction(DocumentReads):
         self._next: dict[str, int] = {}
         self._parked_bytes: int | None = None
         self._dropped: int | None = None
+        self._drawer_bytes: int | None = None
         self._absent: set[bytes] = set()
         self._values: dict[str, Cell] = {}
         self._unsaved: set[str] = set()
@@ -150,10 +155,18 @@ class SqliteTransaction(DocumentReads):
     def next_seq(self) -> tuple[bytes, int]:
         """Return the epoch of this store and the next counter of this device in it; never the same twice."""
         epoch, last = self.meta("epoch"), self.meta("counter")
-        assert isinstance(epoch, bytes), "a store gets its epoch when it is made"
+        assert isinstance(epoch, bytes), "a store gets an epoch at each start"
         counter = (last if isinstance(last, int) else 0) + 1
         self.set_meta("counter", counter)
         return epoch, counter
+
+    def open_epoch(self, epoch: bytes) -> None:
+        """Begin a new epoch of this device's records, so that none of a copy's can be taken for its own."""
+        if epoch == self.meta("epoch"):
+            return
+        self.set_meta("epoch", epoch)
+        self.set_meta("counter", 0)
+        self._db.execute("INSERT OR REPLACE INTO epochs (epoch) VALUES (?)", (epoch,))
 
     def save_held_sets(self, sets: Mapping[LaneKey, HeldSet]) -> None:
         """Keep snapshots of held sets, and let go of what only older ones needed."""
@@ -213,9 +226,13 @@ class SqliteTransaction(DocumentReads):
         self.set_meta("change", change)
 
     def tidy(self, now_s: int) -> None:
-        """Forget drops whose records have long ended."""
+        """Forget drops whose records have long ended, and what has waited or lain in the drawer for long."""
         self._db.execute("DELETE FROM dropped WHERE expires <= ?", (now_s - DROPPED_KEPT_S,))
-        self._dropped = None
+        for table in ("parked", "drawer"):
+            self._db.execute(f"UPDATE {table} SET since = ? WHERE since IS NULL", (now_s,))
+            self._db.execute(f"DELETE FROM {table} WHERE since <= ?", (now_s - KEPT_S,))
+        self._db.execute("DELETE FROM drawer WHERE expires <= ?", (now_s,))
+        self._dropped = self._parked_bytes = self._drawer_bytes = None
 
     # Verdicts.
 
@@ -251,6 +268,41 @@ class SqliteTransaction(DocumentReads):
             "DELETE FROM dropped WHERE town = ? AND cause = ?",
             [(self.town_number(town), SUPERSEDED) for town in towns],
         )
+
+    def draw_in(self, records: Iterable[Record]) -> None:
+        """Put records of the own town into the drawer, within bounds: the oldest go first."""
+        rows = [
+            (
+                record.id, record.header.kind, record.doc, record.header.kind in AUTHORITY_KINDS,
+                record.header.expires, len(raw), raw,
+            )
+            for record in records
+            for raw in (record.raw,)
+        ]  # fmt: skip
+        if not rows:
+            return
+        before = self._drawer()
+        self._db.executemany(
+            f"INSERT OR IGNORE INTO drawer (id, kind, doc, governs, expires, bytes, raw) VALUES ({marks(7)})",
+            rows,
+        )
+        self._drawer_bytes = before + sum(row[5] for row in rows)
+        if self._drawer_bytes > DRAWER_BYTES_MAX:
+            self._let_go("drawer", self._drawer_bytes - DRAWER_BYTES_MAX + DRAWER_BYTES_MAX // 20)
+            self._drawer_bytes = None
+
+    def draw_out(self, ids: Sequence[RecordId]) -> None:
+        """Take records out of the drawer."""
+        if ids and self._drawer():
+            self._db.executemany("DELETE FROM drawer WHERE id = ?", [(id,) for id in ids])
+            self._drawer_bytes = None
+
+    def _drawer(self) -> int:
+        """Return the bytes of all that lies in the drawer."""
+        if self._drawer_bytes is None:
+            row = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM drawer").fetchone()
+            self._drawer_bytes = row[0]
+        return self._drawer_bytes or 0
 
     def park(self, park: Sequence[tuple[Record, str]], source: TownId | None = None) -> None:
         """Keep records that wait, within bounds, also of the town that sent them: the oldest go first."""
@@ -298,15 +350,18 @@ class SqliteTransaction(DocumentReads):
         excess = self._parked() - PARKED_BYTES_TOTAL_MAX
         if excess <= 0:
             return
-        excess += PARKED_BYTES_TOTAL_MAX // 20
+        self._let_go("parked", excess + PARKED_BYTES_TOTAL_MAX // 20)
+        self._parked_bytes = None
+
+    def _let_go(self, table: str, excess: int) -> None:
+        """Let go of the oldest of a table until so many bytes are free."""
         last = 0
-        for number, size in self._db.execute("SELECT number, bytes FROM parked ORDER BY number"):
+        for number, size in self._db.execute(f"SELECT number, bytes FROM {table} ORDER BY number"):
             last = number
             excess -= size
             if excess <= 0:
                 break
-        self._db.execute("DELETE FROM parked WHERE number <= ?", (last,))
-        self._parked_bytes = None
+        self._db.execute(f"DELETE FROM {table} WHERE number <= ?", (last,))
 
     def unpark(self, ids: Sequence[RecordId]) -> None:
         """Let go of these parked records."""

@@ -1,13 +1,13 @@
 """AUTH: the first frame each way on a channel, by which two nodes show each other who they are.
 
-    AUTH      = [wire version, device: 32, certificate | nil, signature: 64, [url, ...], joins]
+    AUTH      = [wire version, device: 32, certificate | nil, signature: 64, [url, ...], joins, ?rotation]
     signature = Ed25519(device, "hedgerow/link/1" || role || handshake hash)     role: 1 who dialled, 2
     who answered
 
 The signature covers the hash of this very handshake, so it cannot be carried over to another channel;
 the role keeps it from being handed back. The certificate (a whole `town.device` record) says whose
-device that is; who sends none must be certified by what the other side holds already. Nothing else is
-read before AUTH.
+device that is; who sends none must be certified by what the other side holds already. If a later town key
+signed it, the `town.rotate` record by which that key took over comes along. Nothing else is read before AUTH.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Badge:
     device: DeviceKey
     certificate: bytes
     urls: tuple[str, ...] = ()
+    rotation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Identity:
     """Where it says that it can be called."""
     joins: bool = False
     """Whether it will show an invitation before anything else."""
+    rotation: bytes | None = None
+    """What shows that the signer of the certificate is a town key; None if it is the first one."""
     near: Nearness = Nearness.ANYWHERE
     """How near it is, by the address of its end of the connection."""
 
@@ -91,7 +94,10 @@ def make_auth(badge: Badge, handshake_hash: bytes, *, initiator: bool, joins: bo
     """Return our AUTH frame for the side that we are on this channel."""
     signature = badge.device.sign(_signed(handshake_hash, initiator=initiator))
     urls: list[Value] = list(badge.urls)
-    return encode([WIRE_VERSION, badge.device.public, badge.certificate or None, signature, urls, joins])
+    shown: list[Value] = [badge.rotation] if badge.rotation else []
+    return encode(
+        [WIRE_VERSION, badge.device.public, badge.certificate or None, signature, urls, joins, *shown]
+    )
 
 
 def check_auth(frame: bytes, handshake_hash: bytes, *, initiator: bool, town_of: TownOf) -> Identity:
@@ -101,7 +107,7 @@ def check_auth(frame: bytes, handshake_hash: bytes, *, initiator: bool, town_of:
         LinkFailure: See `identify`.
     """
     try:
-        version, device, certificate, signature, urls, joins = _fields(frame)
+        version, device, certificate, signature, urls, joins, rotation = _fields(frame)
     except ProtocolError as error:
         raise LinkFailure(f"a malformed proof of identity: {error}", code="malformed_auth") from None
     if version > WIRE_VERSION:
@@ -111,17 +117,18 @@ def check_auth(frame: bytes, handshake_hash: bytes, *, initiator: bool, town_of:
         raise LinkFailure("the device's signature is not for this channel", code="bad_link_signature")
     if joins and not initiator:
         raise LinkFailure("only the side that dialled shows an invitation", code="malformed_auth")
-    return Identity(_town(device, certificate, town_of), DeviceId(device), certificate, urls, joins)
+    town = _town(device, certificate, rotation, town_of)
+    return Identity(town, DeviceId(device), certificate, urls, joins, rotation)
 
 
-def _town(device: bytes, certificate: bytes | None, town_of: TownOf) -> TownId:
+def _town(device: bytes, certificate: bytes | None, rotation: bytes | None, town_of: TownOf) -> TownId:
     if certificate is None:
         town = town_of(DeviceId(device))
         if town is None:
             raise LinkFailure("a device without a certificate that we know", code="not_certified")
         return town
     try:
-        town, certified = device_of(certificate)
+        town, certified = device_of(certificate, rotation or b"")
     except ProtocolError as error:
         raise LinkFailure(f"a certificate that does not hold: {error}", code="bad_certificate") from None
     if certified != device:
@@ -133,17 +140,24 @@ def _signed(handshake_hash: bytes, *, initiator: bool) -> bytes:
     return SIGNED_PREFIX + (INITIATOR if initiator else RESPONDER) + handshake_hash
 
 
-def _fields(frame: bytes) -> tuple[int, bytes, bytes | None, bytes, tuple[str, ...], bool]:
+_Fields = tuple[int, bytes, bytes | None, bytes, tuple[str, ...], bool, bytes | None]
+"""The parts of an AUTH frame, the last one None if it is not there."""
+
+
+def _fields(frame: bytes) -> _Fields:
     parts = decode(frame, bytes_max=FRAME_BYTES_MAX)
     version = parts[0] if isinstance(parts, list) and parts else None
     if not isinstance(parts, list) or type(version) is not int or version < 1:
         raise MalformedFrame("it begins with a version")
     if version > WIRE_VERSION:
         # What else a newer version says here we cannot know; its number is all that we need.
-        return version, b"", None, b"", (), False
-    if len(parts) != 6:
-        raise MalformedFrame(f"it has 6 parts, not {len(parts)}")
-    _, device, certificate, signature, urls, joins = parts
+        return version, b"", None, b"", (), False, None
+    if len(parts) not in (6, 7):
+        raise MalformedFrame(f"it has 6 or 7 parts, not {len(parts)}")
+    _, device, certificate, signature, urls, joins = parts[:6]
+    rotation = parts[6] if len(parts) == 7 else None
+    if len(parts) == 7 and type(rotation) is not bytes:
+        raise MalformedFrame("a rotation is a record")
     if type(device) is not bytes or len(device) != 32 or type(signature) is not bytes:
         raise MalformedFrame("it holds a device and a signature")
     if certificate is not None and type(certificate) is not bytes:
@@ -152,7 +166,8 @@ def _fields(frame: bytes) -> tuple[int, bytes, bytes | None, bytes, tuple[str, .
         raise MalformedFrame(f"it names at most {URLS_MAX} URLs")
     if type(joins) is not bool:
         raise MalformedFrame("it says whether JOIN comes next")
-    return version, device, certificate, signature, tuple(_url(url) for url in urls), joins
+    shown = rotation if type(rotation) is bytes else None
+    return version, device, certificate, signature, tuple(_url(url) for url in urls), joins, shown
 
 
 def _url(url: Value) -> str:

@@ -12,12 +12,12 @@ from protocol.kinds.exchange import NEED, OFFER, SKILL
 from protocol.kinds.federation import ADMIT, CHARTER, JOIN, SIGN, STEP, SUSPEND, VOUCH
 from protocol.kinds.lending import ITEM
 from protocol.kinds.practice import PRACTICE
-from protocol.kinds.town import DEVICE, PROFILE
+from protocol.kinds.town import DEVICE, KEEP, PROFILE, REVOKE, ROTATE
 from protocol.schema import Kind
 
 _ALL: Final = (
     OFFER, NEED, ITEM, SKILL, EVENT, PRACTICE, FEEDBACK, CLAIM, LEDGER, RECEIPT,
-    PROFILE, DEVICE, CHARTER, STEP, SIGN, ADMIT, SUSPEND, VOUCH, JOIN,
+    PROFILE, DEVICE, REVOKE, KEEP, ROTATE, CHARTER, STEP, SIGN, ADMIT, SUSPEND, VOUCH, JOIN,
 )  # fmt: skip
 
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType({kind.name: kind for kind in _ALL})

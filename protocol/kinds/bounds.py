@@ -31,6 +31,8 @@ SKILLS_WANTED_MAX: Final = 20
 """Skills that one need may name."""
 LANGUAGES_MAX: Final = 20
 """Languages of a person or a town."""
+KEPT_IDS_MAX: Final = 900
+"""Ids in one keep list: as many as a body holds, and a little room."""
 TRAVEL_KM_MAX: Final = 500
 """How far somebody comes to help."""
 URL_CHARS_MAX: Final = 256

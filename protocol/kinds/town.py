@@ -1,10 +1,11 @@
-"""What the town key says: who the town is, and which devices may speak for it."""
+"""What town keys say: who the town is, which devices may speak for it, and what of that is taken back."""
 
 from __future__ import annotations
 
 from protocol.fields import Text
 from protocol.ids import Lane, Op
 from protocol.kinds.bounds import (
+    KEPT_IDS_MAX,
     LANGUAGES_MAX,
     LINE_CHARS_MAX,
     PROFILE_LINES_MAX,
@@ -14,6 +15,7 @@ from protocol.kinds.bounds import (
     YEAR_S,
 )
 from protocol.kinds.common import NAME, PLACE, TEXT
+from protocol.limits import SUCCESSORS_MAX
 from protocol.notations import Bytes, Lang, Url
 from protocol.schema import Field, Kind
 from protocol.structures import ListOf
@@ -71,6 +73,67 @@ DEVICE = Kind(
     title_field="name",
     fields=(
         Field("device", Bytes(32, "the public key of a device"), "Key of the device", required=True),
+        NAME,
+    ),
+)
+
+REVOKE = Kind(
+    name="town.revoke",
+    label="A device taken back",
+    plural="Devices taken back",
+    lane=Lane.URGENT,
+    op=Op.ENTRY,
+    lifetime_default_s=100 * YEAR_S,
+    lifetime_max_s=100 * YEAR_S,
+    audience_default="town",
+    shown=False,
+    title_field="name",
+    fields=(
+        Field("device", Bytes(32, "the public key of a device"), "Key of the device", required=True),
+        NAME,
+    ),
+)
+
+KEEP = Kind(
+    name="town.keep",
+    label="A list of what stays valid",
+    plural="Lists of what stays valid",
+    lane=Lane.URGENT,
+    op=Op.ENTRY,
+    lifetime_default_s=100 * YEAR_S,
+    lifetime_max_s=100 * YEAR_S,
+    audience_default="town",
+    shown=False,
+    title_field="name",
+    fields=(
+        Field(
+            "records",
+            ListOf(Bytes(32, "the id of a record"), KEPT_IDS_MAX),
+            "Records that stay valid",
+            required=True,
+        ),
+        NAME,
+    ),
+)
+
+ROTATE = Kind(
+    name="town.rotate",
+    label="The next town key takes over",
+    plural="Town keys that took over",
+    lane=Lane.URGENT,
+    op=Op.ENTRY,
+    lifetime_default_s=100 * YEAR_S,
+    lifetime_max_s=100 * YEAR_S,
+    audience_default="town",
+    shown=False,
+    title_field="name",
+    fields=(
+        Field(
+            "succession",
+            ListOf(Bytes(32, "a point of the curve"), 2 * SUCCESSORS_MAX - 1),
+            "Proof that this key follows from the town's id",
+            required=True,
+        ),
         NAME,
     ),
 )

@@ -1,4 +1,4 @@
-"""Sections 4, 7.3 and 7.4 of the protocol, read a second time: what stands, and who holds it where."""
+"""Sections 4, 6, 7.3 and 7.4 of the protocol, read a second time: what stands, and who holds it where."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from tests.independent.second_chain import Chain, follow, is_state
+    from tests.independent.second_curve import generation
     from tests.independent.second_records import DELETE, ENTRY, PUT, Record, is_bytes
     from tests.independent.second_values import Refused
 else:
     sys.path.insert(0, str(Path(__file__).parent))
     from second_chain import Chain, follow, is_state
+    from second_curve import generation
     from second_records import DELETE, ENTRY, PUT, Record, is_bytes
     from second_values import Refused
 
 ENTRIES, DEVICES = 4096, 16
 LANES = ("urgent", "everyday", "library")
-CERTIFICATES, ACTS, FEW = 64, 1024, 64
+CERTIFICATES, ACTS, FEW, REVOCATIONS, KEEPS = 64, 1024, 64, 64, 256
 ADMIT, SUSPEND, VOUCH = "federation.admit", "federation.suspend", "federation.vouch"
 STANDING = ("charter", "federation.step", "federation.sign")
+LASTING = ("town.revoke", "town.keep", "town.rotate")
 
 
 def newest(records: Iterable[Record], most: int, *more: str) -> list[Record]:
@@ -57,16 +60,30 @@ class Authority:
     def __init__(self, records: Iterable[Record], own: bytes | None = None) -> None:
         known, self.own = list(records), own
         found: dict[bytes, list[tuple[int, bytes, bytes]]] = defaultdict(list)
-        certificates = newest((r for r in known if r.kind == "town.device"), CERTIFICATES)
-        for record in standing_of(certificates):
+        self.keys, rotations = town_keys(known)
+        self.acts = taking_back(known, self.keys)
+        self.kept = {(act.town, id_) for act in self.acts if act.kind == "town.keep" for id_ in listed(act)}
+        self.revoked = {
+            (act.town, device)
+            for act in self.acts
+            if act.kind == "town.revoke" and is_bytes(device := act.fields.get("device"), 32)
+            if device not in self.keys[act.town]
+        }
+        self.lasting = {act.id for act in self.acts} | rotations
+        said = (r for r in known if r.kind == "town.device" and self.says(r))
+        for record in standing_of(newest(said, CERTIFICATES)):
             device = record.fields.get("device")
-            if isinstance(device, bytes) and len(device) == 32:
+            if isinstance(device, bytes) and len(device) == 32 and (record.town, device) not in self.revoked:
                 found[record.town].append((record.born, record.doc, device))
         self.devices = {
             town: {device for _, _, device in sorted(all_)[-DEVICES:]} for town, all_ in found.items()
         }
         self.charters = {r.id[:16]: r for r in known if is_charter(r)}
-        self.chains = {name: follow(charter, known) for name, charter in self.charters.items()}
+        by_towns = [r for r in known if r.device in self.keys[r.town]]
+        self.chains = {name: follow(charter, by_towns) for name, charter in self.charters.items()}
+        self.voters = {
+            name: {r.town for r in by_towns if r.id in chain.kept} for name, chain in self.chains.items()
+        }
         lawful = [r for r in known if self.certified(r)]
         self.members = {name: members(name, chain, lawful) for name, chain in self.chains.items()}
         mine = [r for r in lawful if r.kind == "federation.join" and r.town == own]
@@ -81,8 +98,17 @@ class Authority:
         }
 
     def certified(self, record: Record) -> bool:
-        """Whether the record's device may sign for its town."""
-        return record.device == record.town or record.device in self.devices.get(record.town, ())
+        """Whether the record's device may have written it for its town."""
+        keys = self.keys[record.town]
+        if record.device in keys[:-1] or (record.town, record.device) in self.revoked:
+            return (record.town, record.id) in self.kept
+        return record.device == keys[-1] or record.device in self.devices.get(record.town, ())
+
+    def says(self, record: Record) -> bool:
+        """Whether a town key signed this and may have."""
+        keys = self.keys[record.town]
+        kept = (record.town, record.id) in self.kept
+        return record.device == keys[-1] or (record.device in keys and kept)
 
     def places(self, record: Record) -> set[tuple[str, int]]:
         """The held sets to which a record belongs; what it waits for, or is refused for, is raised."""
@@ -96,6 +122,10 @@ class Authority:
             found = {(name.hex(), 0)} if name in self.adopted else set()
             found |= home if found or self.certified(record) else set()
             return found or waits_for("unknown_federation")
+        if record.kind in LASTING and record.op != ENTRY:
+            raise Refused("act_stands")
+        if record.kind == "town.rotate" and not shown(record):
+            raise Refused("no_successor")
         if record.kind in {"federation.step", "federation.sign"}:
             if record.op != ENTRY:
                 raise Refused("step_stands")
@@ -103,7 +133,11 @@ class Authority:
             found = {(name.hex(), 0) for name in adopted if record.id in self.chains[name].kept}
             return found or waits_for("unresolved" if adopted else "unknown_federation")
         if record.kind.startswith("town."):
-            return {(name.hex(), 0) for name in mine} | home or waits_for("not_member")
+            if record.kind == "town.rotate":
+                mine |= {name for name in self.adopted if record.town in self.voters[name]}
+            found = {(name.hex(), 0) for name in mine} | home or waits_for("not_member")
+            counts = record.id in self.lasting if record.kind in LASTING else self.says(record)
+            return found if counts else waits_for("uncertified")
         if not record.federations:
             if not ours:
                 raise Refused("not_ours")
@@ -118,7 +152,7 @@ class Authority:
     def outside_quotas(self, places: dict[bytes, set[tuple[str, int]]], records: list[Record]) -> set[bytes]:
         """Take from the sets what is over the quotas; the ids that now stand nowhere."""
         towns: dict[tuple[str, int, bytes, str], set[tuple[int, bytes]]] = defaultdict(set)
-        counted = [record for record in records if record.kind not in STANDING]
+        counted = [record for record in records if record.kind not in (*STANDING, *LASTING)]
         for record in counted:
             for name, lane in places[record.id] - {("home", lane) for lane in range(3)}:
                 towns[name, lane, record.town, together(record)].add((record.born, record.doc))
@@ -169,6 +203,51 @@ def together(record: Record) -> str:
     if record.kind in {"town.device", VOUCH, "federation.join", "ledger"}:
         return record.kind
     return "town.*" if record.kind.startswith("town.") else ""
+
+
+def shown(record: Record) -> int:
+    """The generation of the key that a rotation shows."""
+    return generation(record.town, record.device, record.fields.get("succession"))
+
+
+def listed(record: Record) -> list[bytes]:
+    """The ids that a keep list names."""
+    ids = record.fields.get("records")
+    return ids if isinstance(ids, list) and all(is_bytes(id_, 32) for id_ in ids) else []
+
+
+def town_keys(records: list[Record]) -> tuple[dict[bytes, list[bytes]], set[bytes]]:
+    """The keys of each town, the present one last, and the rotations that count."""
+    found: dict[tuple[bytes, int, bytes], list[bytes]] = defaultdict(list)
+    for record in records:
+        if record.kind == "town.rotate" and record.op == ENTRY and shown(record):
+            found[record.town, shown(record), record.device].append(record.id)
+    keys = {record.town: [record.town] for record in records}
+    for town, _, key in sorted(found):
+        keys[town].append(key)
+    return keys, {min(ids) for ids in found.values()}
+
+
+def taking_back(records: list[Record], keys: dict[bytes, list[bytes]]) -> list[Record]:
+    """The revocations and lists that count: of present keys, and of former ones those that these keep."""
+    entries = [r for r in records if r.kind in ("town.revoke", "town.keep") and r.op == ENTRY]
+    present = greatest(r for r in entries if r.device == keys[r.town][-1])
+    kept = {(act.town, id_) for act in present if act.kind == "town.keep" for id_ in listed(act)}
+    former = (r for r in entries if r.device in keys[r.town][:-1] and (r.town, r.id) in kept)
+    return present + greatest(former)
+
+
+def greatest(records: Iterable[Record]) -> list[Record]:
+    """Of each town and kind as many as count."""
+    groups: dict[tuple[bytes, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.town, record.kind].append(record)
+    most = {"town.revoke": REVOCATIONS, "town.keep": KEEPS}
+    return [
+        record
+        for (_, kind), members in groups.items()
+        for record in sorted(members, key=lambda each: each.order)[-most[kind] :]
+    ]
 
 
 def standing_of(records: Iterable[Record]) -> list[Record]:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from protocol.errors import ProtocolError
+from protocol.identity import TownKey, new_paper, succeeds
 from protocol.ids import DocId, FederationId, Op, RecordId, TownId, home_id
 from protocol.ids import address as program_address
 from protocol.record import check_signature, fields_of, open_record
@@ -27,12 +29,14 @@ SCRIPT = HERE / "verify_records.py"
 PARTS = sorted(HERE.glob("second_*.py"))
 
 if TYPE_CHECKING:
+    from tests.independent.second_curve import generation
     from tests.independent.second_places import Authority, stands
     from tests.independent.second_records import Record, address, check_raw
     from tests.independent.second_values import Refused, encode
     from tests.independent.verify_records import sign
 else:
     sys.path.insert(0, str(HERE))
+    from second_curve import generation
     from second_places import Authority, stands
     from second_records import Record, address, check_raw
     from second_values import Refused, encode
@@ -157,7 +161,17 @@ def test_both_give_a_document_the_same_address(doc: bytes) -> None:
     assert address(doc) == program_address(DocId(doc)).replace("-", "")
 
 
-TOWNS = [SigningKey(bytes([n]) * 32) for n in range(1, 4)]
+class TownSigner:
+    """A town key with the face of a PyNaCl key."""
+
+    def __init__(self, town: int, generation: int) -> None:
+        key = TownKey.next_of(new_paper(bytes([town]) * 16), generation)
+        self.verify_key, self.succession = key.public, key.succession
+        self.sign = lambda message: SimpleNamespace(signature=key.sign(message))
+
+
+CHAINS = [[TownSigner(town, generation) for generation in range(4)] for town in range(1, 4)]
+TOWNS = [chain[0] for chain in CHAINS]
 DEVICES = [SigningKey(bytes([n]) * 32) for n in range(11, 14)]
 NAMES = [bytes(key.verify_key) for key in TOWNS]
 
@@ -172,10 +186,11 @@ def record(
     nonce: int,
     fields: Any,
     about: Any,
+    signer: Any = None,
     cites: Any = (),
 ) -> Record:
-    """A record of a town, signed by one of the devices or by the town's key."""
-    key = TOWNS[town] if device is None else DEVICES[device]
+    """A record of a town, signed by one of the devices, by the town's key or by another signer."""
+    key: Any = signer or (TOWNS[town] if device is None else DEVICES[device])
     header = [1, NAMES[town], bytes(key.verify_key), [b"test", 0], stamp, kind, lane, about, 100, 200]
     body = None if op == 1 else encode([bytes(16), fields])
     return sign(key, [*header, bytes([nonce]) * 8, op, [*cites]], body)
@@ -183,7 +198,10 @@ def record(
 
 LANES, OPS, THREE = st.integers(0, 2), st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 2)
 KINDS = st.sampled_from(
-    ["town.device", "town.device", "federation.admit", "federation.join", "offer", "charter"]
+    [
+        *["town.device", "town.device", "federation.admit", "federation.join", "offer", "charter"],
+        *["town.revoke", "town.keep", "town.rotate", "town.profile"],
+    ]
 )
 ACTS = st.tuples(KINDS, THREE, st.sampled_from([None, 0, 1, 2]), LANES, OPS, st.integers(0, 9), THREE, THREE)
 CHARTERS = st.tuples(THREE, st.sampled_from([None, 0, 1]), st.sets(THREE), st.sets(THREE), LANES)
@@ -201,6 +219,15 @@ def world(charters: list[Any], acts: list[Any], listed: list[set[int]]) -> list[
         if kind == "town.device":
             fields: Any = {"device": bytes(DEVICES[about].verify_key)}
             records.append(record(kind, town, None, lane, op, stamp, nonce, fields, []))
+        elif kind.startswith("town."):
+            later = CHAINS[town][1 + about]
+            signer = (
+                later if kind == "town.rotate" else [CHAINS[town][0], later, CHAINS[town][1]][device or 0]
+            )
+            fields = {"device": bytes(DEVICES[about].verify_key), "succession": [*later.succession]}
+            fields["records"] = [each.id for each in records if about or each.nonce[0] % 2]
+            op = 2 if lane else op
+            records.append(record(kind, town, None, 0, op, stamp, nonce, fields, [], signer))
         else:
             fields = charter_fields({about}, set()) if kind == "charter" else {"town": NAMES[about]}
             audience = [] if kind == "charter" else federations
@@ -249,6 +276,7 @@ def governed(draw: Any) -> list[Record]:
     records, steps, about = [charter], [charter], [charter.id[:16]]
     voices: list[Record] = []
     some_id = st.sampled_from
+    later = [st.none(), *(st.sampled_from([None, None, chain[1]]) for chain in CHAINS[1:])]
     for nonce in range(draw(st.integers(2, 8))):
         town, device = draw(THREE), draw(st.sampled_from([None] * 11 + [0]))
         shape = (
@@ -267,7 +295,9 @@ def governed(draw: Any) -> list[Record]:
         steps.append(record("federation.step", *shape, fields, about))
         agreed = {"step": steps[-1].id}
         signs = [
-            record("federation.sign", by, None, 0, 2, draw(THREE), nonce, agreed, about)
+            record(
+                "federation.sign", by, None, 0, 2, draw(THREE), nonce, agreed, about, signer=draw(later[by])
+            )
             for by in draw(st.sampled_from([set(), {0, 1}, {1, 2}, {0, 1, 2}, {0, 1, 2}]))
         ]
         voices += [steps[-1], *signs]
@@ -276,8 +306,12 @@ def governed(draw: Any) -> list[Record]:
         kind = "federation." + draw(st.sampled_from(["admit", "suspend", "vouch"]))
         shape = (draw(THREE), None, draw(LANES), draw(OPS), draw(THREE), nonce)
         cites = [draw(some_id(steps)).id] if draw(st.integers(0, 4)) else []
-        records.append(record(kind, *shape, {"town": NAMES[draw(THREE)]}, about, cites))
-    acts = [each for each in records if each.kind not in ("charter", "federation.step", "federation.sign")]
+        records.append(record(kind, *shape, {"town": NAMES[draw(THREE)]}, about, cites=cites))
+    for town in draw(st.sampled_from([set(), set(), {1}, {2}, {1, 2}])):
+        key = CHAINS[town][1]
+        proof = {"succession": [*key.succession]}
+        records.append(record("town.rotate", town, None, 0, 2, 0, 90, proof, [], signer=key))
+    acts = [each for each in records if each.kind[11:] in ("admit", "suspend", "vouch")]
     if acts:
         fields = charter_fields({0, 1}, {2}) | {"parent": charter.id, "decides": [draw(some_id(acts)).id]}
         records.append(record("federation.step", 0, None, 0, 2, 1, 77, fields, about))
@@ -321,3 +355,15 @@ def test_both_let_the_same_records_of_a_document_stand(acts: list[tuple[int, int
     records = [record("offer", 0, 0, 1, op, stamp, 0, {"title": str(salt)}, []) for op, stamp, salt in acts]
     facts = [Fact(RecordId(each.id), each.stamp, Op(each.op)) for each in records]
     assert stands(records) == {fact.id for fact in prune(facts).held}
+
+
+def test_both_know_which_town_key_follows_which() -> None:
+    """Ed25519 in plain integers against libsodium, for good proofs and for bent ones."""
+    for chain in CHAINS:
+        for place, key in enumerate(chain[1:], 1):
+            proof = list(key.succession)
+            assert generation(chain[0].verify_key, key.verify_key, proof) == place
+            bent = [proof[0], *proof[:-1]] if place % 2 else [bytes(32), *proof[1:]]
+            for shown in (bent, proof[1:], [*proof, proof[0]]):
+                told = succeeds(chain[0].verify_key, key.verify_key, shown)
+                assert told is (generation(chain[0].verify_key, key.verify_key, shown) > 0)

@@ -86,7 +86,7 @@ class Inviter:
             self.invitations,
             self.peers,
             self.clock,
-            certificate=keys.certificate,
+            keys=lambda: keys,
             authority=lambda: self.now,
         )
 

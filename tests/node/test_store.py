@@ -430,7 +430,7 @@ def test_what_strangers_have_waiting_is_not_read_when_authority_moves(bench: Ben
     if hasattr(bench.store, "path"):
         read = bench.write(lambda tx: {record.id for record in tx.authority_records()})
         assert read == {record.id for record in BASIS}
-    assert set(bench.write(lambda tx: tx.authority()).devices) == {OWN.id, BEE.id, SEA.id}
+    assert set(bench.write(lambda tx: tx.authority()).rights) == {OWN.id, BEE.id, SEA.id}
     bench.hold(OWN.join(away))
     authority = bench.write(lambda tx: tx.authority())
     assert authority.federations[away].members == {stranger.id, OWN.id, other.id}

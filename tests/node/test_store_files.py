@@ -100,7 +100,9 @@ async def test_commits_are_synced_to_the_disk_before_anybody_hears_of_them(tmp_p
     await store.close()
 
 
-async def test_a_store_keeps_its_epoch_counter_records_and_meta_over_a_restart(tmp_path: Path) -> None:
+async def test_a_store_keeps_its_records_and_meta_over_a_restart_and_opens_another_epoch(
+    tmp_path: Path,
+) -> None:
     store = open_sqlite(tmp_path)
     epoch, counter = await store.write(lambda tx: tx.next_seq())
     await _take(store, BASIS)
@@ -108,7 +110,10 @@ async def test_a_store_keeps_its_epoch_counter_records_and_meta_over_a_restart(t
     change = await store.read(lambda reader: reader.change())
     await store.close()
     store = open_store(tmp_path, OWN.id, chance=os.urandom)
-    assert await store.write(lambda tx: tx.next_seq()) == (epoch, counter + 1)
+    again, first = await store.write(lambda tx: tx.next_seq())
+    assert again != epoch and (counter, first) == (1, 1)
+    known = await store.read(lambda reader: reader.rows("SELECT epoch, until FROM epochs"))
+    assert set(known) == {(epoch, None), (again, None)}
     assert await store.read(lambda reader: reader.meta("note")) == "kept"
     assert await store.read(lambda reader: reader.change()) == change
     assert (await store.read(lambda reader: reader.authority())).is_member(_river(), BEE.id)

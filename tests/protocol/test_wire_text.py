@@ -29,6 +29,7 @@ from protocol.ids import DeviceId, FederationId, Lane, RecordId, TownId
 from protocol.limits import BATCH_BYTES_MAX, CELLS_KEPT, FRAME_BYTES_MAX, RECORD_BYTES_MAX
 from protocol.wire import decode_frame, join_proof
 from sync.authority import Authority
+from sync.devices import Rights
 from sync.events import Heard, LinkId, LinkUp, Send
 from sync.held import HeldSet
 from sync.hub import Hub
@@ -202,8 +203,11 @@ def hub_of(side: int) -> Hub:
     members = frozenset(TOWNS)
     federation = federation_with(FEDERATION, "F", RecordId(bytes(32)), TOWNS[0], members, members, (9, 9, 9))
     held = {(FEDERATION, Lane.URGENT): HeldSet.of(IDS[:2]), (FEDERATION, Lane.LIBRARY): HeldSet.of(IDS)}
-    devices = {town: frozenset({device}) for town, device in zip(TOWNS, DEVICES, strict=True)}
-    authority = Authority(TOWNS[side], {FEDERATION: federation}, devices)
+    rights = {
+        town: Rights(frozenset({device}), (DeviceId(town),))
+        for town, device in zip(TOWNS, DEVICES, strict=True)
+    }
+    authority = Authority(TOWNS[side], {FEDERATION: federation}, rights)
     return Hub(TOWNS[side], DEVICES[side], authority, held, Random(1))
 
 

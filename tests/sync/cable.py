@@ -20,6 +20,7 @@ from protocol.ids import DeviceId, FederationId, Lane, LaneKey, RecordId, TownId
 from protocol.record import record_id
 from sync.admission import State, Verdict
 from sync.authority import Authority
+from sync.devices import Rights
 from sync.events import (
     Committed,
     Drop,
@@ -97,8 +98,11 @@ def authority_of(
     """Return an authority in which these towns are members of these federations."""
     members = list(members)
     towns = frozenset(town_of(member) for member in members)
-    devices = {
-        town_of(member): frozenset(device_of(f"{member}{number}") for number in ("", 1, 2))
+    rights = {
+        town_of(member): Rights(
+            frozenset(device_of(f"{member}{number}") for number in ("", 1, 2)),
+            (DeviceId(town_of(member)),),
+        )
         for member in members
     }
     return Authority(
@@ -107,7 +111,7 @@ def authority_of(
             each: federation_with(each, "F", RecordId(each * 2), town_of(name), towns, towns, (9, 9, 9))
             for each in federations
         },
-        devices,
+        rights,
     )
 
 

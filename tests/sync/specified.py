@@ -16,6 +16,7 @@ from protocol.record import SIGN, STEP, Record, fields_of, is_town_kind, stands_
 from sync.authority import Authority, resolve
 from sync.membership import ADMIT, SUSPEND, VOUCH
 from sync.steps import Chain
+from tests.sync.said import LASTING, Said
 from tests.sync.world import NOW_S, Held, federation_of
 
 
@@ -66,19 +67,25 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
     """Return where each record belongs, with authority worked out the long way."""
     certified = set[tuple[bytes, bytes]]()
     counts = defaultdict[bytes, list[tuple[int, DocId, bytes]]](list)
-    certificates = [record for record in records if record.header.kind == "town.device"]
+    said = Said(records)
+    certificates = [
+        record for record in records if record.header.kind == "town.device" and said.by_town_key(record)
+    ]
     room = limits.CERTIFICATES_MAX
     for document in _documents_of(_newest(certificates, lambda record: (record.header.town, room))):
         for record in _standing(document):
             device = (fields_of(record) or {}).get("device")
-            if isinstance(device, bytes) and len(device) == 32:
+            revoked = (record.header.town, device) in said.revoked
+            if isinstance(device, bytes) and len(device) == 32 and not revoked:
                 counts[record.header.town].append((record.header.born, record.doc, device))
     for town, found in counts.items():
         certified |= {(town, device) for _, _, device in sorted(found)[-DEVICES_MAX:]}
 
     def may(record: Record) -> bool:
-        header = record.header
-        return bytes(header.device) == header.town or (header.town, header.device) in certified
+        pair = (record.header.town, record.header.device)
+        if record.header.device in said.keys[record.header.town] or pair in said.revoked:
+            return said.stays(record)
+        return pair in certified
 
     def heads(
         kinds: Sequence[str], federation: FederationId | None = None, by: Collection[TownId] = ()
@@ -108,7 +115,7 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
         for name in record.header.federations
     }
     members = dict[FederationId, set[bytes]]()
-    kept = set[RecordId]()
+    kept, voters = set[RecordId](), dict[FederationId, set[TownId]]()
     # How steps are followed has a specification of its own, beside the tests of `steps`.
     adopted = resolve(own, records).federations
     for charter in records:
@@ -121,6 +128,7 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
             chain = adopted[federation].chain
             stewards, listed = chain.current.state.stewards, chain.current.state.members
             kept |= chain.kept.keys()
+            voters[federation] = set(chain.kept.values())
             members[federation] = {*stewards, *listed}
             acts = heads((ADMIT, SUSPEND), federation, stewards)
             acts = [act for act in acts if _rests(act, chain)]
@@ -152,6 +160,13 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
             lanes |= {
                 (federation, Lane.URGENT) for federation, towns in members.items() if header.town in towns
             }
+            if header.town == own:
+                lanes.add(home)
+            if header.kind == "town.rotate":
+                lanes |= {(name, Lane.URGENT) for name, towns in voters.items() if header.town in towns}
+            if header.kind in LASTING:
+                return frozenset(lanes) if record.id in said.acts else frozenset()
+            return frozenset(lanes) if said.by_town_key(record) else frozenset()
         if may(record):
             listed = [name for name in header.federations if name in members]
             lanes |= {(name, header.lane) for name in listed if header.town in members[name]}
@@ -183,7 +198,7 @@ def _within_quotas(
 ) -> Held:
     def room(record: Record, lane: LaneKey) -> tuple[object, ...]:
         town, kind = record.header.town, record.header.kind
-        if stands_for_good(kind) or lane[0] == home_id(own):
+        if stands_for_good(kind) or kind in LASTING or lane[0] == home_id(own):
             return (None, len(records) + 1)
         federation = authority.federations[lane[0]]
         if kind == "town.device":

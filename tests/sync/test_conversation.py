@@ -317,8 +317,9 @@ def test_a_device_that_is_withdrawn_hears_no_more_at_any_moment(wait_ms: int, ho
     bench.join(a, b) if wait_ms % 4 else bench.join(b, a)
     bench.run(wait_ms)
     town = b.hub.own_town
-    left = {**a.authority.devices, town: a.authority.devices[town] - {b.hub.own_device}}
-    bench.move_authority(a, replace(a.authority, devices=left))
+    rights = a.authority.rights_of(town)
+    left = {**a.authority.rights, town: replace(rights, devices=rights.devices - {b.hub.own_device})}
+    bench.move_authority(a, replace(a.authority, rights=left))
     told: list[Frame] = []
     bench.watch = lambda node, effect: (
         told.append(decode_frame(effect.frame)) if node is a and isinstance(effect, Send) else None

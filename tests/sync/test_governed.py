@@ -139,6 +139,49 @@ def test_a_step_that_lowers_a_quota_lets_the_oldest_documents_go() -> None:
     assert world.state()[0] == specified(OWN.id, seen)
 
 
+# Keys that are taken back.
+
+
+def test_what_a_town_key_signed_goes_on_counting_when_the_next_one_takes_over() -> None:
+    """So neither a theft nor its remedy undoes what stewards decided."""
+    world = world_with(OUT, SEA.sign(OUT))
+    world.take(BEE.rotate(), SEA.rotate())
+    assert world.authority.federations[RIVER].chain.current.id == OUT.id
+    assert OUT.id in world.held
+
+
+def test_a_later_town_key_signs_steps_as_the_first_one_did() -> None:
+    """It waits only until its rotation is known."""
+    agreed = SEA.sign(OUT, key=SEA.later_key(1))
+    world = world_with(OUT, agreed)
+    assert world.waiting[agreed.id] == UNRESOLVED
+    world.take(SEA.rotate())
+    assert world.authority.federations[RIVER].chain.current.id == OUT.id
+    assert world.held[agreed.id] == {(RIVER, Lane.URGENT)}
+
+
+def test_the_rotation_of_who_voted_stays_when_its_town_is_no_member_any_more() -> None:
+    """Else a later key's vote could not be judged by who comes later, and the chain would unravel."""
+    rotated, agreed = SEA.rotate(), SEA.sign(OUT, key=SEA.later_key(1))
+    for order in permutations([rotated, agreed, OUT]):
+        world = world_with()
+        for record in order:
+            world.take(record)
+        assert not world.authority.is_member(RIVER, SEA.id)
+        assert world.held.get(rotated.id) == frozenset({(RIVER, Lane.URGENT)})
+        assert world.state()[0] == specified(OWN.id, [*BASIS, *order])
+
+
+def test_acts_of_a_device_that_was_taken_back_count_only_if_they_are_kept() -> None:
+    """An admission by a thief admits nobody."""
+    admitted = SEA.admit(RIVER, FAR)
+    world = world_with(admitted)
+    world.take(SEA.revoke())
+    assert not world.authority.is_member(RIVER, FAR.id) and admitted.id in world.waiting
+    world.take(SEA.keep(admitted))
+    assert world.authority.is_member(RIVER, FAR.id) and admitted.id in world.held
+
+
 # In every order.
 
 AWAY = SEA.step(CHARTER, [SEA], [ELM])
@@ -150,6 +193,10 @@ SETS = [
     (OUT, OWN.sign(OUT), BEE.admit(RIVER, FAR, on=[OUT]), OWN.suspend(RIVER, FAR, on=[OUT])),
     (ELM.vouch(RIVER, FAR), SEA.vouch(RIVER, FAR), OUT, OWN.sign(OUT)),
     (OUT, AWAY, OWN.step(CHARTER, [OWN], split=[OUT, AWAY], round=2), SEA.sign(OUT)),
+    (OUT, SEA.sign(OUT, key=SEA.later_key(1)), SEA.rotate(), SEA.admit(RIVER, FAR)),
+    (SEA.admit(RIVER, FAR), SEA.suspend(RIVER, ELM), SEA.revoke(), SEA.keep(SEA.admit(RIVER, FAR))),
+    (OUT, OWN.sign(OUT), BEE.admit(RIVER, FAR, on=[OUT]), BEE.rotate(), BEE.revoke(key=BEE.later_key(1))),
+    (ELM.vouch(RIVER, FAR), SEA.vouch(RIVER, FAR), ELM.revoke(), ELM.keep(ELM.vouch(RIVER, FAR))),
 ]
 
 
@@ -203,6 +250,10 @@ def pool() -> list[Record]:
             found += [town.suspend(RIVER, ELM, on=[ground]), town.vouch(RIVER, FAR, on=[ground])]
     found += [ELM.vouch(RIVER, FAR, on=[ground]) for ground in (CHARTER, OUT)]
     found.append(OWN.admit(RIVER, FAR, on=[OUT], op=Op.DELETE, stamp=9))
+    for town in (BEE, SEA):
+        later = town.later_key(1)
+        found += [town.rotate(), town.sign(OUT, key=later), town.sign(AGAIN, key=later, nonce="later")]
+        found += [town.revoke(), town.keep(town.admit(RIVER, FAR, on=[OUT])), town.certificate(1, key=later)]
     for town in (ELM, FAR, BEE):
         found += [
             town.write("offer", f"{age}", federations=[RIVER], born=1_800_000_000 - age) for age in (0, 1)

@@ -72,5 +72,5 @@ def test_a_step_without_a_town_leaves_it_no_right_and_no_device() -> None:
     stranger = resolve(own.id, [never, *certificates])
     river, other = federation_of(charter), federation_of(never)
     assert authority.is_member(river, sea.id) == stranger.is_member(other, sea.id) is False
-    assert authority.devices == stranger.devices and sea.id not in authority.devices
+    assert authority.rights == stranger.rights and sea.id not in authority.rights
     assert authority.federations_of(sea.id) == ()

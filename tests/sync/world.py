@@ -12,13 +12,14 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from protocol.encoding import Value
-from protocol.identity import SigningKey
+from protocol.identity import SigningKey, TownKey, new_paper
 from protocol.ids import DeviceId, DocId, FederationId, Lane, LaneKey, Op, RecordId, TownId
 from protocol.record import SIGN, STEP, Record, is_town_kind, make, make_body
 from sync import steps
 from sync.admission import (
     AUTHORITY_KINDS,
     EXPIRED,
+    QUOTA,
     SUPERSEDED,
     Changes,
     State,
@@ -44,6 +45,12 @@ def key_of(name: str) -> SigningKey:
     return SigningKey(blake2b(name.encode(), digest_size=32).digest())
 
 
+@lru_cache(maxsize=1_024)
+def town_key_of(name: str, generation: int) -> TownKey:
+    """Return a town key that depends on the name and generation only."""
+    return TownKey.next_of(new_paper(blake2b(name.encode(), digest_size=16).digest()), generation)
+
+
 @dataclass(frozen=True)
 class Town:
     """A town with its town key and devices named 1, 2, ..."""
@@ -51,9 +58,13 @@ class Town:
     name: str
 
     @property
-    def key(self) -> SigningKey:
-        """The town key."""
-        return key_of(self.name)
+    def key(self) -> TownKey:
+        """The first town key."""
+        return town_key_of(self.name, 0)
+
+    def later_key(self, generation: int) -> TownKey:
+        """Return one of the town keys that follow."""
+        return town_key_of(self.name, generation)
 
     @property
     def id(self) -> TownId:
@@ -79,9 +90,11 @@ class Town:
         device: int = 1,
         counter: int = 0,
         cites: Sequence[RecordId] = (),
+        key: SigningKey | None = None,
     ) -> Record:
         """Return a record of this town; `town.*` kinds are signed by the town key, all else by a device."""
-        key = self.key if is_town_kind(kind) or device == 0 else self.device(device)
+        if key is None:
+            key = self.key if is_town_kind(kind) or device == 0 else self.device(device)
         return make(
             key,
             town=self.id,
@@ -100,12 +113,34 @@ class Town:
         )
 
     def certificate(
-        self, device: int = 1, *, op: Op = Op.PUT, expires: int = FAR_S, stamp: int = 0
+        self,
+        device: int = 1,
+        *,
+        op: Op = Op.PUT,
+        expires: int = FAR_S,
+        stamp: int = 0,
+        key: SigningKey | None = None,
     ) -> Record:
         """Return the certificate of a device, or its end."""
         fields: dict[str, Value] = {"device": self.device(device).public}
         nonce = f"device {device}"
-        return self.write("town.device", nonce, op=op, fields=fields, expires=expires, stamp=stamp)
+        return self.write("town.device", nonce, op=op, fields=fields, expires=expires, stamp=stamp, key=key)
+
+    def revoke(self, device: int = 1, *, stamp: int = 0, key: SigningKey | None = None) -> Record:
+        """Return the revocation of a device."""
+        fields: dict[str, Value] = {"device": self.device(device).public}
+        return self.write("town.revoke", f"{device}", op=Op.ENTRY, fields=fields, stamp=stamp, key=key)
+
+    def keep(self, *records: Record, stamp: int = 0, key: SigningKey | None = None) -> Record:
+        """Return a list of records that stay valid."""
+        fields: dict[str, Value] = {"records": [each.id for each in records]}
+        return self.write("town.keep", "keep", op=Op.ENTRY, fields=fields, stamp=stamp, key=key)
+
+    def rotate(self, generation: int = 1, *, stamp: int = 0) -> Record:
+        """Return the record by which a later town key takes over."""
+        key = self.later_key(generation)
+        fields: dict[str, Value] = {"succession": list(key.succession)}
+        return self.write("town.rotate", "rotate", op=Op.ENTRY, fields=fields, stamp=stamp, key=key)
 
     def charter(
         self,
@@ -133,6 +168,7 @@ class Town:
         split: Sequence[Record] = (),
         stamp: int = 0,
         device: int = 0,
+        key: SigningKey | None = None,
         op: Op = Op.ENTRY,
     ) -> Record:
         """Return a step of the federation of its parent, the charter or another step."""
@@ -144,10 +180,18 @@ class Town:
         }
         named = parent.header.federations or [federation_of(parent)]
         return self.write(
-            STEP, f"{fields}", op=op, fields=fields, federations=named, stamp=stamp, device=device
+            STEP, f"{fields}", op=op, fields=fields, federations=named, stamp=stamp, device=device, key=key
         )
 
-    def sign(self, step: Record, *, stamp: int = 0, device: int = 0, nonce: str = "") -> Record:
+    def sign(
+        self,
+        step: Record,
+        *,
+        stamp: int = 0,
+        device: int = 0,
+        nonce: str = "",
+        key: SigningKey | None = None,
+    ) -> Record:
         """Return this town's signature of another's step."""
         return self.write(
             SIGN,
@@ -157,6 +201,7 @@ class Town:
             federations=step.header.federations,
             stamp=stamp,
             device=device,
+            key=key,
         )
 
     def admit(
@@ -258,6 +303,7 @@ class World:
         self.held = dict[RecordId, frozenset[LaneKey]]()
         self.waiting = dict[RecordId, str]()
         self.dropped = dict[RecordId, tuple[Verdict, TownId]]()
+        self.drawn = dict[RecordId, Record]()
 
     # The door.
 
@@ -307,6 +353,8 @@ class World:
                 continue
             self.held.pop(id, None)
             left.add(id)
+            if cause in (SUPERSEDED, QUOTA) and self.kept[id].header.town == self.own:
+                self.drawn[id] = self.kept[id]
             if cause in (SUPERSEDED, EXPIRED):
                 assert id not in parked
                 verdict = Verdict(id, State.DROPPED, cause, because)
@@ -314,6 +362,7 @@ class World:
         for record, cause in changes.park:
             assert record.id not in self.held, "what is held does not wait"
             self.kept[record.id] = record
+            self.drawn.pop(record.id, None)
             self.waiting[record.id] = cause
         for record, lanes in changes.hold:
             assert lanes and not lanes & self.held.get(record.id, frozenset()), (
@@ -322,10 +371,13 @@ class World:
             self.kept[record.id] = record
             self.waiting.pop(record.id, None)
             self.dropped.pop(record.id, None)
+            self.drawn.pop(record.id, None)
             self.held[record.id] = self.held.get(record.id, frozenset()) | lanes
         for verdict, record in zip(changes.verdicts, batch, strict=False):
             if verdict.state is State.DROPPED:
                 self.dropped[verdict.id] = (verdict, record.header.town)
+            if verdict.cause in (SUPERSEDED, QUOTA) and record.header.town == self.own:
+                self.drawn[record.id] = record
         for id in left - self.held.keys() - self.waiting.keys():
             del self.kept[id]
         if changes.authority is not None:
@@ -344,7 +396,8 @@ class World:
 
     def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
         """Return all known records of authority."""
-        return [record for record in self.kept.values() if record.header.kind in AUTHORITY_KINDS]
+        known = [*self.kept.values(), *self.drawn.values()]
+        return [record for record in known if record.header.kind in AUTHORITY_KINDS]
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before."""
@@ -409,6 +462,10 @@ class World:
         """Return the held records that devices wrote for a town."""
         named = set(devices)
         return [record for record in self.held_records([town]) if record.header.device in named]
+
+    def drawer(self) -> Sequence[Record]:
+        """Return what the own town would take back."""
+        return list(self.drawn.values())
 
     def expired(self, now_s: int, limit: int) -> Sequence[Record]:
         """Return what has ended."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from protocol.encoding import Value
-from protocol.identity import DeviceKey, TownKey
+from protocol.identity import DeviceKey, SigningKey
 from protocol.ids import FederationId, Lane, Op, RecordId, TownId, address
 from protocol.record import Record, make, make_body
 
 TARGET = Path(__file__).with_name("records.json")
-TOWN = TownKey(bytes(range(32)))
+TOWN = SigningKey(bytes(range(32)))
 DEVICE = DeviceKey(bytes(range(32, 64)))
 BORN = 1_790_000_000
 YEAR = 365 * 86_400

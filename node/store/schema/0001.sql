@@ -144,6 +144,7 @@ CREATE TABLE parked (
     cause TEXT NOT NULL,                -- stable code: what it waits for
     governs INTEGER NOT NULL,           -- as in documents
     expires INTEGER NOT NULL,           -- seconds
+    since INTEGER,                      -- seconds of sure time when it began to wait; NULL: not known yet
     bytes INTEGER NOT NULL,             -- size of raw
     raw BLOB NOT NULL
 ) STRICT;
@@ -151,6 +152,28 @@ CREATE INDEX parked_town ON parked (town);
 CREATE INDEX parked_expires ON parked (expires);
 CREATE INDEX parked_governing ON parked (device) WHERE governs = 1;
 CREATE INDEX parked_source ON parked (source, number, bytes) WHERE source IS NOT NULL;
+
+-- What the own town wrote and stands no more: superseded, withdrawn or without room. It is heard again when rights
+-- change: what superseded it may have been a thief's. Bounded in time and in bytes: the oldest are let go first.
+CREATE TABLE drawer (
+    number INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,            -- 32 bytes
+    kind TEXT NOT NULL,
+    doc BLOB NOT NULL,                  -- 16 bytes
+    governs INTEGER NOT NULL,           -- as in documents
+    expires INTEGER NOT NULL,           -- seconds
+    since INTEGER,                      -- seconds of sure time when it was put here; NULL: not known yet
+    bytes INTEGER NOT NULL,             -- size of raw
+    raw BLOB NOT NULL
+) STRICT;
+CREATE INDEX drawer_governing ON drawer (kind) WHERE governs = 1;
+CREATE INDEX drawer_doc ON drawer (doc);
+
+-- The epochs in which this device's records are known to be its own: one for each start of this node.
+CREATE TABLE epochs (
+    epoch BLOB PRIMARY KEY,             -- 4 bytes
+    until BLOB                          -- 8 bytes: of a clone's, the greatest stamp that is settled; NULL: all of it is ours
+) STRICT, WITHOUT ROWID;
 
 -- Single values of this store: epoch, counter, own stamp, last change, last sure time, clean stop and the like.
 CREATE TABLE meta (

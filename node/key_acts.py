@@ -1,0 +1,94 @@
+"""What the operator can have done with keys and backups, as the control socket offers it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from node import backup as backups
+from node.acts import act
+from node.arguments import Arguments
+from node.custody import ALL, NONE
+from node.errors import InvalidRequest
+from protocol.identity import fingerprint
+
+if TYPE_CHECKING:
+    from node.daemon import Daemon
+
+SINCE = "since"
+
+
+@act
+async def key_show(daemon: Daemon, arguments: Arguments) -> object:
+    """The town, its keys, and all its devices."""
+    rights = daemon.authority().rights_of(daemon.town)
+    return {
+        "town": daemon.town.hex(),
+        "fingerprint": fingerprint(daemon.town),
+        "town_keys": [key.hex() for key in rights.keys],
+        "devices": await daemon.custody.devices(),
+        "clone": daemon.clones.is_found,
+    }
+
+
+@act
+async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
+    """Take a device back; without a secret only say what would stay of it."""
+    device = await daemon.custody.find(_word(arguments, "device"))
+    choice = await daemon.custody.choose(device, *_keep(arguments))
+    secret = arguments.get("secret")
+    if isinstance(secret, str):
+        await daemon.custody.revoke(device, choice, secret)
+    return {
+        "device": device.hex(),
+        "records": choice.count,
+        "kept": len(choice.kept),
+        "done": isinstance(secret, str),
+    }
+
+
+@act
+async def key_rotate(daemon: Daemon, arguments: Arguments) -> object:
+    """Let the next town key take over."""
+    passphrase, kept = await daemon.custody.rotate(_word(arguments, "words"), *_keep(arguments))
+    rights = daemon.authority().rights_of(daemon.town)
+    return {"town_key": rights.keys[-1].hex(), "kept": kept, "passphrase": passphrase}
+
+
+@act
+async def key_clone(daemon: Daemon, arguments: Arguments) -> object:
+    """This board lives."""
+    was_found = daemon.clones.is_found
+    await daemon.clones.settle()
+    return {"settled": was_found}
+
+
+@act
+async def backup(daemon: Daemon, arguments: Arguments) -> object:
+    """Write a backup of this node while it runs."""
+    made = await asyncio.to_thread(
+        backups.write_backup,
+        daemon.data,
+        Path(_word(arguments, "file")),
+        town=daemon.town.hex(),
+        made_ms=daemon.clock.now_ms(),
+        with_keys=bool(arguments.get("with_keys")),
+    )
+    return {"bytes": made.bytes, "keys": made.has_keys, "made_ms": made.made_ms}
+
+
+def _keep(arguments: Arguments) -> tuple[str, int | None]:
+    keep, since_ms = arguments.get("keep"), arguments.get("since_ms")
+    if keep in (ALL, NONE):
+        return str(keep), None
+    if keep != SINCE or type(since_ms) is not int or since_ms < 0:
+        raise InvalidRequest("say what stays: all, none, or what was here before a time")
+    return SINCE, since_ms
+
+
+def _word(arguments: Arguments, name: str) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidRequest(f"{name} is missing")
+    return value

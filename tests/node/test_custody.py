@@ -1,0 +1,274 @@
+"""What an operator does with the town's keys on one running node, and what each wrong word is answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import beginnings, key_acts
+from node import keys as key_files
+from node.acts import ACTS
+from node.beginnings import Begun, SavedKey, SavedWords, Town
+from node.clones import CLONE
+from node.config import read_settings
+from node.custody import DEVICE_REVOKED, TOWN_KEY_ROTATED
+from node.daemon import Daemon
+from node.errors import DataInUse, HedgerowError, NotCertified
+from node.keys import FORMER_FILE, device_of, open_keys, town_record
+from node.status import TAKEN_BACK
+from node.transport.auth import Badge, check_auth, make_auth
+from node.transport.channel import LinkFailure
+from protocol.errors import MalformedRecord, ProtocolError
+from protocol.identity import DeviceKey, TownKey, new_paper
+from protocol.ids import DeviceId
+from protocol.paper import heard, told
+from protocol.record import Record, open_record
+from sync.devices import DEVICE, ROTATE
+
+assert key_acts
+HASH = bytes(32)
+
+
+class House:
+    """A town's board that runs, and its other board, which does not: its records are brought by hand."""
+
+    def __init__(self, daemon: Daemon, begun: Begun, other: Path) -> None:
+        self.daemon = daemon
+        self.begun = begun
+        self.other = open_keys(other / "keys")
+        self.other_data = other
+
+    async def act(self, name: str, /, **arguments: Any) -> Any:
+        """Do what a command has done."""
+        return await ACTS[name](self.daemon, arguments)
+
+    async def refused(self, name: str, /, **arguments: Any) -> HedgerowError | ProtocolError:
+        """Return why an act was refused, in one line."""
+        with pytest.raises((HedgerowError, ProtocolError)) as told_:
+            await self.act(name, **arguments)
+        assert "\n" not in str(told_.value)
+        assert isinstance(told_.value, HedgerowError | ProtocolError)
+        return told_.value
+
+    async def titles(self) -> set[str]:
+        """What the board shows."""
+        page = await self.act("list")
+        return {each["fields"]["title"] for each in page["documents"]}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """Begin a town with two boards and run the first."""
+    begun = await beginnings.begin(tmp_path / "one", Town("Roanne"), listen="127.0.0.1:0")
+    saved = SavedKey(tmp_path / "one" / "keys" / "town.key", begun.passphrase)
+    await beginnings.begin(tmp_path / "two", Town(""), saved=saved, listen="127.0.0.1:0")
+    daemon = Daemon(tmp_path / "one", read_settings(tmp_path / "one"))
+    await daemon.start()
+    made = House(daemon, begun, tmp_path / "two")
+    await daemon.intake.accept([made.other.certificate])
+    await made.act("found", name="Roannais")
+    yield made
+    await daemon.stop()
+
+
+async def by_other(house: House, title: str, **more: Any) -> Record:
+    """Let the other board write something, and bring it here."""
+    from node.drafts import Desk, Draft
+    from protocol.ids import Op
+
+    federation = tuple(house.daemon.authority().federations)
+    draft = Draft("offer", Op.PUT, {"title": title}, federations=federation, **more)
+    desk = Desk(house.other.device, lambda size: title.encode().ljust(size, b"x")[:size])
+    [record], _ = await house.daemon.store.write(
+        lambda tx: desk.sign(tx, [draft], now_ms=house.daemon.clock.now_ms(), sure=True)
+    )
+    await house.daemon.intake.accept([record.raw])
+    return record
+
+
+async def test_the_devices_are_shown_with_their_states(house: House) -> None:
+    shown = await house.act("key_show")
+    assert [each["this"] for each in shown["devices"]].count(True) == 1
+    assert {each["state"] for each in shown["devices"]} == {"certified"}
+    assert (len(shown["town_keys"]), shown["clone"]) == (1, False)
+
+
+async def test_a_device_is_taken_back_with_a_list_and_what_it_spoilt_comes_back(house: House) -> None:
+    mine = await house.act("post", kind="offer", fields={"title": "Bread"})
+    await by_other(house, "Good")
+    since_ms = house.daemon.clock.now_ms() + 1
+    await house.act("post", kind="offer", fields={"title": "Between"})
+    document = await house.daemon.board.show(mine["address"])
+    await by_other(house, "Stolen", doc=document.doc)
+    device = house.other.device.public.hex()
+    proposed = await house.act("key_revoke", device=device[:8], keep="since", since_ms=since_ms)
+    assert (proposed["records"], proposed["done"]) == (2, False)
+    assert (await house.act("key_revoke", device=device, keep="all"))["kept"] == 2
+    assert (await house.act("key_revoke", device=device, keep="none"))["kept"] == 0
+    words = told(key_files.open_town_key(house.daemon.data / "keys", house.begun.passphrase))
+    await house.act("key_revoke", device=device, keep="since", since_ms=since_ms, secret=words)
+    assert {"Bread", "Between"} <= await house.titles() and "Stolen" not in await house.titles()
+    state = {each["device"]: each["state"] for each in (await house.act("key_show"))["devices"]}
+    assert state[device] == "taken back"
+    await by_other(house, "Later")
+    assert "Later" not in await house.titles()
+
+
+async def test_taking_a_device_back_leaves_the_town_in_its_federations(house: House) -> None:
+    """Also when it alone had consented, or written the charter."""
+    device = open_keys(house.daemon.data / "keys").device.public.hex()
+    other = Daemon(house.other_data, read_settings(house.other_data))
+    rows = await house.daemon.store.read(lambda reader: reader.export(0, 100))
+    await other.start()
+    try:
+        await other.intake.accept([raw for _, raw in rows])
+        assert other.authority().federations
+        arguments = {"device": device, "keep": "none", "secret": house.begun.passphrase}
+        await ACTS["key_revoke"](other, arguments)
+        assert other.authority().federations
+    finally:
+        await other.stop()
+
+
+async def test_what_cannot_be_taken_back_is_refused_in_one_line(house: House) -> None:
+    device = house.other.device.public.hex()
+    this = house.daemon.keys.device.public.hex()
+    secret = house.begun.passphrase
+    cases = [
+        ({"device": "ffff", "keep": "all"}, "not_found"),
+        ({"device": device[:3], "keep": "all"}, "not_found"),
+        ({"device": device}, "invalid_request"),
+        ({"device": device, "keep": "since"}, "invalid_request"),
+        ({"keep": "all"}, "invalid_request"),
+        ({"device": this, "keep": "all", "secret": secret}, "own_device"),
+        ({"device": device, "keep": "all", "secret": "six words that open no key"}, "wrong_passphrase"),
+        ({"device": device, "keep": "all", "secret": " ".join(["zoo"] * 24)}, "wrong_words"),
+        ({"device": device, "keep": "all", "secret": told(TownKey(bytes(32)))}, "former_town_key"),
+    ]
+    for arguments, code in cases:
+        assert (await house.refused("key_revoke", **arguments)).code == code, arguments
+    assert {each["state"] for each in (await house.act("key_show"))["devices"]} == {"certified"}
+
+
+async def test_the_next_key_takes_over_six_times_and_each_passphrase_opens_it(house: House) -> None:
+    bread = await house.act("post", kind="offer", fields={"title": "Bread"})
+    folder = house.daemon.data / "keys"
+    for generation in range(1, 7):
+        made = await house.act("key_rotate", words=house.begun.paper, keep="all")
+        opened = key_files.open_town_key(folder, made["passphrase"])
+        assert (opened.generation, opened.public.hex()) == (generation, made["town_key"])
+        assert bytes(opened.town) == house.daemon.town
+        keys = open_keys(folder)
+        assert device_of(keys.certificate, keys.rotation) == (house.daemon.town, keys.device.public)
+        assert "Bread" in await house.titles()
+    assert (await house.refused("key_rotate", words=house.begun.paper, keep="all")).code == "no_next_key"
+    device = house.other.device.public.hex()
+    told_ = await house.refused("key_revoke", device=device, keep="all", secret=house.begun.passphrase)
+    assert told_.code == "wrong_passphrase"
+    shown = await house.act("key_show")
+    assert len(shown["town_keys"]) == 7 and {each["state"] for each in shown["devices"]} == {"certified"}
+    await house.act("edit", address=bread["address"], fields={"title": "Rye bread"})
+    assert (await house.act("status"))["town"]["name"] == "Roanne"
+
+
+async def test_words_of_another_paper_or_of_no_paper_let_no_key_take_over(house: House) -> None:
+    key = key_files.open_town_key(house.daemon.data / "keys", house.begun.passphrase)
+    stranger = told(TownKey(new_paper(bytes(16)), 7))
+    for words, says in (
+        (told(key), "a town key"),
+        (stranger, "another town"),
+        (house.begun.paper.rsplit(" ", 1)[0], "24 words"),
+    ):
+        assert says in str(await house.refused("key_rotate", words=words, keep="none"))
+    assert len((await house.act("key_show"))["town_keys"]) == 1
+
+
+async def test_people_are_told_in_one_sentence_what_was_taken_back(house: House) -> None:
+    device = house.other.device.public.hex()
+    await house.act("key_revoke", device=device, keep="none", secret=house.begun.passphrase)
+    await house.act("key_rotate", words=house.begun.paper, keep="all")
+    await house.daemon._tell_of_keys(  # as the commit has it done, and once more: it is said once
+        type(house.daemon.authority())(house.daemon.town), house.daemon.authority()
+    )
+    seen = [each["code"] for each in (await house.act("status"))["incidents"]]
+    assert sorted(seen) == [DEVICE_REVOKED, TOWN_KEY_ROTATED]
+
+
+async def test_a_board_whose_key_was_taken_back_says_so_and_gets_a_new_one(house: House) -> None:
+    key = key_files.open_town_key(house.daemon.data / "keys", house.begun.passphrase)
+    this = house.daemon.keys.device.public
+    revoke = town_record(key, "town.revoke", {"device": this}, house.daemon.clock.now_ms())
+    await house.daemon.intake.accept([revoke.raw])
+    status = await house.act("status")
+    assert status["keys"] == {"clone": False, "taken_back": True, "says": TAKEN_BACK}
+    with pytest.raises(NotCertified):
+        await house.act("post", kind="offer", fields={"title": "For nothing"})
+    with pytest.raises(DataInUse):
+        await beginnings.renew_device(house.daemon.data, house.begun.passphrase)
+
+
+async def test_the_other_of_two_boards_gets_a_new_key_and_keeps_its_former_one_beside(house: House) -> None:
+    data = house.other_data
+    new = await beginnings.renew_device(data, house.begun.passphrase)
+    assert new == open_keys(data / "keys").device.public != house.other.device.public
+    assert (data / "keys" / FORMER_FILE).exists()
+    with pytest.raises(HedgerowError, match="does not open"):
+        await beginnings.renew_device(data, "no passphrase")
+    await house.daemon.store.write(lambda tx: tx.set_meta(CLONE, b"twin"))
+    house.daemon.clones.is_found = True
+    assert "another board" in (await house.act("status"))["keys"]["says"].lower()
+    assert await house.act("key_clone") == {"settled": True}
+    assert (await house.act("status"))["keys"]["says"] == ""
+
+
+async def test_a_backup_is_written_beside_the_running_node(house: House, tmp_path: Path) -> None:
+    made = await house.act("backup", file=str(tmp_path / "b.tar"), with_keys=True)
+    assert made["keys"] and made["bytes"] == (tmp_path / "b.tar").stat().st_size
+    assert json.dumps(made)
+
+
+async def test_a_town_begins_on_another_machine_from_its_words_or_its_paper(
+    house: House, tmp_path: Path
+) -> None:
+    await house.act("key_rotate", words=house.begun.paper, keep="all")
+    for number, words in enumerate(
+        (house.begun.paper, told(TownKey(heard(house.begun.paper).seed, 7).former()))
+    ):
+        saved = SavedWords(words)
+        again = await beginnings.begin(tmp_path / f"again{number}", Town(""), saved=saved)
+        assert again.town == house.daemon.town and again.passphrase
+
+
+def chain() -> tuple[TownKey, DeviceKey, bytes, bytes]:
+    """A later town key, a device, its certificate and the rotation that shows the key."""
+    key, device = TownKey.next_of(new_paper(bytes(16)), 2), DeviceKey(bytes(range(32)))
+    certificate = town_record(key, DEVICE, {"device": device.public}, 10**12)
+    rotation = town_record(key, ROTATE, {"succession": list(key.succession)}, 10**12)
+    return key, device, certificate.raw, rotation.raw
+
+
+def test_auth_shows_the_rotation_of_a_later_town_key_and_fails_without() -> None:
+    key, device, certificate, rotation = chain()
+    frame = make_auth(Badge(device, certificate, (), rotation), HASH, initiator=True)
+    identity = check_auth(frame, HASH, initiator=True, town_of=lambda device: None)
+    assert (bytes(identity.town), identity.rotation) == (key.town, rotation)
+    other = TownKey.next_of(new_paper(bytes(range(16))), 2)
+    alien = town_record(other, ROTATE, {"succession": list(other.succession)}, 10**12).raw
+    unproved = town_record(key, ROTATE, {"succession": []}, 10**12).raw
+    for bad in (b"", alien, unproved, certificate, b"no record"):
+        frame = make_auth(Badge(device, certificate, (), bad), HASH, initiator=True)
+        with pytest.raises(LinkFailure) as told_:
+            check_auth(frame, HASH, initiator=True, town_of=lambda device: None)
+        assert told_.value.code == "bad_certificate"
+
+
+def test_a_certificate_of_a_later_key_needs_its_rotation() -> None:
+    key, device, certificate, rotation = chain()
+    assert device_of(certificate, rotation) == (key.town, device.public)
+    with pytest.raises(MalformedRecord, match="nothing shows"):
+        device_of(certificate)
+    assert DeviceId(open_record(rotation).header.device) == key.public
