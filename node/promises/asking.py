@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.board import Post, Posted
 from node.drafts import Draft
@@ -27,10 +27,14 @@ from sync.promises import ONE
 
 if TYPE_CHECKING:
     from node.board import Audience
+    from node.promises.looking import Look
     from node.store import Document, Reader
     from protocol.encoding import Value
     from protocol.ids import FederationId
     from protocol.record import Header
+
+
+_STANDING: Final = (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,8 @@ class Asking(Sight):
         wish = _wish(target, quantity, start, end, share)
         header, ledger = await self._ledger(target)
         refuse(objection(target, ledger, wish, self._now_ms() // 1_000), ledger)
-        if by and not on_behalf_of and nonce is None:
-            await self._refuse_twice(ledger_id(header), by)
+        if by and not on_behalf_of:
+            await self._refuse_twice(ledger_id(header), by, nonce)
         fields: dict[str, Value | None] = {
             "target": target.doc,
             "ledger": ledger_id(header),
@@ -179,14 +183,18 @@ class Asking(Sight):
 
     # Below here: how.
 
-    async def _refuse_twice(self, ledger_doc: DocId, by: str) -> None:
+    async def _refuse_twice(self, ledger_doc: DocId, by: str, nonce: bytes | None) -> None:
+        """Refuse what somebody has asked for already, unless this is the repetition of that very request."""
         await self.register.catch_up()
         claims = self.register.claims_of(ledger_doc)
-        views = await self._look(lambda look: [look.claim(doc) for doc in claims])
-        for view in views:
-            if view is None or not view.ours or view.on_behalf_of or view.by.casefold() != by.casefold():
-                continue
-            if view.stage in (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED):
+
+        def standing(look: Look) -> list[ClaimView]:
+            nonces = {each.header.nonce for doc in claims for each in held_of(look.reader, doc)[:1]}
+            views = [] if nonce in nonces else [look.claim(doc) for doc in claims]
+            return [view for view in views if view is not None and view.ours and not view.on_behalf_of]
+
+        for view in await self._look(standing):
+            if view.by.casefold() == by.casefold() and view.stage in _STANDING:
                 raise Refused(
                     f"{by} has asked for this already: {view.says}",
                     code="twice",
