@@ -45,10 +45,11 @@ def heading(kind: Kind) -> str:
     days = f"{kind.lifetime_default_s // DAY_S:,} days", f"{kind.lifetime_max_s // DAY_S:,}"
     op = "entries" if kind.op is Op.ENTRY else "puts"
     means = f"`{kind.standard}`; " if kind.standard else ""
+    linger = f"; {kind.linger_s // DAY_S:,} days longer than what they tell of" if kind.linger_s else ""
     sealed = ", with sealed bodies" if kind.sealed else ""
     return (
         f"### `{kind.name}`\n\n{kind.label}: {means}{op}{sealed} in the {kind.lane.name.lower()} lane, "
-        f"living {days[0]} unless said otherwise and {days[1]} at most."
+        f"living {days[0]} unless said otherwise and {days[1]} at most{linger}."
     )
 
 

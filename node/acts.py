@@ -138,6 +138,13 @@ async def found(daemon: Daemon, arguments: Arguments) -> object:
 
 
 @act
+async def sealing_key(daemon: Daemon, arguments: Arguments) -> object:
+    """Tell the town's sealing key, or a new one, in its profile."""
+    new = arguments.get("new") is True
+    return {"index": await daemon.tell_sealing_key(_text(arguments, "passphrase"), new=new)}
+
+
+@act
 async def invite(daemon: Daemon, arguments: Arguments) -> object:
     """Make an invitation for one town."""
     federation = daemon.federations.find(_text_or_none(arguments, "federation"))

@@ -35,6 +35,7 @@ from node.peers import Peers
 from node.promises.claims import Claims
 from node.promises.keeper import Keeper
 from node.recovery import Recovery
+from node.resealing import tell_sealing_key
 from node.seals import Seals
 from node.status import gather
 from node.store import Store
@@ -138,6 +139,18 @@ class Daemon:
         """Where this node says that it can be called."""
         said = self.settings.links.urls or [self.settings.web.public_url]
         return tuple(url for url in said if url and is_url(url))[:URLS_MAX]
+
+    async def tell_sealing_key(self, passphrase: str, *, new: bool) -> int:
+        """Keep the town's sealing keys here and tell the newest, or one more; return its index."""
+        return await tell_sealing_key(
+            self.data / KEYS_FOLDER,
+            passphrase,
+            seals=self.seals,
+            store=self.store,
+            intake=self.intake,
+            now_ms=self.clock.now_ms(),
+            new=new,
+        )
 
     # The life of a node.
 

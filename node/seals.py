@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from protocol.encoding import Value
     from protocol.ids import TownId
     from protocol.record import Record
-    from protocol.sealing import SealingKey
+    from protocol.sealing import KeyId, SealingKey
 
 
 class Seals:
@@ -48,9 +48,10 @@ class Seals:
     ) -> None:
         self.trouble = trouble
         self._own_town = own_town
-        self._newest = keys[-1] if keys else None
-        self._keys = {key.id: key for key in keys}
+        self._newest: SealingKey | None = None
+        self._keys: dict[KeyId, SealingKey] = {}
         self._chance = chance
+        self.take(keys)
 
     @classmethod
     def of(cls, folder: Path, own_town: TownId, *, chance: Callable[[int], bytes]) -> Seals:
@@ -60,7 +61,14 @@ class Seals:
         except KeysUnreadable as error:
             # Pages show it too: where the data lies is nobody else's business.
             says = error.says.replace(str(folder), folder.name)
-            return cls(own_town, chance=chance, trouble=f"{says} Until then nothing sealed can be read here.")
+            way_out = "Or run: hedgerow key sealing. Until then nothing sealed can be read here."
+            return cls(own_town, chance=chance, trouble=f"{says} {way_out}")
+
+    def take(self, keys: Sequence[SealingKey]) -> None:
+        """Seal with the last of these from now on, and open with all of them."""
+        if keys:
+            self._newest, self.trouble = keys[-1], ""
+            self._keys |= {key.id: key for key in keys}
 
     def seal_for(
         self, reader: Reader, towns: Sequence[TownId], fields: Mapping[str, Value], kind: str
@@ -109,12 +117,16 @@ class Seals:
 def sealing_key_of(reader: Reader, town: TownId) -> bytes | None:
     """Return the public sealing key in the newest profile of a town that tells one."""
     told = [
-        (record.header.stamp, record.id, key)
-        for record in reader.records_of(town, PROFILE)
-        if record.header.op is Op.PUT
-        and isinstance(key := (readable(record) or {}).get("sealing_key"), bytes)
+        key for _, fields in profiles_of(reader, town) if isinstance(key := fields.get("sealing_key"), bytes)
     ]
-    return max(told)[2] if told else None
+    return told[-1] if told else None
+
+
+def profiles_of(reader: Reader, town: TownId) -> list[tuple[Record, dict[str, Value]]]:
+    """Return the readable profiles of a town with their fields, the newest last."""
+    puts = [each for each in reader.records_of(town, PROFILE) if each.header.op is Op.PUT]
+    puts.sort(key=lambda record: (record.header.stamp, record.id))
+    return [(record, fields) for record in puts if (fields := readable(record)) is not None]
 
 
 def _untold(reader: Reader, town: TownId) -> NoSealingKey:
@@ -122,6 +134,6 @@ def _untold(reader: Reader, town: TownId) -> NoSealingKey:
     name = facts.name if facts is not None and facts.name else f"Town {town.hex()[:8]}"
     return NoSealingKey(
         f"{name} has not told its sealing key yet; wait until its profile has come, or ask its operator to"
-        " begin it anew with the present version",
+        " run: hedgerow key sealing",
         detail={"town": town.hex()},
     )

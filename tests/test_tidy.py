@@ -142,11 +142,11 @@ def documents() -> str:
 def test_every_command_is_documented() -> None:
     from click import Group
 
-    from node.cli import begin, claims, federations, people
+    from node.cli import begin, claims, federations, keys, people
     from node.cli import documents as documents_
     from node.cli.app import app
 
-    assert begin and claims and documents_ and federations and people
+    assert begin and claims and documents_ and federations and keys and people
     text = (ROOT / "docs" / "operating.md").read_text("utf-8")
     for name, command in app.commands.items():
         names = [f"{name} {part}" for part in command.commands] if isinstance(command, Group) else [name]

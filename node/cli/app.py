@@ -91,9 +91,9 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
 
 def _declare() -> None:
     """Bring in the modules that declare commands; each loads the node's own parts only when it is called."""
-    from node.cli import begin, claims, documents, federations, people
+    from node.cli import begin, claims, documents, federations, keys, people
 
-    del begin, claims, documents, federations, people
+    del begin, claims, documents, federations, keys, people
 
 
 def _other(error: Exception, as_json: bool) -> int:

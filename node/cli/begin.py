@@ -68,7 +68,7 @@ def init(
             beginnings.Town(name or "", lat, lon, language),
             listen=listen or (LAN_LISTEN if lan else None),
             public_url=public_url,
-            saved=beginnings.SavedKey(key, _passphrase()) if key is not None else None,
+            saved=beginnings.SavedKey(key, passphrase()) if key is not None else None,
         )
     )
     terminal.answer(_begun_json(begun), "\n".join([_begun_text(begun), *_place_text(place)]))
@@ -126,8 +126,8 @@ def _place_text(place: Any) -> list[str]:
     ]
 
 
-def _passphrase() -> str:
-    """The passphrase of a saved key: from the environment, else asked for, else read from standard input."""
+def passphrase() -> str:
+    """The passphrase of the town key: from the environment, else asked for, else read from standard input."""
     given = os.environ.get(PASSPHRASE_VARIABLE)
     if given:
         return given
@@ -135,7 +135,7 @@ def _passphrase() -> str:
         return str(click.prompt("Passphrase of the town key", hide_input=True))
     read = sys.stdin.readline().strip()
     if not read:
-        raise click.UsageError(f"--key needs the passphrase of the town key: set {PASSPHRASE_VARIABLE}.")
+        raise click.UsageError(f"The passphrase of the town key is needed: set {PASSPHRASE_VARIABLE}.")
     return read
 
 

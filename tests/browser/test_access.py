@@ -32,6 +32,14 @@ async def fill(node: Any) -> dict[str, str]:
     skill = await node.board.post(
         "skill", {"name": "First aid", "languages": ["fr"], "code": "http://data.europa.eu/esco/skill/1"}
     )
+    item = await node.board.post(
+        "item", {"title": "Hedge trimmer", "number": "117", "status": "repair", "loan_days": 7}
+    )
+    event = await node.board.post(
+        "event", {"title": "Cider evening", "start": "2026-10-03T18:30", "rrule": "FREQ=WEEKLY;COUNT=9"}
+    )
+    about = (await node.board.show(item.address)).doc
+    feedback = await node.board.post("feedback", {"about": about, "ok": "partly", "text": "Came back late."})
     guide = await node.board.post(
         "practice", {"title": "Sauerkraut", "steps": STEPS, "supplies": ["1 kg cabbage"], "summary": "Keeps."}
     )
@@ -60,6 +68,9 @@ async def fill(node: Any) -> dict[str, str]:
         "offer": f"/d/{offer.address}",
         "need": f"/d/{need.address}",
         "skill": f"/d/{skill.address}",
+        "item": f"/d/{item.address}",
+        "event": f"/d/{event.address}",
+        "feedback": f"/d/{feedback.address}",
         "guide": f"/d/{guide.address}",
         "two revisions": f"/d/{stove.address}",
         "record": f"/d/{offer.address}/record",
@@ -67,6 +78,9 @@ async def fill(node: Any) -> dict[str, str]:
         "post offer": "/post?kind=offer",
         "post need": "/post?kind=need",
         "post skill": "/post?kind=skill",
+        "post item": "/post?kind=item",
+        "post event": "/post?kind=event",
+        "post feedback": f"/post?kind=feedback&about={about.hex()}",
         "post guide": "/post?kind=practice",
         "edit": f"/d/{offer.address}/edit",
         "merge": f"/d/{stove.address}/edit?merge=1",

@@ -16,6 +16,8 @@ from node.cli import client
 from node.cli.client import Refused
 from node.config import Settings, Web
 from node.daemon import Daemon
+from node.keys import open_sealing_keys
+from node.seals import profiles_of
 from protocol.ids import TownId
 
 
@@ -50,6 +52,35 @@ async def test_the_socket_is_for_its_owner_alone_and_gone_when_the_node_is(node:
     assert not node.control_path.exists()
     with pytest.raises(client.NodeNotRunning):
         await ask(node, "status")
+
+
+async def test_the_sealing_key_is_put_back_and_renewed_with_the_town_keys_words(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    begun = await begin(data, Town("Roanne", 46.03624, 4.06802))
+    file = data / "keys" / "sealing.key"
+    first = file.read_text()
+    file.unlink()
+    node = Daemon(data, Settings(web=Web(listen="127.0.0.1:0")))
+    await node.start()
+
+    async def told() -> tuple[int, int]:
+        """How many profiles are held, and the index of the key that the newest tells."""
+        profiles = await node.store.read(lambda reader: profiles_of(reader, node.town))
+        keys = [key.public for key in open_sealing_keys(data / "keys")]
+        return len(profiles), keys.index(profiles[-1][1]["sealing_key"])  # type: ignore[arg-type]  # bytes
+
+    try:
+        assert (await refused(node, "sealing_key", passphrase="other words"))["code"] == "wrong_passphrase"
+        assert await ask(node, "sealing_key", passphrase=begun.passphrase) == {"index": 0}
+        assert file.read_text() == first and await told() == (1, 0)
+        assert (await node.status())["sealing"] == ""
+        assert await ask(node, "sealing_key", passphrase=begun.passphrase, new=True) == {"index": 1}
+        assert file.read_text().startswith(first) and await told() == (2, 1)
+        assert await ask(node, "sealing_key", passphrase=begun.passphrase) == {"index": 1}
+        profiles = await node.store.read(lambda reader: profiles_of(reader, node.town))
+        assert {**profiles[0][1], "sealing_key": b""} == {**profiles[1][1], "sealing_key": b""}
+    finally:
+        await node.stop()
 
 
 async def test_a_data_directory_with_a_long_path_has_its_socket_elsewhere(

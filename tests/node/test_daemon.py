@@ -454,7 +454,7 @@ async def test_a_node_without_its_sealing_key_runs_and_says_so(valley: Valley) -
     says = (await roanne.status())["sealing"]
     assert says == (
         "keys/sealing.key is missing: put back the copy that you keep of it."
-        " Until then nothing sealed can be read here."
+        " Or run: hedgerow key sealing. Until then nothing sealed can be read here."
     )
     await roanne.federations.found("Valley")
     assert await post(roanne, "open as ever")

@@ -351,6 +351,13 @@ def test_an_event_repeats_in_words_and_is_held_as_a_calendar_takes_it(
     assert KINDS["event"].to_text(fields)["rrule"] == shown
 
 
+def test_the_api_is_told_what_a_time_a_zone_and_a_rule_look_like() -> None:
+    schema: Any = KINDS["event"].json_schema()
+    assert schema["properties"]["start"]["pattern"] == "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}$"
+    assert "weekly, 10 times" in schema["properties"]["rrule"]["description"]
+    assert schema["properties"]["tz"]["maxLength"] == 40
+
+
 def test_an_event_is_over_when_its_last_time_is_over_on_the_whole_earth() -> None:
     ends, day = KINDS["event"].ends, 86_400
     noon_on_earth = 1_791_028_800 + day // 2  # 2026-10-03T12:00Z, and half a day for the furthest zone
