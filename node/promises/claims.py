@@ -179,5 +179,7 @@ def _known_reason(reason: str) -> None:
         raise InvalidRequest(f"the reason is one of {', '.join(GIVEN_REASONS)}", code="unknown_reason")
 
 
-GIVEN_REASONS: Final = ("declined", "released", "returned", "no_show")
+DECLINES: Final = ("declined", "to_others", "not_then", "gone")
+"""Why somebody says no, in the order in which a page offers them."""
+GIVEN_REASONS: Final = (*DECLINES, "released", "returned", "no_show")
 """Reasons that a person may give; what a node finds by itself has codes of its own."""

@@ -35,6 +35,9 @@ CODES: Final = {
     "not_this_ledger": "the request names another ledger than what it asks for has",
     "twice": "there is a request by the same person already",
     # What a keeper says besides.
+    "to_others": "it was given to others",
+    "not_then": "it is not possible at that time",
+    "gone": "it is not there any more",
     "declined": "it was given to others, or cannot be",
     "claim_withdrawn": "the request was withdrawn",
     "hold_ended": "it was not fetched by the time that was said",
@@ -60,6 +63,7 @@ CODES: Final = {
 }
 """What each stable code means."""
 _UNITS: Final = {"box": "boxes", "portion": "portions", "hour": "hours", "night": "nights"}
+_DAY_S: Final = 86_400
 _WEEK_S: Final = 6 * 86_400
 
 
@@ -143,9 +147,28 @@ def of_claim(
             return "Withdrawn."
 
 
+def are_whole_days(start: int, end: int) -> bool:
+    """Tell whether a window is of whole days, as forms ask for them: of UTC, the last one included."""
+    return start % _DAY_S == 0 and end % _DAY_S in (0, _DAY_S - 1)
+
+
 def of_window(start: int, end: int, now_s: int) -> str:
-    """Return a window as people say it."""
-    return f"from {moment(start, now_s)} to {moment(end, now_s)}" if end else ""
+    """Return a window as people say it: in days if it is of whole ones."""
+    if not end:
+        return ""
+    if are_whole_days(start, end):
+        first, last = _day(start, now_s), _day(end - 1, now_s)
+        return f"on {first}" if first == last else f"from {first} to {last}"
+    return f"from {moment(start, now_s)} to {moment(end, now_s)}"
+
+
+def _day(seconds: int, now_s: int) -> str:
+    try:
+        then, now = (datetime.fromtimestamp(each, UTC) for each in (seconds, now_s))
+    except (OverflowError, ValueError, OSError):
+        return "a day beyond our calendar"
+    year = "" if then.year == now.year else f" {then.year}"
+    return f"{then:%A} {then.day} {then:%B}{year}"
 
 
 def of_ledger(promises: Promises | None, windows: bool, town_name: str, waiting: int) -> str:
