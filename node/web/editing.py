@@ -52,18 +52,18 @@ async def post(request: web.Request) -> web.Response:
         return await _post_form(request, kind, begun | {"_audience": kind.audience_default}, fresh=True)
     typed = await site.node.board.with_ids(kind, await typed_form(request))
     if session_of(request) is None or not form_token_fits(request, typed):
-        return await _post_form(request, kind, typed, says=_not_yours(request), status=403)
+        return await _post_form(request, kind, typed, says=not_yours(request), status=403)
     fields, errors = forms.read(kind, typed)
     if errors:
         return await _post_form(request, kind, typed, errors=errors, status=400)
     try:
         posted = await site.node.board.post(
-            kind.name, fields, by=poster_of(request), audience=_audience(typed), nonce=_nonce(typed)
+            kind.name, fields, by=poster_of(request), audience=_audience(typed), nonce=nonce_of(typed)
         )
     except InvalidField as error:
         return await _post_form(request, kind, typed, errors=forms.slip(kind, error), status=400)
     except (HedgerowError, LimitExceeded) as error:
-        return await _post_form(request, kind, typed, says=_says(error), status=_status(error))
+        return await _post_form(request, kind, typed, says=says_of(error), status=status_of(error))
     raise web.HTTPSeeOther(f"/d/{posted.address}?posted=1")
 
 
@@ -79,7 +79,7 @@ async def edit(request: web.Request) -> web.Response:
         return await _edit_form(request, found, kind, values | {"_seen": _hex(seen)})
     typed = await site.node.board.with_ids(kind, await typed_form(request))
     if session_of(request) is None or not form_token_fits(request, typed):
-        return await _edit_form(request, found, kind, typed, says=_not_yours(request), status=403)
+        return await _edit_form(request, found, kind, typed, says=not_yours(request), status=403)
     fields, errors = forms.read(kind, typed)
     if errors:
         return await _edit_form(request, found, kind, typed, errors=errors, status=400)
@@ -94,12 +94,12 @@ async def edit(request: web.Request) -> web.Response:
         found, kind = await _own(request, revise=True)
         typed = {**typed, "_seen": _hex(head_ids(found))}
         return await _edit_form(
-            request, found, kind, typed, says=_says(error), status=error.status, other=found
+            request, found, kind, typed, says=says_of(error), status=error.status, other=found
         )
     except InvalidField as error:
         return await _edit_form(request, found, kind, typed, errors=forms.slip(kind, error), status=400)
     except (HedgerowError, LimitExceeded) as error:
-        return await _edit_form(request, found, kind, typed, says=_says(error), status=_status(error))
+        return await _edit_form(request, found, kind, typed, says=says_of(error), status=status_of(error))
     raise web.HTTPSeeOther(f"/d/{posted.address}?changed=1")
 
 
@@ -120,7 +120,7 @@ async def withdraw(request: web.Request) -> web.Response:
         if form_token_fits(request, typed):
             await site.node.board.withdraw(found.doc.hex())
             raise web.HTTPSeeOther(f"/?{_withdrawn(kind, found)}")
-        values["says"] = _not_yours(request)
+        values["says"] = not_yours(request)
     return html(request, render("withdraw.html", values), status=403 if values["says"] else 200)
 
 
@@ -237,7 +237,7 @@ def _audience(typed: Mapping[str, str]) -> Audience:
     raise InvalidRequest("Nothing was posted yet: choose who may see it.")
 
 
-def _nonce(typed: Mapping[str, str]) -> bytes | None:
+def nonce_of(typed: Mapping[str, str]) -> bytes | None:
     """Return the nonce of the form, by which a second press of the button is known; None if it is none."""
     try:
         nonce = bytes.fromhex(typed.get("_nonce", ""))
@@ -259,7 +259,8 @@ def _hex(versions: tuple[RecordId, ...]) -> str:
     return " ".join(version.hex() for version in versions[:CITES_MAX])
 
 
-def _not_yours(request: web.Request) -> str:
+def not_yours(request: web.Request) -> str:
+    """Return what is said when a form does not come from the session that it shows."""
     if session_of(request) is None:
         return (
             "You are not signed in any more; nothing was written yet. "
@@ -268,7 +269,8 @@ def _not_yours(request: web.Request) -> str:
     return PRESS_AGAIN
 
 
-def _says(error: HedgerowError | LimitExceeded) -> str:
+def says_of(error: HedgerowError | LimitExceeded) -> str:
+    """Return a refusal as a sentence for people."""
     says = error.says if isinstance(error, HedgerowError) else str(error)
     if isinstance(error, StorageUnavailable):
         says = (
@@ -280,7 +282,8 @@ def _says(error: HedgerowError | LimitExceeded) -> str:
     return says[:1].upper() + says[1:] + ("" if says.endswith(".") else ".")
 
 
-def _status(error: HedgerowError | LimitExceeded) -> int:
+def status_of(error: HedgerowError | LimitExceeded) -> int:
+    """Return the HTTP status of a refusal."""
     return error.status if isinstance(error, HedgerowError) else 413
 
 

@@ -88,6 +88,14 @@ def slip(kind: Kind, error: InvalidField) -> dict[str, str]:
     return {_control(kind, error.field): _sentence(kind, error.field, error.says)}
 
 
+def sentence(says: str) -> str:
+    """Return what is wrong as a sentence of its own, as it stands beside a control."""
+    if says == "is missing":
+        return "This is needed."
+    line = says[:1].upper() + says[1:]
+    return line if line.endswith((".", "?")) else line + "."
+
+
 def form(
     kind: Kind,
     values: Mapping[str, str],
@@ -98,7 +106,7 @@ def form(
 ) -> Form:
     """Return the form of a kind filled with what was typed; a fresh one shows the defaults."""
     controls = [
-        _shown(each, values.get(each.name, each.default if fresh else ""), errors.get(each.name, ""))
+        shown(each, values.get(each.name, each.default if fresh else ""), errors.get(each.name, ""))
         for each in kind.inputs()
         if each.name not in leave_out
     ]
@@ -109,7 +117,8 @@ def form(
     )
 
 
-def _shown(each: Input, value: str, error: str) -> Control:
+def shown(each: Input, value: str, error: str) -> Control:
+    """Return a control as it is shown with what was typed into it."""
     widget = each.widget
     if widget == "date" and value and not _DATE.match(value):
         widget = "text"  # A date control would drop what it cannot read; nothing typed may be lost.
@@ -133,7 +142,6 @@ def _control(kind: Kind, name: str) -> str:
 def _sentence(kind: Kind, name: str, says: str) -> str:
     """Return an error as a sentence beside its control."""
     if says == "is missing":
-        return "This is needed."
+        return sentence(says)
     rest = name.removeprefix(_control(kind, name)).strip(".").split(".")[0]
-    line = f"Line {rest}: {says}" if rest.isdigit() else says[:1].upper() + says[1:]
-    return line if line.endswith((".", "?")) else line + "."
+    return sentence(f"Line {rest}: {says}" if rest.isdigit() else says)
