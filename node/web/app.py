@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from node.web import api, claims_api, editing, pages, signin, stream
+from node.web import api, asking, claims, claims_api, editing, feedback, pages, signin, stream
 from node.web.guard import guard
 from node.web.render import STYLE_NAME, style_sheet
 from node.web.site import SITE, Node, Site
@@ -37,6 +37,13 @@ def make_app(node: Node) -> web.Application:
             web.post("/d/{address}/edit", editing.edit),
             web.get("/d/{address}/withdraw", editing.withdraw),
             web.post("/d/{address}/withdraw", editing.withdraw),
+            web.get("/d/{address}/ask", asking.ask),
+            web.post("/d/{address}/ask", asking.ask),
+            web.get("/claims", claims.requests),
+            web.get("/c/{address}", claims.one),
+            web.post("/c/{address}", claims.one),
+            web.get("/c/{address}/feedback", feedback.tell),
+            web.post("/c/{address}/feedback", feedback.tell),
             web.get("/sign-in", signin.sign_in),
             web.post("/sign-in", signin.sign_in),
             web.post("/sign-out", signin.sign_out),

@@ -199,6 +199,7 @@ async def _failed(
         values = {
             "section": "",
             "session": session_of(request),
+            "requests": request.app[SITE].tallies.of(session_of(request)),
             "town_name": request.app[SITE].town_name,
             "dir": request.app[SITE].direction,
             "as_of": "",

@@ -15,11 +15,13 @@ from aiohttp import web
 
 from node.errors import NotFound, NotSignedIn
 from node.exchange import each_shown, record_json
+from node.promises.opening import CLAIMABLE
+from node.promises.views import Stage
 from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km, ends_of
-from node.web import present
+from node.web import present, promised
 from node.web.render import Pressed, card_html, html, render
-from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, may_change, poster, session_of
+from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, may_change, part_of, poster, session_of
 from protocol.identity import fingerprint
 from protocol.ids import Op, TownId, parse_address, show_address
 from protocol.kinds import KINDS, kind_of
@@ -33,6 +35,10 @@ SELDOM: Final = frozenset({"item", "event", "feedback"})
 """Kinds that many towns have none of: the board offers to look at them alone where there are some."""
 INCIDENTS_SHOWN: Final = 10
 """The newest of what an operator should look at."""
+IN_ONE_LINE: Final = frozenset({"start", "end", "tz", "rrule"})
+"""What the page of an event says in the line below its title."""
+REQUESTED_SHOWN: Final = 3
+"""Own claims that the page of a document names: the newest; the others are on the page of requests."""
 WORDS_CHARS_MAX: Final = 200
 """More than anybody searches for."""
 
@@ -128,13 +134,33 @@ async def document(request: web.Request) -> web.Response:
             ],
         }
         return html(request, render("guide.html", values))
+    values |= await _promised(request, found)
     values |= {
+        "when": promised.when(found.fields) if found.kind == "event" else "",
         "text": present.text_of(found.fields, "text"),
-        "facts": present.facts(kind, found.fields),
+        "facts": present.facts(kind, found.fields, present.SAID_ELSEWHERE | IN_ONE_LINE),
         "tags": [str(tag) for tag in tags] if isinstance(tags := found.fields.get("tags"), list) else [],
         "lang": present.text_of(found.fields, "lang"),
     }
     return html(request, render("document.html", values))
+
+
+async def _promised(request: web.Request, found: Document) -> dict[str, object]:
+    """Return what there is of a document, and what whoever looks has to do with its claims."""
+    site, session = request.app[SITE], session_of(request)
+    if found.kind not in CLAIMABLE:
+        return {"free": None}
+    # A stranger may look as often as they like, and is shown nobody's claim: none is opened for them.
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=session is not None)
+    if ledger is None:
+        return {"free": None}
+    parts = [(part_of(session, each, poster(found)), each) for each in ledger.claims]
+    mine = [each for part, each in parts if part.asks and each.stage is not Stage.WITHDRAWN]
+    return {
+        "free": promised.free(found, ledger, site.node.clock.now_ms()),
+        "requested": mine[-REQUESTED_SHOWN:],
+        "to_answer": sum(part.answers and each.stage is Stage.ASKED for part, each in parts),
+    }
 
 
 async def record(request: web.Request) -> web.Response:
@@ -196,6 +222,7 @@ def shell(request: web.Request, around: Surroundings, section: str) -> dict[str,
     return {
         "section": section,
         "session": session_of(request),
+        "requests": request.app[SITE].tallies.of(session_of(request)),
         "town_name": around.town_name,
         "dir": request.app[SITE].direction,
         "as_of": present.date_text(request.app[SITE].node.clock.now_ms() // 1000, whole_day=False),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from node.promises import sentences
 from node.store import Document, Version
 from protocol.encoding import Value
 from protocol.fields import Choice, FieldType, Flag
@@ -269,9 +270,10 @@ def words(field: FieldType, value: Value, name: str = "") -> str:
 
 def amount_text(value: Mapping[str, Value]) -> str:
     """Return an amount with its unit, also where things are only counted."""
+    milli, unit = value.get("milli"), value.get("unit")
+    if isinstance(milli, int) and isinstance(unit, str) and unit != "each":
+        return sentences.amount(milli, unit)
     text = Measure().write(dict(value))
-    if value.get("unit") != "each":
-        return text
     return "1 piece" if text == "1" else f"{text} pieces"
 
 

@@ -20,8 +20,10 @@ from node.clock import NodeClock
 from node.config import Settings
 from node.errors import InvalidRequest, NotAllowed, NotOurs
 from node.promises.claims import Claims
+from node.promises.views import ClaimView
 from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
+from node.web.tally import Tallies
 from protocol.ids import Op, RecordId, TownId
 from protocol.kinds import kind_of
 from sync.authority import Authority
@@ -94,6 +96,7 @@ class Site:
         """Boards as they were last sent, by ETag, which names all that they show."""
         self.cards: dict[tuple[RecordId, str, float | None, int], str] = {}
         """Cards as HTML, by version, name of the town, distance and minute, which say all that they show."""
+        self.tallies = Tallies(node)
         self._around: Surroundings | None = None
         self._asked_s = 0.0
         self._asking = asyncio.Lock()
@@ -106,6 +109,11 @@ class Site:
                     self._around = await self._ask()
                     self._asked_s = time.monotonic()
         return self._around
+
+    def look_again(self) -> None:
+        """Ask for everything at the next page: who has just answered a request sees that it is answered."""
+        self.tallies.look_again()
+        self._asked_s = 0.0
 
     def keep(self, etag: str, page: Pressed) -> None:
         """Keep a board; the one that was asked for longest ago makes room."""
@@ -124,7 +132,9 @@ class Site:
         own = towns.get(self.node.town)
         name = (own.name if own else "") or str(status.get("town", {}).get("name") or "") or "This town"
         news = news_of(status.get("peers", []))
-        mark = blake2b(repr((name, sorted(towns.items()), news)).encode(), digest_size=8).hexdigest()
+        await self.tallies.look()
+        said = repr((name, sorted(towns.items()), news, self.tallies.mark))
+        mark = blake2b(said.encode(), digest_size=8).hexdigest()
         return Surroundings(name, towns, own, news, status, mark)
 
 
@@ -200,6 +210,28 @@ def must_be_theirs(request: web.Request, found: Document, *, revise: bool = Fals
         name = poster(found)
         who = f"{name} and the operator" if name else "the operator"
         raise NotAllowed(f"that was posted by {name or 'the operator'}; only {who} can change or withdraw it")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What somebody has to do with a claim.
+
+    Attributes:
+        asks: They asked, or run the node of the town that did.
+        answers: They posted what is asked for, or run the node of that town.
+    """
+
+    asks: bool
+    answers: bool
+
+
+def part_of(session: Session | None, claim: ClaimView, posted_by: str) -> Part:
+    """Return what somebody has to do with a claim on what `posted_by` posted."""
+    if session is None:
+        return Part(False, False)
+    operator, name = session.name == OPERATOR, session.name.casefold()
+    asks = claim.ours and (operator or claim.by.casefold() == name)
+    return Part(asks, claim.to_answer and (operator or posted_by.casefold() == name))
 
 
 def poster(found: Document) -> str:

@@ -130,6 +130,8 @@ async def test_the_same_person_asks_once_and_a_helper_for_many(valley: Valley) -
     with pytest.raises(Refused) as refused:
         await charlieu.claims.ask(address, quantity=boxes(1), by="Bob")
     assert (refused.value.code, refused.value.detail["address"]) == ("twice", first.address)
+    with pytest.raises(Refused, match="asked for this already"):
+        await charlieu.claims.ask(address, quantity=boxes(1), by="bob", nonce=bytes(8))
     for _ in range(2):
         await charlieu.claims.ask(address, quantity=boxes(1), by="bob", on_behalf_of=True)
     await charlieu.claims.withdraw(first.address)
