@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.node.requests import fill_with_requests
+
 STEPS: list[Any] = [
     {"text": "Cut the cabbage", "warning": "Mind your fingers"},
     {"text": "Salt it", "minutes": 20},
@@ -32,13 +34,8 @@ async def fill(node: Any) -> dict[str, str]:
     skill = await node.board.post(
         "skill", {"name": "First aid", "languages": ["fr"], "code": "http://data.europa.eu/esco/skill/1"}
     )
-    item = await node.board.post(
-        "item", {"title": "Hedge trimmer", "number": "117", "status": "repair", "loan_days": 7}
-    )
-    event = await node.board.post(
-        "event", {"title": "Cider evening", "start": "2026-10-03T18:30", "rrule": "FREQ=WEEKLY;COUNT=9"}
-    )
-    about = (await node.board.show(item.address)).doc
+    filled = await fill_with_requests(node)
+    about = (await node.board.show(filled.posts["item"])).doc
     feedback = await node.board.post("feedback", {"about": about, "ok": "partly", "text": "Came back late."})
     guide = await node.board.post(
         "practice", {"title": "Sauerkraut", "steps": STEPS, "supplies": ["1 kg cabbage"], "summary": "Keeps."}
@@ -68,8 +65,8 @@ async def fill(node: Any) -> dict[str, str]:
         "offer": f"/d/{offer.address}",
         "need": f"/d/{need.address}",
         "skill": f"/d/{skill.address}",
-        "item": f"/d/{item.address}",
-        "event": f"/d/{event.address}",
+        "item": f"/d/{filled.posts['item']}",
+        "event": f"/d/{filled.posts['event']}",
         "feedback": f"/d/{feedback.address}",
         "guide": f"/d/{guide.address}",
         "two revisions": f"/d/{stove.address}",
@@ -86,6 +83,13 @@ async def fill(node: Any) -> dict[str, str]:
         "merge": f"/d/{stove.address}/edit?merge=1",
         "withdraw": f"/d/{offer.address}/withdraw",
         "posted": f"/d/{offer.address}?posted=1",
+        "ask": f"/d/{filled.posts['offer']}/ask",
+        "borrow": f"/d/{filled.posts['item']}/ask",
+        "requests": "/claims",
+        "asked from away": f"/c/{filled.claims['asked from away']}",
+        "accepted": f"/c/{filled.claims['accepted']}",
+        "lent": f"/c/{filled.claims['lent']}",
+        "how it went": f"/c/{filled.claims['handed over']}/feedback",
         "neighbours": "/neighbours",
         "about": "/about",
         "sign in": "/sign-in",

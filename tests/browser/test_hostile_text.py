@@ -167,6 +167,43 @@ async def test_no_payload_in_a_name_or_a_question_runs(served: Any) -> None:
         assert await look_at(context, paths) == []
 
 
+async def test_no_payload_in_a_request_runs(served: Any) -> None:
+    context = await open_context(served)
+    node = served.node
+    paths: list[str] = []
+    for payload in PAYLOADS:
+        title = f"{payload} {len(paths)}"
+        offer = await node.board.post("offer", {"title": title, "quantity": {"milli": 2_000, "unit": "box"}})
+        claim = await node.claims.ask(
+            offer.address, quantity={"milli": 1_000, "unit": "box"},
+            reason=f"{payload}\n{payload}", contact=payload, by=payload,
+        )  # fmt: skip
+        paths += [f"/d/{offer.address}", f"/c/{claim.address}"]
+    await node.claims.accept(claim.address)
+    assert await look_at(context, ["/claims", *paths, f"/c/{claim.address}/feedback"]) == []
+
+
+async def test_no_payload_in_a_form_that_comes_back_runs(served: Any) -> None:
+    context = await open_context(served)
+    offer = await served.node.board.post("offer", {"title": "Boxes"})
+    claim = await served.node.claims.ask(offer.address)
+    await served.node.claims.accept(claim.address)
+    page = await context.new_page()
+    for number in range(0, len(PAYLOADS), 3):
+        three = [PAYLOADS[(number + more) % len(PAYLOADS)] for more in range(3)]
+        for path, button, fields in (
+            (f"/d/{offer.address}/ask", "main button", ("quantity", "reason", "contact")),
+            (f"/c/{claim.address}", "main button[value=handover]", ("code",)),
+        ):
+            await page.goto(path)
+            for name, payload in zip(fields, three, strict=False):
+                await page.fill(f"[name={name}]", payload)
+            await page.locator(button).first.click()
+            assert await page.input_value(f"[name={fields[0]}]") == three[0]
+            assert await page.evaluate(SUSPICIOUS) == []
+            assert await page.evaluate("window.didRun") is None
+
+
 async def test_a_body_that_is_not_as_its_kind_declares_harms_nobody(served: Any) -> None:
     context = await open_context(served)
     node = served.node
