@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.board import Post, Posted
 from node.drafts import Draft
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from protocol.encoding import Value
     from protocol.ids import FederationId
     from protocol.record import Header
+
+
+_STANDING: Final = (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +184,17 @@ class Asking(Sight):
     # Below here: how.
 
     async def _refuse_twice(self, ledger_doc: DocId, by: str, nonce: bytes | None) -> None:
+        """Refuse what somebody has asked for already, unless this is the repetition of that very request."""
         await self.register.catch_up()
         claims = self.register.claims_of(ledger_doc)
 
-        def others(look: Look) -> list[ClaimView]:
-            seen = ((look.claim(doc), held_of(look.reader, doc)) for doc in claims)
-            return [view for view, held in seen if view is not None and held[0].header.nonce != nonce]
+        def standing(look: Look) -> list[ClaimView]:
+            nonces = {each.header.nonce for doc in claims for each in held_of(look.reader, doc)[:1]}
+            views = [] if nonce in nonces else [look.claim(doc) for doc in claims]
+            return [view for view in views if view is not None and view.ours and not view.on_behalf_of]
 
-        for view in await self._look(others):
-            if not view.ours or view.on_behalf_of or view.by.casefold() != by.casefold():
-                continue
-            if view.stage in (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED):
+        for view in await self._look(standing):
+            if view.by.casefold() == by.casefold() and view.stage in _STANDING:
                 raise Refused(
                     f"{by} has asked for this already: {view.says}",
                     code="twice",

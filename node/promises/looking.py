@@ -50,12 +50,12 @@ class Look:
     _ledgers: dict[DocId, Ledger | None] = field(default_factory=dict)
     _names: dict[TownId, str] = field(default_factory=dict)
 
-    def ledger(self, target: Document, header: Header, doc: DocId) -> LedgerView:
-        """Return the ledger of a document that is shown."""
+    def ledger(self, target: Document, header: Header, doc: DocId, *, claims: bool = True) -> LedgerView:
+        """Return the ledger of a document that is shown; its claims are opened one by one, if at all."""
         ledger = self._ledger(doc)
         promises = ledger.promises if ledger is not None and ledger.is_known else None
-        claims = [self.claim(each) for each in self.register.claims_of(doc)]
-        found = sorted((each for each in claims if each is not None), key=lambda each: (each.born, each.doc))
+        views = [self.claim(each) for each in self.register.claims_of(doc)] if claims else []
+        found = sorted((each for each in views if each is not None), key=lambda each: (each.born, each.doc))
         waiting = len(promises.waiting()) if promises is not None else 0
         windows = promises.mode is Mode.WINDOW if promises is not None else target.kind == "item"
         taken = promises.open_ones() if promises is not None and windows else []

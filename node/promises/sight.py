@@ -66,8 +66,11 @@ class Sight:
         self._heard = heard
         self._counter = Counter(now_ms)
 
-    async def ledger_of(self, address: str) -> LedgerView | None:
+    async def ledger_of(self, address: str, *, claims: bool = True) -> LedgerView | None:
         """Return what there is of a document and who asked for it; None if its kind cannot be claimed.
+
+        Args:
+            claims: False leaves out who asked, which takes long where many did.
 
         Raises:
             InvalidAddress, NotFound, AmbiguousAddress.
@@ -77,7 +80,9 @@ class Sight:
 
         def work(look: Look) -> LedgerView | None:
             header = header_of(look.reader, target)
-            return look.ledger(target, header, ledger_id(header)) if header is not None else None
+            if header is None:
+                return None
+            return look.ledger(target, header, ledger_id(header), claims=claims)
 
         return await self._look(work) if _has_ledger(target) else None
 

@@ -74,7 +74,7 @@ async def ask(request: web.Request) -> web.Response:
         raise NotFound(
             "Nobody keeps count of that, so there is nothing to ask for; its page says how to answer"
         )
-    ledger = await site.node.claims.ledger_of(found.doc.hex())
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=False)
     assert ledger is not None, "what can be claimed has a ledger"
     if request.method != "POST":
         return await _form(request, found, ledger, _begun(found, ledger))

@@ -30,8 +30,10 @@ from protocol.ids import show_address
 from protocol.notations import Seconds
 from protocol.text import tidy
 
-LISTED_MAX: Final = 25
-"""Claims that one list shows; the most pressing come first, so the others wait behind them."""
+LISTED_MAX: Final = 15
+"""Claims that one list shows, so that the page stays small; the most pressing come first."""
+REASON_CHARS: Final = 160
+"""So much of a reason stands in a list; the page of the claim has all of it."""
 DONE_MAX: Final = 10
 """Claims that came to an end, the newest: to look something up, not to keep books."""
 OPEN: Final = frozenset({Stage.ASKED, Stage.WAITING, Stage.ACCEPTED})
@@ -215,13 +217,14 @@ async def _page(
 ) -> web.Response:
     site = request.app[SITE]
     now_ms = site.node.clock.now_ms()
+    code = claim.receipt_code if part.asks and claim.stage in OPEN else ""
     ledger = site.node.claims.register.ledger_of(claim.doc)
     happened = await site.node.store.read(lambda reader: history(reader, ledger, claim.doc)) if ledger else ()
     values = pages.shell(request, await site.around(), "requests") | {
         "claim": _Shown(now_ms).row(claim),
         "part": part,
-        "code": claim.receipt_code if part.asks else "",
-        "short": short_code(claim.receipt_code) if claim.receipt_code and part.asks else "",
+        "code": code,
+        "short": short_code(code) if code else "",
         "steps": promised.steps(claim, happened),
         "is_thing": claim.target_kind == "item",
         "declines": _DECLINES,
@@ -235,6 +238,13 @@ async def _page(
 
 
 _DECLINES: Final = tuple((code, forms.sentence(because(code))) for code in DECLINES)
+
+
+def _beginning(text: str) -> str:
+    """Return the beginning of a reason, cut at a word."""
+    if len(text) <= REASON_CHARS:
+        return text
+    return text[:REASON_CHARS].rsplit(" ", 1)[0].rstrip(" ,;:.") + " …"
 
 
 def _is_out(claim: ClaimView) -> bool:
@@ -255,6 +265,7 @@ class Row:
     what: str
     who: str
     urgency: str
+    reason: str
     asked: str
     day: str
     number: str
@@ -285,6 +296,7 @@ class _Shown:
             what=promised.asked_for(claim),
             who=f"{claim.by}, {claim.town_name}" if claim.by else claim.town_name,
             urgency=promised.URGENCIES[claim.urgency] if claim.urgency < len(promised.URGENCIES) else "",
+            reason=_beginning(claim.reason),
             asked=present.age(claim.born * 1000, self.now_ms),
             day=present.date_text(claim.born, whole_day=False, clock=False),
             number=show_address(claim.address),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -68,11 +69,9 @@ async def _form(
     status: int = 200,
 ) -> web.Response:
     errors = errors or {}
-    controls = tuple(
-        forms.shown(each, typed.get(each.name, ""), errors.get(each.name, ""))
-        for each in FEEDBACK.inputs()
-        if each.name in ASKED
-    )
+    inputs = {each.name: each for each in FEEDBACK.inputs()}
+    inputs["text"] = replace(inputs["text"], label="In your own words", hint="What others should know")
+    controls = tuple(forms.shown(inputs[name], typed.get(name, ""), errors.get(name, "")) for name in ASKED)
     values = pages.shell(request, await request.app[SITE].around(), "requests") | {
         "back": f"/c/{quote(request.match_info['address'], safe='')}",
         "title": present.title(target) if target else "",

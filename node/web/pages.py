@@ -147,11 +147,14 @@ async def document(request: web.Request) -> web.Response:
 
 async def _promised(request: web.Request, found: Document) -> dict[str, object]:
     """Return what there is of a document, and what whoever looks has to do with its claims."""
-    site = request.app[SITE]
-    ledger = await site.node.claims.ledger_of(found.doc.hex()) if found.kind in CLAIMABLE else None
+    site, session = request.app[SITE], session_of(request)
+    if found.kind not in CLAIMABLE:
+        return {"free": None}
+    # A stranger may look as often as they like, and is shown nobody's claim: none is opened for them.
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=session is not None)
     if ledger is None:
         return {"free": None}
-    parts = [(part_of(session_of(request), each, poster(found)), each) for each in ledger.claims]
+    parts = [(part_of(session, each, poster(found)), each) for each in ledger.claims]
     mine = [each for part, each in parts if part.asks and each.stage is not Stage.WITHDRAWN]
     return {
         "free": promised.free(found, ledger, site.node.clock.now_ms()),

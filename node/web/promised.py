@@ -49,16 +49,18 @@ RECEIVED: Final = {"yes": "Yes", "partly": "In part", "no": "No"}
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How the end of an exchange is called: the keeper's button, the claimant's question, and its answer."""
+    """How the end of an exchange is called: what the code is for, what the keeper presses, what the claimant
+    is asked and has answered."""
 
+    code: str = "Show it when you fetch it."
     hand_over: str = "Hand over"
     question: str = "Have you received it?"
     answer: str = "Received"
 
 
 WORDS: Final = {
-    "need": Words("It has come", "Have you given it?", "Given"),
-    "event": Words("They came", "Were you there?", "Was there"),
+    "need": Words("Show it when you come.", "It has come", "Have you given it?", "Given"),
+    "event": Words("Show it when you come.", "They came", "Were you there?", "Was there"),
 }
 """The words of kinds whose claimant does not take something away."""
 _HEADINGS: Final = {"need": "What is still needed", "item": "When it is free", "event": "Seats"}

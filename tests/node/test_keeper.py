@@ -362,3 +362,22 @@ async def test_the_keeper_hears_of_what_a_page_has_looked_at_before_it(valley: V
     ledger = await roanne.ledger(address)
     assert await roanne.keeper.concerned() == {ledger.doc}
     assert await roanne.keeper.concerned() == set()
+
+
+async def test_a_share_that_is_not_wanted_any_more_is_free_when_its_town_has_let_go_of_it(
+    valley: Valley,
+) -> None:
+    roanne, charlieu, _ = valley.sides
+    address = await offered(valley)
+    share = await ask(valley, address, 8, "coordinator", share=True)
+    await valley.meet(*valley.sides)
+    await roanne.claims.accept(share)
+    await valley.meet(*valley.sides)
+    fields: Any = {"title": "Apples of Roanne", "quantity": boxes(8)}
+    child = await charlieu.claims.post_share(share, "offer", fields)
+    await charlieu.claims.withdraw(share)
+    await valley.settle(*valley.sides)
+    assert (await roanne.ledger(address)).promises.promised == 8_000
+    await charlieu.board.edit(child.address, {"quantity": boxes(2)})
+    await valley.settle(*valley.sides)
+    assert (await roanne.ledger(address)).promises.promised == 2_000

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from node.promises.codes import short_code
 from node.promises.views import Stage, Taken
 from node.web.promised import next_free, stretch
 from tests.node.requests import DAY_S, START_S, TODAY_S, fill_with_requests, meet, neighbour_of
-from tests.node.valley import boxes
+from tests.node.valley import Side, boxes
 
 
 async def sign_in_as(node: Any, browser: Any, name: str) -> None:
@@ -143,6 +145,9 @@ async def test_the_whole_way_from_asking_to_how_it_went(node: Any, browser: Any)
     assert "That is not the code of this claim" in page and 'value="0000"' in page
     _, page = await acted(browser, claim, "handover", code=short_code(view.receipt_code))
     assert "Handed over: 2 boxes." in page
+    # Nothing is to be shown any more.
+    await browser.sign_in(node)
+    assert code not in (await browser.get(claim))[1]
 
     await sign_in_as(node, browser, "Bob")
     _, page = await acted(browser, claim, "receive", ok="partly")
@@ -366,14 +371,39 @@ async def test_the_most_urgent_and_then_the_oldest_are_answered_first(node: Any,
     assert "a life is at stake" in page
 
 
-async def test_a_long_list_shows_the_first_and_counts_the_rest(node: Any, browser: Any) -> None:
-    address = await offered(node)
-    for number in range(30):
-        await node.claims.ask(address, quantity=boxes(1), by=f"Person {number:02}")
+async def test_a_long_list_shows_the_first_counts_the_rest_and_stays_small(node: Any, browser: Any) -> None:
+    address = await offered(node, quantity=boxes(99))
+    for number in range(60):
+        reason = f"{number} " + " ".join(blake2b(bytes([number, each])).hexdigest()[:9] for each in range(90))
+        claimed = await node.claims.ask(address, quantity=boxes(1), by=f"Person {number:02}", reason=reason)
+        if number % 2:
+            await node.claims.accept(claimed.address)
     await browser.sign_in(node)
     _, page = await browser.get("/claims")
-    assert "5 more wait behind these." in page
+    assert page.count("15 more wait behind these.") == 2
     assert '<b class="count">30' in page
+    assert len(gzip.compress(page.encode())) < 9_000
+
+
+async def test_a_strangers_look_opens_nobodys_claim(
+    node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = await offered(node)
+    await node.claims.ask(address, quantity=boxes(1), by="Bob", reason="Secret")
+    await browser.get(f"/d/{address}")
+    opened = []
+    really_open = node.seals.open
+
+    def watched(record: Any) -> Any:
+        opened.append(record)
+        return really_open(record)
+
+    monkeypatch.setattr(node.seals, "open", watched)
+    assert "24 boxes are free" in (await browser.get(f"/d/{address}"))[1]
+    assert opened == []
+    await browser.sign_in(node)
+    await browser.get(f"/d/{address}")
+    assert opened != []
 
 
 async def test_a_claim_on_a_neighbours_offer_says_whom_it_waits_for_and_when_they_were_heard(
@@ -441,3 +471,25 @@ def test_free_days_leave_time_to_get_a_thing_ready() -> None:
 def test_a_window_of_hours_is_said_with_its_hours() -> None:
     assert stretch(TODAY_S, TODAY_S + DAY_S) == "21 Sep 2026"
     assert ":" in stretch(TODAY_S + 3_600, TODAY_S + 7_200)
+
+
+async def test_what_a_copied_key_promised_is_shown_void_and_why(node: Any, browser: Any) -> None:
+    address = await offered(node)
+    copy = Side(node.own, node.clock)
+    await copy.hear([node.own.certificate.raw, node.own.profile.raw])
+    claims = [
+        (await node.claims.ask(address, quantity=boxes(1), by=name)).address for name in ("Bob", "Carol")
+    ]
+    await meet(node, copy)
+    await node.claims.accept(claims[0])
+    await copy.claims.accept(claims[1])
+    await meet(node, copy)
+    stages = {(await node.claims.show(each)).stage: each for each in claims}
+    assert set(stages) == {Stage.ACCEPTED, Stage.VOID}
+    _, page = await browser.get(f"/d/{address}")
+    assert "was in two places at once" in page
+    await browser.sign_in(node)
+    _, page = await browser.get(f"/c/{stages[Stage.VOID]}")
+    assert 'class="know alarm"><b>Void:' in page and "; void" in page
+    _, page = await browser.get("/claims")
+    assert re.search('class="error"><b>Void:', page)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ async def test_the_newest_profile_that_tells_a_key_counts(
         public: bytes | None = await node.store.read(lambda reader: sealing_key_of(reader, bee.id))
         return public
 
-    assert await told() is None
+    assert await told() == keys[bee.id].public
     await node.hear(profile(bee, 2, sealing_key=newer.public))
     await node.hear(profile(bee, 1, sealing_key=keys[bee.id].public))
     await node.hear(profile(bee, 3))
@@ -93,10 +94,15 @@ async def test_a_town_that_told_no_key_is_named_and_what_to_do(
     node: TestNode, keys: dict[TownId, SealingKey]
 ) -> None:
     own = seals(node.own, keys[node.own.id])
+
+    def ask_a_silent_town(reader: Any) -> bytes:
+        silent: Any = SimpleNamespace(records_of=lambda town, kind: [], towns=reader.towns)
+        return own.seal_for(silent, [node.neighbour.id], CLAIM, "claim")
+
     with pytest.raises(
         NoSealingKey, match=r"^Charlieu has not told its sealing key yet; wait until"
     ) as caught:
-        await asked(node, [node.neighbour.id], own)
+        await node.store.read(ask_a_silent_town)
     assert (caught.value.code, caught.value.status) == ("no_sealing_key", 409)
     with pytest.raises(NoSealingKey, match=r"^Town 07070707 has not told"):
         await asked(node, [TownId(bytes([7]) * 32)], own)
@@ -110,7 +116,8 @@ async def test_a_node_without_a_key_of_its_own_seals_nothing_and_says_why(
     with pytest.raises(NoSealingKey, match=r"sealing\.key is missing"):
         await asked(node, [], without)
     with pytest.raises(NoSealingKey, match="no sealing key"):
-        await node.intake.post([Draft("claim", fields=CLAIM)])
+        door = type(node.intake)(node.store, node.own.device, node.clock.read, chance=secrets.token_bytes)
+        await door.post([Draft("claim", fields=CLAIM)])
 
 
 async def test_a_key_that_is_none_is_refused_like_one_that_is_missing(
