@@ -14,6 +14,7 @@ from protocol.ids import DocId, FederationId, Lane, LaneKey, Op, RecordId, TownI
 from protocol.limits import AHEAD_S_MAX, DEVICES_MAX
 from protocol.record import SIGN, STEP, Record, fields_of, is_town_kind, stands_for_good
 from sync.authority import Authority, resolve
+from sync.ledger import LEDGER
 from sync.membership import ADMIT, SUSPEND, VOUCH
 from sync.steps import Chain
 from tests.sync.said import LASTING, Said
@@ -207,7 +208,9 @@ def _within_quotas(
             return (town, "acts", limits.ACTS_MAX if town in federation.stewards else limits.FEW_MAX)
         if kind in {VOUCH, "federation.join"}:
             return (town, kind, limits.FEW_MAX)
-        return (town, "town.*", limits.FEW_MAX) if is_town_kind(kind) else (town, federation.quotas[lane[1]])
+        if is_town_kind(kind):
+            return (town, "town.*", limits.FEW_MAX)
+        return (town, "ledger" if kind == LEDGER else "posts", federation.quotas[lane[1]])
 
     kept = {
         lane: frozenset(each.id for each in _newest([records[id] for id in ids], partial(room, lane=lane)))
