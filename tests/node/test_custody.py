@@ -19,14 +19,17 @@ from node.custody import DEVICE_REVOKED, TOWN_KEY_ROTATED
 from node.daemon import Daemon
 from node.errors import DataInUse, HedgerowError, NotCertified
 from node.keys import FORMER_FILE, device_of, open_keys, town_record
+from node.seals import sealing_key_of
 from node.status import TAKEN_BACK
 from node.transport.auth import Badge, check_auth, make_auth
 from node.transport.channel import LinkFailure
+from protocol.encoding import Value
 from protocol.errors import MalformedRecord, ProtocolError
 from protocol.identity import DeviceKey, TownKey, new_paper
-from protocol.ids import DeviceId
+from protocol.ids import DeviceId, Lane, Op
 from protocol.paper import heard, told
-from protocol.record import Record, open_record
+from protocol.record import Record, make, open_record
+from protocol.sealing import derive, seal
 from sync.devices import DEVICE, ROTATE
 
 assert key_acts
@@ -173,6 +176,32 @@ async def test_the_next_key_takes_over_six_times_and_each_passphrase_opens_it(ho
     assert len(shown["town_keys"]) == 7 and {each["state"] for each in shown["devices"]} == {"certified"}
     await house.act("edit", address=bread["address"], fields={"title": "Rye bread"})
     assert (await house.act("status"))["town"]["name"] == "Roanne"
+
+
+async def test_a_rotation_takes_a_sealing_key_that_the_thief_has_not_and_opens_what_was_sealed_before(
+    house: House,
+) -> None:
+    """The profile tells the new one; whoever has the file, or only the present town key, has all of them."""
+    folder, town = house.daemon.data / "keys", house.daemon.town
+    [first] = key_files.open_sealing_keys(folder)
+    fields: dict[str, Value] = {"target": bytes(16), "ledger": bytes(16), "milli": 9, "unit": "each"}
+    chance = bytes(range(32))
+    sealed = seal(fields, [(town, first.public)], town=town, kind="claim", salt=bytes(16), chance=chance)
+    made = await house.act("key_rotate", words=house.begun.paper, keep="all")
+    key = key_files.open_town_key(folder, made["passphrase"])
+    kept = key_files.open_sealing_keys(folder)
+    assert (kept[0].id, kept[-1].id) == (first.id, derive(key.seed, 0).id)
+    assert await house.daemon.store.read(lambda reader: sealing_key_of(reader, town)) == kept[-1].public
+    claim = make(
+        house.daemon.keys.device, town=town, epoch=bytes(4), counter=1, stamp=1, kind="claim",
+        lane=Lane.EVERYDAY, born=1, expires=2, nonce=bytes(8), op=Op.PUT, body=sealed,
+    )  # fmt: skip
+    assert house.daemon.seals.open(claim) == fields
+    (folder / key_files.SEALING_FILE).unlink()
+    most = key_files.SEALING_KEYS_OF_A_KEY
+    again = await house.act("sealing_key", passphrase=made["passphrase"])
+    assert again == {"index": most} and len(key_files.open_sealing_keys(folder)) == most + 1
+    assert (await house.act("sealing_key", passphrase=made["passphrase"], new=True)) == {"index": most + 1}
 
 
 async def test_words_of_another_paper_or_of_no_paper_let_no_key_take_over(house: House) -> None:
