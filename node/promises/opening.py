@@ -72,7 +72,7 @@ def resized(
 
     Raises:
         NotKeeper: Another device of the town keeps the ledger.
-        Refused: More is promised than there would be, or it is counted in another unit.
+        Refused: More is promised than there would be, a share has no more, or it is counted in another unit.
     """
     kind = header.kind
     if kind not in CLAIMABLE or kind == "item" or amount_of(kind, before) == amount_of(kind, after):
@@ -87,6 +87,11 @@ def resized(
             f"claims on it are counted in {ledger.promises.unit}, so its amount must be too;"
             " post it anew to count in another unit",
             code="unit_fixed",
+        )
+    if (worth := _worth(reader, ledger)) is not None and milli > worth:
+        raise Refused(
+            f"only {worth / ONE:g} of it are set aside for this town; ask for more there first",
+            code="more_than_all",
         )
     if milli < (promised := ledger.own.promised):
         raise Refused(
@@ -118,3 +123,12 @@ def must_keep(ledger: Ledger, device: DeviceId) -> None:
             " name this one the keeper there, or with the town key if that one is lost",
             detail={"keeper": (ledger.keeper or b"").hex()},
         )
+
+
+def _worth(reader: Reader, ledger: Ledger) -> int | None:
+    """Return what the share is worth over which a ledger stands; None if it stands by itself."""
+    parent, claim = ledger.own.parent, ledger.own.parent_claim
+    if parent is None or claim is None:
+        return None
+    above = ledger_at(reader, parent)
+    return above.promises.worth(claim, ledger.town) if above is not None else 0

@@ -365,6 +365,9 @@ async def test_a_share_is_given_away_by_its_town_and_no_more_than_that(valley: V
     with pytest.raises(Refused) as refused:
         await roanne.claims.release(share.address)
     assert refused.value.code == "share_in_use"
+    with pytest.raises(Refused) as refused:
+        await charlieu.board.edit(child.address, {"quantity": boxes(9)})
+    assert refused.value.code == "more_than_all"
     await charlieu.board.edit(child.address, {"quantity": boxes(6)})
     await valley.meet(*valley.sides)
     back = await roanne.claims.release(share.address)
