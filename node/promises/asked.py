@@ -118,7 +118,7 @@ def read_claim(seals: Seals, record: Record) -> Asked | None:
 class Register:
     """Which claims are for which ledger, and which receipts there are; kept up to date with the store.
 
-    Used on the event loop only.
+    Changed on the event loop only; the keeper also reads it in the turns of the store.
     """
 
     def __init__(self, store: Store, seals: Seals) -> None:

@@ -10,7 +10,7 @@ point.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -63,6 +63,7 @@ class Keeper:
         self._change = 0
         self._due: dict[DocId, int] = {}
         self._forks: dict[DocId, int] = {}
+        self._unfinished: set[DocId] = set()
 
     def note(self, _: Committed) -> None:
         """Take note that something was committed."""
@@ -70,21 +71,14 @@ class Keeper:
 
     async def run(self) -> None:
         """Go on until cancelled."""
-        ledgers = await self.all()
         while True:
-            await self.attend_to(ledgers)
+            await carefully(partial(self._work, self.concerned if self._change else self.all))
             with suppress(TimeoutError):
                 # Not `wait_for`: Python 3.11's may swallow a cancellation.
                 async with asyncio.timeout(LOOK_AGAIN_S):
                     await self._stirred.wait()
                 await asyncio.sleep(GATHER_S)
             self._stirred.clear()
-            ledgers = await self.concerned()
-
-    async def attend_to(self, ledgers: Iterable[DocId]) -> None:
-        """Do what is due in these ledgers, one after another; a failure of one holds up no other."""
-        for doc in ledgers:
-            await carefully(partial(self.attend, doc))
 
     async def attend(self, doc: DocId) -> None:
         """Do all that is due in one ledger."""
@@ -105,23 +99,18 @@ class Keeper:
 
     async def all(self) -> set[DocId]:
         """Return the ledgers in which anything can be due, as after a start."""
-        await self._claims.register.catch_up()
-        await self._note_heard(
-            [
-                each
-                for ledger in self._claims.register.ledgers()
-                for each in self._claims.register.claims_of(ledger)
-            ]
-        )
-        self._change, in_use = await self._store.read(
-            lambda reader: (reader.change(), reader.ledgers_in_use())
-        )
-        return {*in_use, *self._claims.register.ledgers()}
+        change, in_use = await self._store.read(lambda reader: (reader.change(), reader.ledgers_in_use()))
+        register = self._claims.register
+        await register.catch_up()
+        await self._note_heard([each for ledger in register.ledgers() for each in register.claims_of(ledger)])
+        self._change = change
+        return {*in_use, *register.ledgers()}
 
     async def concerned(self) -> set[DocId]:
-        """Return the ledgers that something concerns since this was asked last, or whose time has come."""
+        """Return the ledgers that something concerns since this was asked last, or whose time has come, or
+        with which it was not possible to come to an end."""
         after = self._change
-        self._change, asked, moved = await self._store.read(
+        change, asked, moved = await self._store.read(
             lambda reader: (
                 reader.change(),
                 reader.held_since(CLAIM, after),
@@ -131,14 +120,30 @@ class Keeper:
         register, own = self._claims.register, self._claims.own_town
         await register.catch_up()
         await self._note_heard([each.doc for _, each in asked])
+        self._change = change
         named = (register.ledger_of(each.doc) for _, each in asked)
-        concerned = {ledger for ledger in named if ledger is not None}
         asked_for = set(register.ledgers())
-        concerned |= {each.doc for _, each in moved if each.header.town == own or each.doc in asked_for}
+        # Of a first entry, which cites nothing, nothing follows unless somebody has asked already.
+        written = {
+            each.doc
+            for _, each in moved
+            if each.doc in asked_for or (each.header.town == own and each.header.cites)
+        }
         now_s = self._clock().now_ms // 1_000
-        return concerned | {doc for doc, at in self._due.items() if at <= now_s}
+        due = {doc for doc, at in self._due.items() if at <= now_s}
+        return {ledger for ledger in named if ledger is not None} | written | due | self._unfinished
 
     # Below here: how.
+
+    async def _work(self, which: Callable[[], Awaitable[set[DocId]]]) -> None:
+        """Attend to these ledgers, one after another; one at which it fails is looked at again."""
+        for doc in await which():
+            self._unfinished.add(doc)
+            await carefully(partial(self._finish, doc))
+
+    async def _finish(self, doc: DocId) -> None:
+        await self.attend(doc)
+        self._unfinished.discard(doc)
 
     async def _note_heard(self, claims: Iterable[DocId]) -> None:
         """Note when this node first knew of claims that can be read here; forget those that have ended."""

@@ -417,3 +417,44 @@ def test_ages_and_tables_are_plain_words() -> None:
         "1 d ago",
     ]
     assert table([{"a": "x", "b": 1}, {"a": "xyz"}], ("a", "b")) == "x    1\nxyz"
+
+
+VIEW = {
+    "address": "K7PQ42XW9TB", "town_name": "Charlieu", "says": "Waits for an answer here.", "by": "bob",
+    "target": {"title": "Apples"},
+}  # fmt: skip
+
+
+def test_a_claim_prints_its_address_and_the_code_to_show(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, asked = node({"claim": (200, {**POSTED, "code": "ABCD2345"})})
+    words = ["claim", "K7PQ42XW9TB", "--quantity", "2 box", "--by", "bob", "--data", str(data)]
+    assert run(words) == 0
+    assert capsys.readouterr().out == "K7PQ-42XW-9TB  code ABCD-2345\n"
+    [(name, arguments)] = asked
+    assert (name, arguments["quantity"], arguments["share"]) == ("claim", "2 box", False)
+    assert (
+        run(["claim", "K7PQ42XW9TB", "--from", "2026-10-03", "--until", "1790000000", "--data", str(data)])
+        == 0
+    )
+    assert (asked[1][1]["end"], type(asked[1][1]["start"])) == (1_790_000_000, int)
+    assert run(["claim", "K7PQ42XW9TB", "--from", "tomorrow", "--data", str(data)]) == 2
+    assert "YYYY-MM-DDTHH:MM" in capsys.readouterr().err
+
+
+def test_claims_are_listed_and_each_answer_says_how_the_claim_stands(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("accept", "decline", "release", "handover", "renew", "receive", "unclaim")
+    answers: Answers = dict.fromkeys(names, (200, VIEW))
+    data, asked = node({**answers, "claims": (200, {"claims": [VIEW], "says": "22 of 24 are free."})})
+    assert run(["claims", "--data", str(data)]) == 0
+    assert capsys.readouterr().out == "K7PQ-42XW-9TB  bob  Apples  Waits for an answer here.\n"
+    assert run(["claims", "K7PQ42XW9TB", "--data", str(data)]) == 0
+    assert capsys.readouterr().out.startswith("22 of 24 are free.\nK7PQ")
+    for name in names:
+        more = ["--until", "2026-10-03T18:30"] if name == "renew" else []
+        assert run([name, "K7PQ42XW9TB", *more, "--data", str(data)]) == 0
+        assert capsys.readouterr().out == "K7PQ-42XW-9TB  Waits for an answer here.\n"
+    assert [name for name, _ in asked[2:]] == list(names)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from node.errors import Refused
+from node.errors import Refused, StorageUnavailable
 from node.intake import Draft
 from node.promises.pen import WORDS_MAX
 from node.promises.shelf import held_of, ledger_at
@@ -381,3 +381,24 @@ async def test_a_share_that_is_not_wanted_any_more_is_free_when_its_town_has_let
     await charlieu.board.edit(child.address, {"quantity": boxes(2)})
     await valley.settle(*valley.sides)
     assert (await roanne.ledger(address)).promises.promised == 2_000
+
+
+async def test_what_the_disk_refused_is_done_at_the_next_look(
+    valley: Valley, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roanne = valley.sides[0]
+    address = await offered(valley)
+    claimed = await ask(valley, address, 2, "bob")
+    await valley.meet(*valley.sides)
+
+    async def refuse(*_: Any) -> int:
+        raise StorageUnavailable("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(roanne.claims.pen, "write", refuse)
+        await roanne.keeper._work(roanne.keeper.all)
+    assert await stages(roanne, [claimed]) == ["asked"]
+    await roanne.keeper._work(roanne.keeper.concerned)
+    assert await stages(roanne, [claimed]) == ["accepted"]
+    await roanne.keeper._work(roanne.keeper.concerned)
+    assert await roanne.keeper.concerned() == set()
