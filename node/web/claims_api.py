@@ -6,6 +6,7 @@ asked for, and the operator, may answer. A token named `operator` is the operato
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -31,7 +32,11 @@ async def ledger(request: web.Request) -> web.Response:
     view = await site.node.claims.ledger_of(found.doc.hex())
     if view is None:
         raise NotFound("nothing of that sort can be asked for, so it has no claims", code="not_claimable")
-    seen = [each for each in view.claims if _may_answer(request, found) or _is_theirs(request, each)]
+    seen = [
+        _without_code(request, each)
+        for each in view.claims
+        if _may_answer(request, found) or _is_theirs(request, each)
+    ]
     return _json(ledger_json(view, seen))
 
 
@@ -68,7 +73,7 @@ async def show(request: web.Request) -> web.Response:
     view = await request.app[SITE].node.claims.show(request.match_info["address"])
     if not _is_theirs(request, view) and not await _answers(request, view):
         raise NotAllowed("that request was made by somebody else; only who answers it can see it too")
-    return _json(claim_json(view))
+    return _json(claim_json(_without_code(request, view)))
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -110,7 +115,7 @@ async def answer(request: web.Request) -> web.Response:
             view = await claims.receive(address, ok=_text(given, "ok") or "yes", milli=_milli(given))
         case _:
             raise NotFound(f"there is no act {act[:40]} on a claim")
-    return _json(claim_json(view))
+    return _json(claim_json(_without_code(request, view)))
 
 
 async def withdraw(request: web.Request) -> web.Response:
@@ -128,6 +133,11 @@ def _is_theirs(request: web.Request, view: ClaimView) -> bool:
     if session is None or not view.ours:
         return False
     return session.name == OPERATOR or view.by.casefold() == session.name.casefold()
+
+
+def _without_code(request: web.Request, view: ClaimView) -> ClaimView:
+    """Return a claim without its code for all but who made it; who answers is shown it at the counter."""
+    return view if _is_theirs(request, view) else replace(view, receipt_code="")
 
 
 def _must_be_theirs(request: web.Request, view: ClaimView) -> None:

@@ -53,7 +53,13 @@ async def test_a_claim_is_asked_answered_and_received_over_the_api(program: Prog
         "Four children",
         claimed["code"],
     )
+    # Who answers in the same town is to be shown the code at the counter, and not by the API.
+    _, seen, _ = await program.call("GET", path)
+    _, listed, _ = await program.call("GET", f"{DOCUMENTS}/{address}/claims")
+    assert seen["reason"] == "Four children"
+    assert claimed["code"] not in str(seen) + str(listed)
     status, accepted, _ = await program.call("POST", f"{path}/accept", {"quantity": "1"})
+    assert claimed["code"] not in str(accepted)
     assert (status, accepted["state"], accepted["promised"]) == (
         200,
         "accepted",
