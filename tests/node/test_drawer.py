@@ -156,10 +156,12 @@ def test_every_cause_of_a_verdict_is_in_the_table() -> None:
     """What the rules give as a cause is data: state, memory, and what lifts it."""
     from sync import authority, verdict
 
-    names = ("UNCERTIFIED", "NOT_MEMBER", "UNKNOWN_FEDERATION", "NOT_OURS", "CHARTER_STANDS", "ACT_STANDS")
-    codes = {getattr(authority, name) for name in (*names, "NO_SUCCESSOR")}
+    names = ["UNCERTIFIED", "NOT_MEMBER", "UNKNOWN_FEDERATION", "NOT_OURS", "CHARTER_STANDS", "ACT_STANDS"]
+    names += ["NO_SUCCESSOR", "STEP_STANDS", "UNRESOLVED"]
+    codes = {getattr(authority, name) for name in names}
     codes |= {verdict.SUPERSEDED, verdict.EXPIRED, verdict.FUTURE, verdict.QUOTA, verdict.HELD_NOW}
     assert codes <= {each.code for each in verdict.CAUSES}
     assert verdict.final_causes() == {
-        authority.NOT_OURS, authority.CHARTER_STANDS, authority.ACT_STANDS, authority.NO_SUCCESSOR, "expired",
+        authority.NOT_OURS, authority.CHARTER_STANDS, authority.STEP_STANDS, authority.ACT_STANDS,
+        authority.NO_SUCCESSOR, verdict.EXPIRED,
     }  # fmt: skip
