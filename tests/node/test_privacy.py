@@ -12,6 +12,7 @@ import pytest
 
 from node.daemon import Daemon
 from node.intake import Draft
+from node.store.transaction import KEPT_S
 from node.transport.channel import Channel
 from protocol.encoding import Value
 from protocol.ids import FederationId
@@ -100,6 +101,7 @@ async def test_sealed_words_are_nowhere_in_clear_and_home_words_stay_at_home(
 
 
 async def test_what_was_withdrawn_is_not_left_on_the_own_disk(town_land: Valley) -> None:
+    """Once its time in the drawer is over, from which a thief's withdrawal can be undone."""
     node = await town_land.settle("Roanne")
     # Long enough for pages of its own, which are free afterwards.
     text = " ".join([HOME] * 100)
@@ -114,5 +116,8 @@ async def test_what_was_withdrawn_is_not_left_on_the_own_disk(town_land: Valley)
     node = await town_land.run("Roanne")
     for address in addresses:
         await node.board.withdraw(address)
+    now_s = node.clock.now_ms() // 1_000
+    await node.store.write(lambda tx: tx.tidy(now_s))
+    await node.store.write(lambda tx: tx.tidy(now_s + KEPT_S))
     await node.stop()
     assert traces_in(data, CANARIES) == {"hedgerow.db": {OPEN}}
