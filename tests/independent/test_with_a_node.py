@@ -117,8 +117,9 @@ def test_all_that_a_node_exports_is_good_and_stands(node: Node, tmp_path: Path) 
     assert all({"id", "address", "decoded", *PART_NAMES} <= line.keys() for line in lines)
     done = script("verify", file, "--own-town", node.town, "--complete", "--now", int(time.time()))
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    # Certificate, profile, the offer as edited; the end of the need; charter, guide, its revision.
-    assert done.stdout == "7 lines, 0 bad, 3 put, 1 delete, 3 entry, 6 documents, 1 towns\n"
+    # Certificate, profile, the offer as edited; the end of the need; charter, guide, its revision, and the
+    # ledgers of the offer and of the need.
+    assert done.stdout == "9 lines, 0 bad, 3 put, 1 delete, 5 entry, 8 documents, 1 towns\n"
 
 
 def test_a_node_takes_what_the_second_reading_made(node: Node) -> None:
