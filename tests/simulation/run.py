@@ -1,7 +1,8 @@
 """Run seeds of the simulator: `python tests/simulation/run.py --seeds 0..199 --towns 50`.
 
 Prints one line for each seed and a sum; ends with status 1 at the first seed that does not come out
-right. With `--honest N` all towns but the first N lie (`hostile`).
+right. With `--honest N` all towns but the first N lie (`hostile`); with `--copies` one board is cloned, one
+restored from a backup, and one robbed of its key (`copies`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from tests.simulation.copies import run_copies
 from tests.simulation.hostile import run_den
+from tests.simulation.land import Land
 from tests.simulation.scenario import Outcome, run_seed
 
 
@@ -26,16 +30,20 @@ def main(arguments: list[str]) -> int:
     options.add_argument("--seeds", default="0..9", help="first..last")
     options.add_argument("--towns", type=int, default=20)
     options.add_argument("--honest", type=int, default=0, help="all towns but so many lie; 0: none does")
+    options.add_argument("--copies", action="store_true", help="clones, old backups and thieves")
     options.add_argument("--quiet", action="store_true", help="print the sum only")
     given = options.parse_args(arguments)
     first, _, last = given.seeds.partition("..")
     started_s = time.process_time()
+    seeds = range(int(first), int(last or first) + 1)
     if given.honest:
-        return among_liars(range(int(first), int(last or first) + 1), given.towns, given.honest)
+        return other_scenes(seeds, lambda seed: run_den(seed, given.towns, given.honest))
+    if given.copies:
+        return other_scenes(seeds, lambda seed: run_copies(seed, given.towns))
     outcomes = list[Outcome]()
     # Nothing of one seed outlives it, so the collector has nothing to find while it runs.
     gc.disable()
-    for seed in range(int(first), int(last or first) + 1):
+    for seed in seeds:
         try:
             outcomes.append(run_seed(seed, given.towns))
         except Exception:
@@ -55,15 +63,15 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def among_liars(seeds: range, towns: int, honest: int) -> int:
-    """Run seeds in which all towns but the first `honest` ones lie; 0 if every seed came out right."""
+def other_scenes(seeds: range, run: Callable[[int], Land]) -> int:
+    """Run seeds of another scene and print the sum of their counts; 0 if every seed came out right."""
     counts = Counter[str]()
     for seed in seeds:
         try:
-            counts += run_den(seed, towns, honest).counts
+            counts += run(seed).counts
         except Exception:
             traceback.print_exc()
-            print(f"seed={seed} towns={towns} honest={honest} FAILED")
+            print(f"seed={seed} FAILED")
             return 1
     print(f"seeds: {len(seeds)} · {' · '.join(f'{name}: {count}' for name, count in sorted(counts.items()))}")
     return 0
