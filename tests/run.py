@@ -4,8 +4,9 @@
     ./hedgerow test --complete    the same, and a test that was left out is a failure (continuous integration)
     ./hedgerow test tests/sync    these tests only: whatever else pytest understands may be given too
 
-The tests run in two parts side by side, because the towns' machine and ours have two cores at least: the pure
-floors with the simulator, measured by coverage, and the daemon with its sockets and files.
+The tests run in three parts side by side, because the towns' machine and ours have two cores at least: the
+pure floors with the simulator, measured by coverage; the daemon with its sockets and files; and whole towns
+as processes, which wait for most of their time.
 """
 
 import os
@@ -22,6 +23,7 @@ BRANCH_PERCENT_MIN = 95
 NOT_MEANT = "not meant: "
 """How the reason of a skip begins that no machine would change: a case of a shared test that cannot be."""
 PURE = ("tests/protocol", "tests/sync", "tests/simulation")
+TOWNS = "tests/system"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,12 +50,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run_tests(folder: Path) -> tuple[bool, list[str]]:
-    """Run both parts at once; return whether all passed, and what was left out with its reason."""
+    """Run all parts at once; return whether all passed, and what was left out with its reason."""
     pure = [part for part in PURE if Path(part).is_dir()]
-    rest = sorted(str(part) for part in Path("tests").iterdir() if _has_tests(part) and str(part) not in pure)
+    others = sorted(str(part) for part in Path("tests").iterdir() if _has_tests(part))
+    rest = [part for part in others if part not in (*pure, TOWNS)]
     parts = [
         ("the pure floors", coverage("run", "-m", "pytest", "-q", *pure), folder / "pure.xml"),
         ("the daemon", [sys.executable, "-m", "pytest", "-q", *rest], folder / "rest.xml"),
+        ("whole towns", [sys.executable, "-m", "pytest", "-q", TOWNS], folder / "towns.xml"),
     ]
     started = time.monotonic()
     running = []
@@ -73,7 +77,7 @@ def run_tests(folder: Path) -> tuple[bool, list[str]]:
         output.close()
         left_out += skipped(report)
         passed = (code == 0 or (code == 1 and again(name, report))) and passed
-    print(f"both parts took {time.monotonic() - started:.0f} s")
+    print(f"all parts took {time.monotonic() - started:.0f} s")
     return passed, left_out
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.simulation.scenario import COUNTS, run_seed
 
 RUN = Path(__file__).with_name("run.py")
-CAMPAIGN = (("0..899", 10), ("2000..2049", 20))
+CAMPAIGN = (("0..1299", 6), ("2000..2219", 10))
 """Seeds, and towns in each: 10,000 in all. Small lands meet more different troubles for the same time."""
 
 
