@@ -112,9 +112,11 @@ async def unclaim(daemon: Daemon, arguments: Arguments) -> object:
 
 @act
 async def keeper(daemon: Daemon, arguments: Arguments) -> object:
-    """Let another device of this town keep a ledger."""
+    """Let another device of this town keep a ledger; with the town key whoever keeps it now."""
     address, device = _text(arguments, "address"), _hex(arguments, "device") or b""
-    await daemon.claims.name_keeper(address, device)
+    secret = _text_or_none(arguments, "secret")
+    key = await daemon.custody.open_town_key(secret) if secret is not None else None
+    await daemon.claims.name_keeper(address, device, key=key)
     return {"address": address, "keeper": device.hex()}
 
 

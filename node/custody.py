@@ -155,7 +155,7 @@ class Custody:
             WrongPassphrase, KeysUnreadable, WrongWords, HedgerowError.
         """
         await self._check_other(device)
-        key = await self._town_key(secret)
+        key = await self.open_town_key(secret)
         drafts = [Draft(REVOKE, Op.ENTRY, {"device": bytes(device)}, key=key), *_lists(choice.kept, key)]
         await self._intake.post([*drafts, *await self._consents(device)])
         return len(choice.kept)
@@ -246,8 +246,8 @@ class Custody:
                 code="own_device",
             )
 
-    async def _town_key(self, secret: str) -> TownKey:
-        """Return the present town key, by its passphrase or by its words."""
+    async def open_town_key(self, secret: str) -> TownKey:
+        """Return the present town key, by its passphrase or by its words; for one act, and not to be kept."""
         if len(secret.split()) > key_files.PASSPHRASE_WORDS * 2:
             key = heard(secret)
         else:

@@ -7,6 +7,7 @@ import click
 
 from node.cli.app import app
 from node.cli.documents import _shown
+from node.cli.secrets import passphrase_of_town
 from node.cli.terminal import Terminal, command, table
 
 quantity_option = click.option("--quantity", metavar="AMOUNT", help="A part of it: 2, or 2.5 kg.")
@@ -118,9 +119,15 @@ def unclaim(terminal: Terminal, claim: str) -> None:
 @command(app, "keeper")
 @click.argument("address")
 @click.argument("device")
-def keeper(terminal: Terminal, address: str, device: str) -> None:
-    """Let another device of this town answer the claims on a document from now on."""
-    answer = terminal.ask("keeper", address=address, device=device)
+@click.option("--town-key", is_flag=True, help="The device that kept it is lost or stolen.")
+def keeper(terminal: Terminal, address: str, device: str, town_key: bool) -> None:
+    """Let another device of this town answer the claims on a document from now on.
+
+    DEVICE is the whole key, as `hedgerow key show --json` prints it. With --town-key it asks for the
+    passphrase of the town key, whose word goes before whatever the former keeper wrote.
+    """
+    secret = passphrase_of_town() if town_key else None
+    answer = terminal.ask("keeper", address=address, device=device, secret=secret)
     terminal.answer(answer, f"kept by {device[:8]} from now on")
 
 

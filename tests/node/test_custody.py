@@ -19,6 +19,7 @@ from node.custody import DEVICE_REVOKED, TOWN_KEY_ROTATED
 from node.daemon import Daemon
 from node.errors import DataInUse, HedgerowError, NotCertified
 from node.keys import FORMER_FILE, device_of, open_keys, town_record
+from node.promises.shelf import ledger_at
 from node.seals import sealing_key_of
 from node.status import TAKEN_BACK
 from node.transport.auth import Badge, check_auth, make_auth
@@ -31,6 +32,7 @@ from protocol.paper import heard, told
 from protocol.record import Record, make, open_record
 from protocol.sealing import derive, seal
 from sync.devices import DEVICE, ROTATE
+from sync.ledger import ledger_id
 
 assert key_acts
 HASH = bytes(32)
@@ -91,6 +93,24 @@ async def by_other(house: House, title: str, **more: Any) -> Record:
     )
     await house.daemon.intake.accept([record.raw])
     return record
+
+
+async def test_the_town_key_names_who_answers_when_the_board_that_did_is_lost(house: House) -> None:
+    posted = await house.act("post", kind="offer", fields={"title": "Ten loaves", "quantity": "10 each"})
+    document = await house.daemon.board.show(posted["address"])
+    header = (await house.daemon.board.record(document)).header
+    other = house.other.device.public
+    wrong = await house.refused(
+        "keeper", address=posted["address"], device=other.hex(), secret="no word of it"
+    )
+    assert "passphrase" in str(wrong)
+    named = await house.act(
+        "keeper", address=posted["address"], device=other.hex(), secret=house.begun.passphrase
+    )
+    assert named["keeper"] == other.hex()
+    ledger = await house.daemon.store.read(lambda reader: ledger_at(reader, ledger_id(header)))
+    assert ledger is not None
+    assert (ledger.keeper, ledger.n) == (other, 2)
 
 
 async def test_the_devices_are_shown_with_their_states(house: House) -> None:
