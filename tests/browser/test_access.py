@@ -123,9 +123,10 @@ async def test_axe_finds_nothing_wrong_with_any_page(served: Any, axe: str, dire
         await page.goto(path)
         assert await page.evaluate("document.documentElement.dir") == direction
         found = await faults(page, axe)
-        # The dark page is the same but for its colours.
-        await page.emulate_media(color_scheme="dark")
-        found += await faults(page, axe, "{runOnly: ['color-contrast']}")
+        if direction == "ltr":
+            # The dark page is the same but for its colours, and these are the same in both directions.
+            await page.emulate_media(color_scheme="dark")
+            found += await faults(page, axe, "{runOnly: ['color-contrast']}")
         if found:
             wrong[name] = found
     assert wrong == {}
