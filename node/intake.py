@@ -237,7 +237,7 @@ def _open_new(
 def _open(raw: bytes, name: RecordId) -> Record | Verdict:
     """Return the record of these bytes, or why there is none."""
     try:
-        return open_record(raw)
+        return open_record(raw, name)
     except ProtocolError as error:
         # What only a newer program, or a whole copy, can tell is asked for again; the rest never.
         later = isinstance(error, NewerVersion | BodyMissing)

@@ -1,4 +1,4 @@
-"""The canonical form of every value that is signed or sent; the only module that touches msgpack.
+"""The canonical form of every value that is signed or sent; the only module that touches MessagePack.
 
 MessagePack with one encoding for each value: shortest integers, strings valid UTF-8 in NFC, maps with string
 keys in ascending order of their UTF-8 bytes, no key twice, no floats, no extension types, nesting at most
@@ -9,15 +9,22 @@ and with them two ids of one statement, cannot exist.
 from __future__ import annotations
 
 import unicodedata
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
-import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgspec
 
 from protocol.errors import LimitExceeded, MalformedRecord
 from protocol.limits import DEPTH_MAX
 
 Value: TypeAlias = "bool | int | str | bytes | list[Value] | dict[str, Value] | None"
 """What a body or a frame may hold."""
+T = TypeVar("T")
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder().decode
+_UNREADABLE: Final = (msgspec.DecodeError, ValueError, OverflowError, RecursionError, TypeError)
+"""What the library raises on bytes that are no MessagePack, or have not the shape that is asked for."""
 
 
 def encode(value: Value) -> bytes:
@@ -28,7 +35,7 @@ def encode(value: Value) -> bytes:
     """
     ordered = _ordered(value, 0)
     try:
-        return cast(bytes, msgpack.packb(ordered))
+        return _pack(ordered)
     except (OverflowError, ValueError, TypeError) as error:
         raise MalformedRecord(f"a value cannot be encoded: {error}") from None
 
@@ -38,7 +45,7 @@ def encode_list(items: list[Any]) -> bytes:
 
     The fast way for what is made of checked parts: it looks at nothing.
     """
-    return cast(bytes, msgpack.packb(items))
+    return _pack(items)
 
 
 def decode(data: bytes, *, bytes_max: int) -> Value:
@@ -48,7 +55,7 @@ def decode(data: bytes, *, bytes_max: int) -> Value:
         LimitExceeded: More than `bytes_max` bytes.
         MalformedRecord: Anything but the canonical form.
     """
-    value = _unpack(data, bytes_max)
+    value = _read(data, bytes_max)
     _check(value, 0)
     _same(value, data)
     return cast(Value, value)
@@ -64,26 +71,46 @@ def decode_list(data: bytes, *, bytes_max: int) -> list[Any]:
         LimitExceeded: More than `bytes_max` bytes.
         MalformedRecord: Not a list, or not the shortest form.
     """
-    value = _unpack(data, bytes_max)
+    value = _read(data, bytes_max)
     if type(value) is not list:
         raise MalformedRecord("expected a list")
     _same(value, data)
     return value
 
 
-def _unpack(data: bytes, bytes_max: int) -> Any:
+class Shape(Generic[T]):
+    """Reads lists of one shape at once, and in their shortest form only: for what every record passes.
+
+    Args:
+        shape: A tuple type with the bounds of its parts, as msgspec has them. With more than bytes, integers,
+            ASCII text and tuples of these in it, the bytes may be another form than the canonical one.
+    """
+
+    def __init__(self, shape: Any) -> None:
+        self._read: Callable[[bytes], T] = msgspec.msgpack.Decoder(shape).decode
+
+    def read(self, data: bytes) -> T | None:
+        """Return the parts; None if anything is not as it should be, and `decode_list` may tell what."""
+        try:
+            parts = self._read(data)
+        except _UNREADABLE:
+            return None
+        return parts if _pack(parts) == data else None
+
+
+def _read(data: bytes, bytes_max: int) -> Any:
     if len(data) > bytes_max:
         raise LimitExceeded(f"{len(data)} bytes; at most {bytes_max} are allowed")
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
-    except (ValueError, msgpack.UnpackException, RecursionError, TypeError) as error:
-        # msgpack's own errors quote the data; only their class is safe to repeat.
+        return _unpack(data)
+    except _UNREADABLE as error:
+        # The library's own errors may quote the data; only their class is safe to repeat.
         raise MalformedRecord(f"not MessagePack: {type(error).__name__}") from None
 
 
 def _same(value: Any, data: bytes) -> None:
     try:
-        again = msgpack.packb(value)
+        again = _pack(value)
     except (OverflowError, ValueError, TypeError):
         raise MalformedRecord("not the canonical form") from None
     if again != data:

@@ -10,9 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple, NoReturn
+from itertools import pairwise
+from typing import Annotated, Any, Final, NamedTuple, NoReturn, TypeAlias
 
-from protocol.encoding import Value, decode, decode_list, encode, encode_list
+from msgspec import Meta
+
+from protocol.encoding import Shape, Value, decode, decode_list, encode, encode_list
 from protocol.errors import (
     BadSignature,
     BodyMissing,
@@ -50,13 +53,11 @@ STEP: Final = "federation.step"
 SIGN: Final = "federation.sign"
 """The kind by which a steward agrees to what another has written."""
 
-_KIND: Final = re.compile(rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z")
-_LANES: Final = tuple(Lane)
-_OPS: Final = tuple(Op)
-_HEADER_TYPES: Final = (
-    int, bytes, bytes, list, int, str, int, list, int, int, bytes, int, list, bytes, int,
-)  # fmt: skip
-_SEQ_TYPES: Final = (bytes, int)
+# Copied for each hash: half the cost of a new one.
+_DOCUMENT: Final = blake2b(digest_size=16, person=b"hedgerow/doc")
+_RECORD_ID: Final = blake2b(digest_size=32, person=b"hedgerow/record")
+_BODY: Final = blake2b(digest_size=32, person=b"hedgerow/body")
+_KIND: Final = rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z"
 
 
 class Header(NamedTuple):
@@ -79,21 +80,51 @@ class Header(NamedTuple):
     body_size: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Record:
     """One signed statement, with the exact bytes that were signed. Immutable; known by its id."""
 
-    header: Header
-    header_bytes: bytes
-    signature: bytes
-    body: bytes | None
-    id: RecordId
-    doc: DocId
+    header: Final[Header]
+    header_bytes: Final[bytes]
+    signature: Final[bytes]
+    body: Final[bytes | None]
+    id: Final[RecordId]
+    doc: Final[DocId]
 
     @property
     def raw(self) -> bytes:
         """The record as it is stored in files and sent: `[header bytes, signature, body or nil]`."""
         return encode_list([self.header_bytes, self.signature, self.body])
+
+
+_B4: TypeAlias = Annotated[bytes, Meta(min_length=4, max_length=4)]
+_B32: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
+_RECORD: Final = Shape[tuple[bytes, bytes, bytes | None]](
+    tuple[bytes, Annotated[bytes, Meta(min_length=64, max_length=64)], bytes | None]
+)
+"""`[header bytes, signature, body or nil]`."""
+_HEADER: Final = Shape[tuple[Any, ...]](
+    tuple[
+        Annotated[int, Meta(ge=RECORD_VERSION, le=RECORD_VERSION)],
+        _B32,  # town
+        _B32,  # device
+        tuple[_B4, Annotated[int, Meta(ge=0, le=COUNTER_MAX)]],  # seq
+        Annotated[int, Meta(ge=0)],  # stamp: up to the 64 bits of the encoding itself
+        Annotated[str, Meta(pattern=rf"\A{_KIND}")],
+        Lane,
+        Annotated[
+            tuple[Annotated[bytes, Meta(min_length=16, max_length=16)], ...], Meta(max_length=FEDERATIONS_MAX)
+        ],
+        Annotated[int, Meta(ge=0, le=SECONDS_MAX)],  # born
+        Annotated[int, Meta(ge=0, le=2 * SECONDS_MAX)],  # expires
+        Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)],
+        Op,
+        Annotated[tuple[_B32, ...], Meta(max_length=CITES_MAX)],
+        _B32,  # body hash
+        Annotated[int, Meta(ge=0, le=BODY_BYTES_MAX)],
+    ]
+)
+"""The fields of a header, each within its range; that federations ascend is still to be seen."""
 
 
 def is_town_kind(kind: str) -> bool:
@@ -116,18 +147,23 @@ def document_id(
     nonce: bytes,
 ) -> DocId:
     """Return the id of a document: it commits to all that its records must share."""
-    shared = [town, kind, int(lane), list(federations), born, expires, nonce]
-    return DocId(blake2b(encode_list(shared), digest_size=16, person=b"hedgerow/doc").digest())
+    hashed = _DOCUMENT.copy()
+    hashed.update(encode_list([town, kind, lane, federations, born, expires, nonce]))
+    return DocId(hashed.digest())
 
 
 def record_id(header_bytes: bytes) -> RecordId:
     """Return the id of the record that has this header."""
-    return RecordId(blake2b(header_bytes, digest_size=32, person=b"hedgerow/record").digest())
+    hashed = _RECORD_ID.copy()
+    hashed.update(header_bytes)
+    return RecordId(hashed.digest())
 
 
 def body_hash(body: bytes) -> bytes:
     """Return the hash by which a header names its body."""
-    return blake2b(body, digest_size=32, person=b"hedgerow/body").digest()
+    hashed = _BODY.copy()
+    hashed.update(body)
+    return hashed.digest()
 
 
 def make_body(salt: bytes, fields: Mapping[str, Value]) -> bytes:
@@ -179,8 +215,11 @@ def make(
     return open_record(encode_list([header_bytes, signature, body]))
 
 
-def open_record(raw: bytes) -> Record:
+def open_record(raw: bytes, id: RecordId | None = None) -> Record:
     """Return the record of these bytes, all checked but the signature, which costs most and comes last.
+
+    Args:
+        id: The hash of its header, where the caller knows it already.
 
     Raises:
         MalformedRecord: Not the canonical form, or a field out of its type or range.
@@ -188,18 +227,16 @@ def open_record(raw: bytes) -> Record:
         NewerVersion: A record format that this program does not know.
         BodyMissing: A put or an entry without its body.
     """
-    parts = decode_list(raw, bytes_max=RECORD_BYTES_MAX)
-    if len(parts) != 3:
-        raise MalformedRecord(f"a record has 3 parts, not {len(parts)}")
+    parts = _RECORD.read(raw) if len(raw) <= RECORD_BYTES_MAX else None
+    if parts is None:
+        _refuse_record(raw)
     header_bytes, signature, body = parts
-    if type(header_bytes) is not bytes or type(signature) is not bytes or len(signature) != 64:
-        raise MalformedRecord("a record is a header, a signature of 64 bytes and a body")
     header = open_header(header_bytes)
     _check_body(header, body)
     doc = document_id(
         header.town, header.kind, header.lane, header.federations, header.born, header.expires, header.nonce
     )
-    return Record(header, header_bytes, signature, body, record_id(header_bytes), doc)
+    return Record(header, header_bytes, signature, body, id or record_id(header_bytes), doc)
 
 
 def open_header(header_bytes: bytes) -> Header:
@@ -208,22 +245,13 @@ def open_header(header_bytes: bytes) -> Header:
     Raises:
         MalformedRecord, LimitExceeded, NewerVersion: As `open_record`.
     """
-    fields = decode_list(header_bytes, bytes_max=HEADER_BYTES_MAX)
-    version = fields[0] if fields else None
-    if type(version) is not int or version < 1:
-        raise MalformedRecord("a header begins with its version")
-    if version > RECORD_VERSION:
-        raise NewerVersion(f"record format {version} is newer than this program ({RECORD_VERSION}): upgrade")
-    if len(fields) != 15:
-        raise MalformedRecord(f"a header has 15 fields, not {len(fields)}")
-    if not _is_sound(fields):
-        _refuse(fields)
-    _, town, device, (epoch, counter), stamp, kind, lane, federations, born, expires, *rest = fields
-    nonce, op, cites, hashed, size = rest
-    header = Header(
-        town, device, epoch, counter, stamp, kind, _LANES[lane], tuple(_ascending(federations)),
-        born, expires, nonce, _OPS[op], tuple(_cites(cites)), hashed, size,
-    )  # fmt: skip
+    fields = _HEADER.read(header_bytes) if len(header_bytes) <= HEADER_BYTES_MAX else None
+    if fields is None:
+        _refuse_header(header_bytes)
+    _, town, device, (epoch, counter), stamp, kind, lane, federations, *rest = fields
+    if len(federations) > 1:
+        _ascending(federations)
+    header = Header(town, device, epoch, counter, stamp, kind, lane, federations, *rest)
     _check_header(header)
     return header
 
@@ -271,54 +299,47 @@ def fields_of_body(body: bytes) -> dict[str, Value] | None:
     return fields
 
 
-def _is_sound(fields: list[Any]) -> bool:
-    """Tell whether the fields of a header have the right types and ranges, all in one: every record passes
-    here."""
-    if tuple(map(type, fields)) != _HEADER_TYPES:
-        return False
-    _, town, device, seq, stamp, kind, lane, _, born, expires, nonce, op, _, hashed, size = fields
-    if tuple(map(type, seq)) != _SEQ_TYPES:
-        return False
-    return (
-        len(town) == len(device) == len(hashed) == 32
-        and len(nonce) == NONCE_BYTES
-        and len(seq[0]) == 4
-        and 0 <= seq[1] <= COUNTER_MAX
-        and 0 <= stamp <= STAMP_MAX
-        and _KIND.match(kind) is not None
-        and 0 <= lane < len(_LANES)
-        and 0 <= born <= SECONDS_MAX
-        and 0 <= expires <= 2 * SECONDS_MAX
-        and 0 <= op < len(_OPS)
-        and 0 <= size <= BODY_BYTES_MAX
-    )
+def _refuse_record(raw: bytes) -> NoReturn:
+    """Say what of a record has not its shape."""
+    parts = decode_list(raw, bytes_max=RECORD_BYTES_MAX)
+    if len(parts) != 3:
+        raise MalformedRecord(f"a record has 3 parts, not {len(parts)}")
+    raise MalformedRecord("a record is a header, a signature of 64 bytes and a body")
 
 
-def _refuse(fields: list[Any]) -> NoReturn:
-    """Say which field of a header that is not sound is at fault."""
+def _refuse_header(header_bytes: bytes) -> NoReturn:
+    """Say which field of a header has not its type or range."""
+    fields = decode_list(header_bytes, bytes_max=HEADER_BYTES_MAX)
+    version = fields[0] if fields else None
+    if type(version) is not int or version < 1:
+        raise MalformedRecord("a header begins with its version")
+    if version > RECORD_VERSION:
+        raise NewerVersion(f"record format {version} is newer than this program ({RECORD_VERSION}): upgrade")
+    if len(fields) != 15:
+        raise MalformedRecord(f"a header has 15 fields, not {len(fields)}")
     _, town, device, seq, stamp, kind, lane, federations, born, expires = fields[:10]
     nonce, op, cites, hashed, size = fields[10:]
     if type(seq) is not list or len(seq) != 2:
         raise MalformedRecord("seq is an epoch and a counter")
-    if type(kind) is not str or not _KIND.match(kind):
+    if type(kind) is not str or not re.match(_KIND, kind):
         raise MalformedRecord("the name of a kind is 1 to 32 of a-z, 0-9, dot, hyphen and underscore")
-    if type(lane) is not int or not 0 <= lane < len(_LANES):
+    if type(lane) is not int or not 0 <= lane < len(Lane):
         raise MalformedRecord("lane is 0, 1 or 2")
-    if type(op) is not int or not 0 <= op < len(_OPS):
+    if type(op) is not int or not 0 <= op < len(Op):
         raise MalformedRecord("op is 0, 1 or 2")
     _bytes(town, 32, "town")
     _bytes(device, 32, "device")
     _bytes(seq[0], 4, "epoch")
     _integer(seq[1], COUNTER_MAX, "counter")
     _integer(stamp, STAMP_MAX, "stamp")
-    _ascending(federations)
+    _federations(federations)
     _integer(born, SECONDS_MAX, "born")
     _integer(expires, 2 * SECONDS_MAX, "expires")
     _bytes(nonce, NONCE_BYTES, "nonce")
     _cites(cites)
     _bytes(hashed, 32, "body hash")
     _integer(size, BODY_BYTES_MAX, "body size")
-    raise AssertionError("a header that is not sound has a field at fault")
+    raise AssertionError("a header that is refused has a field at fault")
 
 
 def _check_header(header: Header) -> None:
@@ -347,35 +368,35 @@ def _check_body(header: Header, body: Any) -> None:
         raise MalformedRecord("the body is not the one that the header names")
 
 
-def _bytes(value: Any, size: int, name: str) -> bytes:
+def _bytes(value: Any, size: int, name: str) -> None:
     if type(value) is not bytes or len(value) != size:
         raise MalformedRecord(f"{name} is {size} bytes")
-    return value
 
 
-def _integer(value: Any, most: int, name: str) -> int:
+def _integer(value: Any, most: int, name: str) -> None:
     if type(value) is not int or not 0 <= value <= most:
         raise MalformedRecord(f"{name} is an integer from 0 to {most}")
-    return value
 
 
-def _ascending(value: Any) -> list[FederationId]:
+def _federations(value: Any) -> None:
     if type(value) is not list:
         raise MalformedRecord("federations is a list")
     if len(value) > FEDERATIONS_MAX:
         raise LimitExceeded(f"{len(value)} federations; at most {FEDERATIONS_MAX} are allowed")
-    for index, item in enumerate(value):
+    for item in value:
         _bytes(item, 16, "a federation")
-        if index and value[index - 1] >= item:
+
+
+def _ascending(federations: Sequence[FederationId]) -> None:
+    for one, next_one in pairwise(federations):
+        if one >= next_one:
             raise MalformedRecord("federations ascend and none stands twice")
-    return value
 
 
-def _cites(value: Any) -> list[RecordId]:
+def _cites(value: Any) -> None:
     if type(value) is not list:
         raise MalformedRecord("cites is a list")
     if len(value) > CITES_MAX:
         raise LimitExceeded(f"{len(value)} citations; at most {CITES_MAX} are allowed")
     for item in value:
         _bytes(item, 32, "a citation")
-    return value

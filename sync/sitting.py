@@ -239,17 +239,18 @@ class Sitting:
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""
         header = record.header
-        if (
+        alike = (header.town, header.device, header.kind, header.lane, header.federations)
+        placement = self._places.get(alike)
+        if placement is not None:
+            return placement
+        placement = self._authority.place(header, record.id)
+        # The rest stand or fall by their id.
+        if not (
             stands_for_good(header.kind)
             or header.kind in LASTING_KINDS
             or self._authority.is_taken_back(header.town, header.device)
         ):
-            # These stand or fall by their id.
-            return self._authority.place(header, record.id)
-        alike = (header.town, header.device, header.kind, header.lane, header.federations)
-        placement = self._places.get(alike)
-        if placement is None:
-            placement = self._places[alike] = self._authority.place(header, record.id)
+            self._places[alike] = placement
         return placement
 
     def _document(self, record: Record) -> Document:

@@ -176,6 +176,7 @@ class Application:
             tx.draw_in(tx.records(drawn).values())
         db.executemany("DELETE FROM held WHERE record = ? AND lane = ?", leaving)
         db.executemany("INSERT INTO removed (lane, change, added, id) VALUES (?, ?, ?, ?)", log)
+        db.executemany("DELETE FROM shares WHERE record = ?", erased)
         db.executemany("DELETE FROM records WHERE row = ?", erased)
         sql = "SELECT id, town, expires, raw FROM parked WHERE id IN"
         for id, town_id, expires, raw in list(tx.select_in(sql, list(unparked))):
@@ -248,29 +249,26 @@ class Application:
     def _begin_documents(self, fresh: Sequence[list[Record]], here: dict[RecordId, tuple[int, int]]) -> None:
         """Insert documents of which nothing was held, folded."""
         tx = self._tx
-        folds = [fold(records) for records in fresh]
-        shown = [
-            folded if folded is not None and is_shown(records[0].header.kind) else None
-            for records, folded in zip(fresh, folds, strict=True)
-        ]
+        shown = [fold(records) if is_shown(records[0].header.kind) else None for records in fresh]
         places = iter(self._places([each.head.record.header.stamp for each in shown if each is not None]))
         values: list[tuple[Any, ...]] = []
         for records, folded in zip(fresh, shown, strict=True):
             header = records[0].header
-            number = here[records[0].id][1]
+            kind = header.kind
             town = tx.number_town(header.town)
             audience = tx.number_audience(header.federations)
-            if header.kind == PROFILE:
+            if kind == PROFILE:
                 self._profiles.add(town)
             columns = _UNSHOWN
             if folded is not None:
                 place = next(places)
                 columns = _columns(folded, place, here[folded.head.record.id][0])
-                self._show(place, header.kind, town, audience, folded)
+                self._show(place, kind, town, audience, folded)
             values.append(
                 (
-                    number, records[0].doc, town, header.kind, int(header.lane), audience, header.born,
-                    header.expires, header.nonce if town == OWN_TOWN else None, outside_quotas(header.kind),
+                    here[records[0].id][1], records[0].doc, town, kind, int(header.lane), audience,
+                    header.born, header.expires, header.nonce if town == OWN_TOWN else None,
+                    int(outside_quotas(kind)),
                     *columns,
                 )
             )  # fmt: skip
@@ -299,7 +297,8 @@ class Application:
 
     def _count_in(self, place: tuple[int, int, int], documents: Iterable[tuple[int, DocId]]) -> None:
         """Let documents count in a lane, for a town and with their like, each once."""
-        rows = [(*place, born, doc) for born, doc in documents]
+        # In the order of the table, so that each finds its place beside the one before.
+        rows = [(*place, born, doc) for born, doc in sorted(documents)]
         entered = self._db.executemany(
             "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows
         ).rowcount
@@ -388,12 +387,13 @@ class Application:
     # The board.
 
     def _show(self, place: int, kind: str, town: int, audience: int, folded: Folded) -> None:
-        bodies = [head.fields for head in folded.heads]
-        for fields in bodies:
+        words: list[str] = []
+        for _, fields in folded.heads:
             language = language_of(fields)
             if language is not None:
                 self._tx.note_language(language)
-        self._tx.show(place, kind, town, audience, terms(kind, bodies))
+            words.append(terms(kind, fields, language))
+        self._tx.show(place, kind, town, audience, " ".join(words))
 
     def _places(self, stamps: Iterable[int], *, own: int | None = None) -> list[int]:
         """Return a place of its own for each stamp: the stamp, or the next place that is free."""
@@ -439,11 +439,8 @@ _UNSHOWN: Final[_Columns] = (None, None, None, 0, None, None)
 
 def _columns(folded: Folded, place: int, row: int) -> _Columns:
     """Return the columns of a shown document."""
-    record, fields = folded.head
-    return (
-        place,
-        ends_of(record.header.kind, fields, record.header.expires),
-        row,
-        len(folded.heads) + folded.more,
-        *place_of(fields),
-    )
+    record, fields = folded.heads[0]
+    header = record.header
+    lat, lon = place_of(fields)
+    heads = len(folded.heads) + folded.more
+    return place, ends_of(header.kind, fields, header.expires), row, heads, lat, lon

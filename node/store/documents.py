@@ -133,8 +133,7 @@ class Shown(NamedTuple):
     fields: dict[str, Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """What a document's held records come to.
 
     Attributes:
@@ -164,6 +163,9 @@ def fold(
         whole: Whether versions that others follow are asked for as well.
         read: Gives a record of an entry with its body; None: they have them.
     """
+    records = list(records)
+    if len(records) == 1 and read is None:
+        return _fold_one(records[0])
     all_of_it = {record.id: record for record in records}
     if any(record.header.op is Op.DELETE for record in all_of_it.values()):
         return None
@@ -172,11 +174,6 @@ def fold(
     def fields_in(record: Record) -> dict[str, Value] | None:
         return readable(read(record) if read is not None and record.header.op is Op.ENTRY else record)
 
-    if len(held) == 1:
-        [record] = held.values()
-        fields = fields_in(record)
-        only = (Shown(record, fields),) if fields is not None else ()
-        return Folded(only, only) if only else None
     heads, more = _heads(held, fields_in)
     if not heads:
         return None
@@ -186,6 +183,15 @@ def fold(
         unread = (each for each in (first, *others[1 - VERSIONS_MAX :]) if each.id not in found)
         found |= {each.id: Shown(each, fields) for each in unread if (fields := fields_in(each)) is not None}
     return Folded(tuple(sorted(found.values(), key=_rank, reverse=True)), tuple(heads), more)
+
+
+def _fold_one(record: Record) -> Folded | None:
+    """Return what a document shows of which one record is held, as of nearly all."""
+    fields = readable(record) if record.header.op is not Op.DELETE else None
+    if fields is None:
+        return None
+    only = (Shown(record, fields),)
+    return Folded(only, only)
 
 
 def _heads(

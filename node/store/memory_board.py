@@ -199,7 +199,9 @@ def _has(folded: Folded, wanted: Sequence[Sequence[str]]) -> bool:
     """Tell whether a document has one choice of each word."""
     if not wanted:
         return True
-    words = set(_plain(terms(folded.head.record.header.kind, [head.fields for head in folded.heads])).split())
+    kind = folded.head.record.header.kind
+    text = " ".join(terms(kind, fields, language_of(fields)) for _, fields in folded.heads)
+    words = {*_plain(text).split()}
     return all(any(_occurs(_plain(choice), words) for choice in choices) for choices in wanted)
 
 

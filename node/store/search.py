@@ -89,21 +89,15 @@ def language_of(fields: Mapping[str, Value]) -> str | None:
     return primary if primary in _available() else None
 
 
-def terms(kind: str, bodies: Iterable[Mapping[str, Value]]) -> str:
-    """Return what the index holds of a document: its words and their stems, parted by spaces.
+def terms(kind: str, fields: Mapping[str, Value], language: str | None) -> str:
+    """Return what the index holds of one version of a document: its words and their stems, parted by spaces.
 
     Args:
         kind: A declared kind.
-        bodies: The fields of each version that is shown; already checked.
+        fields: Already checked.
+        language: As `language_of` tells.
     """
-    return " ".join(
-        [
-            " ".join(
-                set(map(_memo(language_of(fields)).__getitem__, set(_text(kind, fields).lower().split())))
-            )
-            for fields in bodies
-        ]
-    )
+    return " ".join({*map(_memo(language).__getitem__, {*_text(kind, fields).lower().split()})})
 
 
 def match(text: str, languages: Iterable[str]) -> str | None:

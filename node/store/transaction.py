@@ -67,6 +67,7 @@ class SqliteTransaction(DocumentReads):
         self._absent: set[bytes] = set()
         self._values: dict[str, Cell] = {}
         self._unsaved: set[str] = set()
+        self._languages: frozenset[str] = frozenset()
         self._to_index: dict[int, str] = {}
         self._to_unindex: list[int] = []
         self._shown: Counter[tuple[str, int, int]] = Counter()
@@ -400,9 +401,9 @@ class SqliteTransaction(DocumentReads):
 
     def note_language(self, language: str) -> None:
         """Note that the index has stems of a language."""
-        known = self.languages()
-        if language not in known:
-            self.set_meta("languages", " ".join([*known, language]))
+        if language not in self._languages:
+            self._languages = frozenset({*self.languages(), language})
+            self.set_meta("languages", " ".join(sorted(self._languages)))
 
     def documents(self, query: Query, now_s: int) -> Page:
         """Return one page of shown documents, those of this very turn among them."""

@@ -73,7 +73,9 @@ class Bench:
         return self._runner.run(awaitable)
 
     def close(self) -> None:
-        """Close store and loop."""
+        """Close store and loop; rows that name each other must all be there."""
+        if isinstance(self.store, SqliteStore):
+            assert self.write(lambda tx: tx.rows("PRAGMA foreign_key_check")) == []
         self._runner.run(self.store.close())
         self._runner.close()
 

@@ -97,7 +97,7 @@ def test_a_text_without_words_finds_nothing(bench: Bench) -> None:
 def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_module, "MEMO_WORDS_MAX", 10)
     for number in range(100):
-        terms("offer", [{"title": f"word{number} other{number}", "lang": "sv"}])
+        terms("offer", {"title": f"word{number} other{number}"}, "sv")
     assert len(search_module._memo("sv")) <= 10
 
 

@@ -96,7 +96,7 @@ async def test_commits_are_synced_to_the_disk_before_anybody_hears_of_them(tmp_p
             name: tx.rows(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     )
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 0}
     await store.close()
 
 
@@ -142,6 +142,16 @@ async def test_a_full_disk_refuses_writes_with_one_clear_line_while_reads_go_on(
     assert (await store.read(lambda reader: reader.totals())).documents == len(kept) + 1
     await store.close()
     assert database.damage(store.path) is None
+
+
+async def test_a_row_that_names_a_missing_one_is_told_as_damage(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path)
+    await _take(store, BASIS)
+    await store.write(lambda tx: tx.run("DELETE FROM towns WHERE number = 1"))
+    await store.close()
+    damage = database.damage(store.path)
+    assert damage is not None
+    assert "documents names one that is missing in towns" in damage
 
 
 async def test_all_work_of_a_turn_that_the_disk_refused_is_told_so(tmp_path: Path) -> None:

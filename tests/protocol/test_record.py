@@ -266,3 +266,27 @@ def test_no_bytes_make_opening_fail_otherwise(data: bytes) -> None:
     for raw in (data, encode([data, bytes(64), None])):
         with pytest.raises(ProtocolError):
             open_record(raw)
+
+
+@given(
+    st.integers(0, 14),
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=40).filter(str.isascii)
+    | st.binary(max_size=40) | st.binary(min_size=32, max_size=32)
+    | st.lists(st.binary(min_size=16, max_size=16) | st.binary(min_size=32, max_size=32), max_size=10)
+    | st.tuples(st.binary(min_size=3, max_size=5), st.integers(-1, 2**49)).map(list),
+)  # fmt: skip
+def test_a_header_opens_with_just_what_it_says_or_it_is_said_what_is_wrong(index: int, value: Any) -> None:
+    raw = resigned(field(index, value))
+    try:
+        opened = open_record(raw)
+    except ProtocolError:
+        return
+    header = opened.header
+    assert encode(
+        [
+            1, header.town, header.device, [header.epoch, header.counter], header.stamp, header.kind,
+            int(header.lane), list(header.federations), header.born, header.expires, header.nonce,
+            int(header.op), list(header.cites), header.body_hash, header.body_size,
+        ]
+    ) == opened.header_bytes  # fmt: skip
+    assert all(type(part) in (int, bytes, str, tuple, Lane, Op) for part in header)

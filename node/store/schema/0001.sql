@@ -188,7 +188,7 @@ CREATE VIRTUAL TABLE search USING fts5 (
 
 -- Ledgers that open as a share of another: what their first entries say, so that their rivals are found.
 CREATE TABLE shares (
-    record INTEGER PRIMARY KEY REFERENCES records ON DELETE CASCADE,
+    record INTEGER PRIMARY KEY REFERENCES records,
     parent BLOB NOT NULL,               -- ledger, 16 bytes
     parent_claim BLOB NOT NULL,         -- claim that was accepted there, 16 bytes
     town INTEGER NOT NULL REFERENCES towns,
