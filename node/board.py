@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -310,6 +311,15 @@ class Board:
         from node.exchange import export_lines
 
         return export_lines(self._store)
+
+    def nonce_of(self, writer: str, key: str) -> bytes:
+        """Return the nonce that belongs to a key that a program of this writer repeats.
+
+        A nonce stands in the open header, for every town of the federation: it tells who asked to nobody who
+        has not this device's key.
+        """
+        proof = self._intake.sign(b"hedgerow/nonce/1" + f"{writer}\0{key}".encode("utf-8", "surrogateescape"))
+        return blake2b(proof, digest_size=NONCE_BYTES, person=b"hedgerow/nonce").digest()
 
     async def import_(self, lines: Iterable[str], *, by: str | None = None) -> Imported:
         """Take in lines of JSON: exported records as from a peer, `{"kind", "fields"}` as our own posts.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from hashlib import blake2b
 from typing import Any, Final
 
 from aiohttp import web
@@ -24,7 +23,6 @@ from node.web.site import SITE, must_be_theirs, poster_of, read_body, refuse_hal
 from protocol.errors import InvalidField
 from protocol.ids import FederationId, RecordId, TownId
 from protocol.kinds import KINDS, kind_of
-from protocol.limits import NONCE_BYTES
 from protocol.schema import Kind
 
 LIMIT_DEFAULT: Final = 50
@@ -259,8 +257,7 @@ def _nonce(request: web.Request, writer: str) -> bytes | None:
         return None
     if len(key) > KEY_CHARS_MAX:
         raise InvalidRequest(f"an Idempotency-Key has at most {KEY_CHARS_MAX} characters")
-    whole = f"{writer}\0{key}".encode("utf-8", "surrogateescape")
-    return blake2b(whole, digest_size=NONCE_BYTES, person=b"hedgerow/key").digest()
+    return request.app[SITE].node.board.nonce_of(writer, key)
 
 
 def _etag(heads: tuple[RecordId, ...]) -> str:

@@ -25,6 +25,9 @@ from protocol.errors import InvalidAddress, InvalidField
 from protocol.ids import FederationId, Op, show_address
 from protocol.record import check_signature, open_record
 from sync.ledger import ledger_id
+from tests.node.conftest import StillClock
+from tests.node.valley import Side
+from tests.sync.world import Town
 
 STEPS: list[Any] = [{"text": "Cut the cabbage"}, {"text": "Salt it", "minutes": 20}]
 
@@ -379,3 +382,14 @@ async def test_one_key_for_two_kinds_in_one_second_opens_no_ledger_for_two(node:
         await node.board.post("need", {"title": "Bread"}, nonce=b"nonce-01")
     node.clock.at_ms += 1_000
     await node.board.post("need", {"title": "Bread"}, nonce=b"nonce-01")
+
+
+async def test_a_nonce_in_the_open_header_tells_nobody_who_repeats_a_key() -> None:
+    sides = [Side(Town(name), StillClock()) for name in ("own", "bee")]
+    nonces = [side.board.nonce_of("bob", "1") for side in sides for _ in range(2)]
+    assert nonces[0] == nonces[1]
+    assert nonces[2] == nonces[3]
+    assert nonces[0] != nonces[2], "it follows from what everybody can guess, and from nothing else"
+    assert nonces[0] != sides[0].board.nonce_of("bob", "2") != sides[0].board.nonce_of("alice", "2")
+    for side in sides:
+        await side.store.close()
