@@ -25,9 +25,8 @@ from protocol.errors import InvalidAddress, InvalidField
 from protocol.ids import FederationId, Op, show_address
 from protocol.record import check_signature, open_record
 from sync.ledger import ledger_id
-from tests.node.conftest import StillClock
+from tests.node.conftest import StillClock, Town
 from tests.node.valley import Side
-from tests.sync.world import Town
 
 STEPS: list[Any] = [{"text": "Cut the cabbage"}, {"text": "Salt it", "minutes": 20}]
 
@@ -385,7 +384,7 @@ async def test_one_key_for_two_kinds_in_one_second_opens_no_ledger_for_two(node:
 
 
 async def test_a_nonce_in_the_open_header_tells_nobody_who_repeats_a_key() -> None:
-    sides = [Side(Town(name), StillClock()) for name in ("own", "bee")]
+    sides = [Side(Town(number, name, 0, 0), StillClock()) for number, name in enumerate(("Own", "Bee"))]
     nonces = [side.board.nonce_of("bob", "1") for side in sides for _ in range(2)]
     assert nonces[0] == nonces[1]
     assert nonces[2] == nonces[3]
