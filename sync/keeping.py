@@ -11,6 +11,9 @@ anybody can check it afterwards:
 
 What does not fit goes on the waiting list once, and is promised in that order when something is free. Who
 asks for little may so get something before one who waits for much: nothing lies idle.
+
+Who has a thing may ask for *longer* by a new version of the claim. How often and by how much that is granted
+is the owner's word, which the keeper holds to; that no two windows overlap is the fold's.
 """
 
 from __future__ import annotations
@@ -32,6 +35,10 @@ FORKED: Final = "fork"
 """Reason: the keeper's key was in two places, and the other one had given it away."""
 SETTLES_MAX: Final = CITES_MAX - 1
 """An entry cites the one before it, and so many more."""
+NO_RENEWALS: Final = "no_renewals"
+"""Reason: it was prolonged as often as its owner lets it be."""
+OTHERS_WAIT: Final = "others_wait"
+"""Reason: somebody waits for the thing in the time that was asked for."""
 _NO_ENTRY: Final = RecordId(bytes(32))
 
 
@@ -61,6 +68,33 @@ class Request:
     milli: int | None = None
     start: int | None = None
     end: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Longer:
+    """What a claim asks for beyond the window that it has.
+
+    Attributes:
+        version: The record of the claim that asks; the entry that answers cites it.
+        end: Seconds since 1970: until when.
+    """
+
+    claim: DocId
+    version: RecordId
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms an owner prolongs.
+
+    Attributes:
+        most: How often one loan; None: the owner says so each time.
+        most_s: By how many seconds at once; None: any number.
+    """
+
+    most: int | None = None
+    most_s: int | None = None
 
 
 def refusal(ledger: Ledger, word: Word) -> str:
@@ -122,6 +156,55 @@ def decide(
         words.append(word)
     # Whoever wants to see that the draw was fair finds what it rests on in the first entry of it.
     return [replace(words[0], seed=seed), *words[1:]] if words and seed is not None else words
+
+
+def against_longer(ledger: Ledger, claim: DocId, end: int, terms: Terms) -> str:
+    """Return why a claim cannot keep its thing until `end`, as a stable code; "" if its keeper may let it."""
+    promise = ledger.promises.claims.get(claim)
+    if promise is None or not promise.is_open or ledger.promises.mode is not Mode.WINDOW:
+        return "not_accepted"
+    if end <= promise.end:
+        return "not_longer"
+    if terms.most is not None and promise.renewals >= terms.most:
+        return NO_RENEWALS
+    if terms.most_s is not None and end - promise.end > terms.most_s:
+        return "too_long"
+    return refusal(ledger, Word(Act.RENEW, claim, end=end))
+
+
+def says_no(promise: Promise, version: RecordId, reason: str) -> Word:
+    """Return the entry that leaves a claim the window that it has, and says why."""
+    return Word(Act.RENEW, promise.claim, end=promise.end, reason=reason, settles=(version,))
+
+
+def prolong(
+    ledger: Ledger, asked: Iterable[Longer], waiting: Sequence[Request], terms: Terms, *, alone: bool
+) -> list[Word]:
+    """Return the next answer to those who ask for longer, in the order in which they got the thing.
+
+    One at a time, since each changes what is free for the next. What the terms or the ledger rule out is
+    refused; what is left is granted if nobody waits for that time and the owner said how often it may be.
+
+    Args:
+        waiting: The requests on the waiting list.
+        alone: Whether the owner lets the node answer.
+    """
+    if not ledger.is_open_ended or settle(ledger):
+        return []
+    known = ledger.promises.claims
+    pending = [each for each in asked if each.claim in known and each.version not in ledger.settled]
+    for each in sorted(pending, key=lambda each: (known[each.claim].order, each.claim)):
+        promise = known[each.claim]
+        reason = against_longer(ledger, each.claim, each.end, terms)
+        if reason in ("not_accepted", "not_longer"):
+            continue
+        if not reason and alone and _stands_in_the_way(ledger, promise, each.end, waiting):
+            reason = OTHERS_WAIT
+        if reason:
+            return [says_no(promise, each.version, reason)]
+        if alone and terms.most is not None:
+            return [Word(Act.RENEW, each.claim, end=each.end, settles=(each.version,))]
+    return []
 
 
 def overdue(ledger: Ledger, now_s: int) -> list[Word]:
@@ -249,6 +332,17 @@ def _in_turn(
             return [*waiting, *drawn, *late], seed
         case _:
             assert_never(policy)
+
+
+def _stands_in_the_way(ledger: Ledger, promise: Promise, end: int, waiting: Sequence[Request]) -> bool:
+    """Tell whether the time from the present end of a window to `end` is what somebody else waits for."""
+    known, gap = ledger.promises.claims, ledger.promises.buffer_s
+    return any(
+        each.start is not None and each.end is not None
+        and each.claim in known and known[each.claim].status is Status.WAITING
+        and each.start < end + gap and promise.end < each.end + gap
+        for each in waiting
+    )  # fmt: skip
 
 
 def _say(promises: Promises, words: list[Word], word: Word) -> None:

@@ -123,7 +123,7 @@ class Ledger:
         void: The entries that have no effect, and why, as stable codes.
         lost: Those among them that a fork made void, in order of number and id.
         gone: What was handed over by them.
-        settled: Lost entries of which the chain has taken account.
+        settled: Records of which the chain has taken account: lost entries, and versions of claims.
         moved_to: The ledger that goes on from here.
         waits_for: The ledger of which this is a share, while that is not known.
         beyond: How many entries stand beyond a gap.

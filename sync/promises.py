@@ -49,7 +49,8 @@ class Act(Enum):
     RELEASE = "release"
     """Frees what was promised: given back, not fetched, not wanted any more."""
     RENEW = "renew"
-    """Moves the end of a window, or the time until which something is kept for somebody."""
+    """Moves the end of a window, or the time until which something is kept for somebody. One that leaves the
+    end where it is says no to a claim that asks for longer."""
     HANDOVER = "handover"
     CHECKPOINT = "checkpoint"
     """The first entry of a ledger that goes on where another has `MOVED` to it."""
@@ -102,7 +103,8 @@ class Word:
         moved_to: The ledger that goes on.
         reason: A stable code.
         seed: The keeper's signature that an order by lot rests on (`keeping.lot_message`).
-        settles: Entries of a losing branch of which this one takes account.
+        settles: Of what this one takes account: entries of a losing branch, the version of a claim that it
+            answers.
     """
 
     act: Act
@@ -133,6 +135,7 @@ class Promise:
         milli: How much is promised now; 0 if nothing is.
         order: Grows with each acceptance, and with each place on the waiting list.
         entry: The last entry that spoke of it.
+        renewals: How often the end of its window was moved to a later one.
     """
 
     claim: DocId
@@ -145,6 +148,7 @@ class Promise:
     hold_until: int | None = None
     share: TownId | None = None
     reason: str = ""
+    renewals: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -343,7 +347,8 @@ class Promises:
                 raise Void("no_window")
             if self.clash(promise.start, end, but=promise.claim) is not None:
                 raise Void("overlaps")
-            self._put(replace(promise, end=end, entry=entry))
+            renewals = promise.renewals + (end > promise.end)
+            self._put(replace(promise, end=end, renewals=renewals, reason=word.reason, entry=entry))
         elif word.hold_until is None or not 0 <= word.hold_until <= TIME_MAX:
             raise Void("no_window")
         else:

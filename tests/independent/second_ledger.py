@@ -47,6 +47,7 @@ class Claim:
     hold_until: int | None = None
     share: bytes | None = None
     turn: int = 0
+    renewed: int = 0
 
     @property
     def open(self) -> bool:
@@ -331,7 +332,7 @@ def accept(state: Account, claim: Claim, told: dict[str, Any]) -> bool:
         if "share" in told or not is_free(state, claim, *window):
             return False
         claim.milli, claim.window, claim.share = WHOLE, (told["start"], told["end"]), None
-    claim.status, claim.hold_until = "accepted", told.get("hold_until")
+    claim.status, claim.hold_until, claim.renewed = "accepted", told.get("hold_until"), 0
     claim.turn = state.turns = state.turns + 1
     return True
 
@@ -391,6 +392,7 @@ def renew(state: Account, claim: Claim, told: dict[str, Any]) -> bool:
     assert claim.window
     if not is_free(state, claim, claim.window[0], told.get("end")):
         return False
+    claim.renewed += claim.window[1] < told["end"]
     claim.window = claim.window[0], told["end"]
     return True
 

@@ -225,7 +225,7 @@ def told_by_program(ledger: Ledger) -> dict[str, Any]:
 
     def claim(each: Promise) -> object:
         window = (each.start, each.end) if promises.mode is Mode.WINDOW else None
-        more = (window, each.hold_until, each.share) if each.is_open else None
+        more = (window, each.hold_until, each.share, each.renewals) if each.is_open else None
         return each.status.value.replace("_", " "), each.milli, more
 
     return {
@@ -248,7 +248,8 @@ def told_by_second(account: Account) -> dict[str, Any]:
     """The same, as the second reading says it."""
 
     def claim(each: Claim) -> object:
-        return each.status, each.milli, (each.window, each.hold_until, each.share) if each.open else None
+        more = (each.window, each.hold_until, each.share, each.renewed)
+        return each.status, each.milli, more if each.open else None
 
     return {
         "known": account.known,

@@ -19,6 +19,7 @@ from sync.ledger import (
     Entry,
     fields_of_entry,
     ledger_id,
+    share_of,
 )
 from sync.ledger import (
     read as read_record,
@@ -389,3 +390,19 @@ def test_a_put_is_no_entry_and_a_share_names_both_ledger_and_claim() -> None:
 
 def test_a_mode_is_one_of_two() -> None:
     assert {mode.value for mode in Mode} == {"quantity", "window"}
+
+
+def test_a_first_entry_says_of_what_it_is_a_share_and_no_other_does() -> None:
+    def told(fields: dict[str, Value], cites: int = 0) -> object:
+        earlier = [RecordId(name(f"cited {index}", 32)) for index in range(cites)]
+        return share_of(
+            BEE.write(
+                "ledger", "x", op=Op.ENTRY, federations=[RIVER], expires=FAR_S, cites=earlier, fields=fields
+            )
+        )
+
+    word = capacity(8_000, parent=DOC, parent_claim=claim("share"))
+    assert told(fields_of_entry(1, word)) == (DOC, claim("share"))
+    assert told(fields_of_entry(2, word), cites=1) is None
+    assert told(fields_of_entry(1, capacity(8_000))) is None
+    assert told({"n": 0, "act": "capacity"}) is None

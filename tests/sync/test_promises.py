@@ -182,3 +182,14 @@ def test_a_share_is_worth_what_is_promised_to_that_town() -> None:
 def test_a_new_ledger_has_nothing_to_give() -> None:
     promises = Promises()
     assert (promises.free, promises.mode, promises.waiting()) == (0, Mode.QUANTITY, [])
+
+
+def test_it_is_counted_how_often_a_window_ended_later_and_a_new_loan_begins_at_none() -> None:
+    ends = (400, 400, 350, 500)
+    promises = opened(windows(), lend("a", 100, 200), *(say(Act.RENEW, "a", end=end) for end in ends))
+    assert (promises.claims[claim("a")].end, promises.claims[claim("a")].renewals) == (500, 2)
+    promises.apply(say(Act.RENEW, "a", end=500, reason="others_wait"), ENTRY)
+    assert (promises.claims[claim("a")].renewals, promises.claims[claim("a")].reason) == (2, "others_wait")
+    promises.apply(say(Act.RELEASE, "a"), ENTRY)
+    promises.apply(lend("a", 600, 700), ENTRY)
+    assert promises.claims[claim("a")].renewals == 0
