@@ -89,11 +89,13 @@ async def handover(daemon: Daemon, arguments: Arguments) -> object:
 
 @act
 async def renew(daemon: Daemon, arguments: Arguments) -> object:
-    """Let somebody keep a thing for longer, or keep something for longer."""
+    """Let somebody keep a thing for longer, or keep something for longer; of what is another town's, ask."""
     until = _whole(arguments, "until")
     if until is None:
         raise InvalidRequest("until is missing")
-    return claim_json(await daemon.claims.renew(_text(arguments, "address"), until=until))
+    view = await daemon.claims.show(_text(arguments, "address"))
+    renewing = daemon.claims.renew if view.to_answer else daemon.claims.ask_longer
+    return claim_json(await renewing(view.doc.hex(), until=until))
 
 
 @act

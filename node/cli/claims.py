@@ -96,7 +96,10 @@ def handover(terminal: Terminal, claim: str, code: str | None, quantity: str | N
 @click.argument("claim")
 @click.option("--until", metavar="TIME", required=True, help="The new end: YYYY-MM-DD or YYYY-MM-DDTHH:MM.")
 def renew(terminal: Terminal, claim: str, until: str) -> None:
-    """Let somebody keep a thing for longer, or keep something for somebody for longer."""
+    """Let somebody keep a thing for longer, or keep something for somebody for longer.
+
+    Of a thing that this town borrowed elsewhere, asks there for longer.
+    """
     _answer(terminal, terminal.ask("renew", address=claim, until=_seconds(until, last=True)))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from node.promises.shelf import held_of, is_withdrawn
 from protocol.ids import DocId
 from protocol.record import fields_of
-from sync.keeping import Request
+from sync.keeping import Longer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from protocol.encoding import Value
     from protocol.ids import FederationId, RecordId, TownId
     from protocol.record import Record
+    from sync.ledger import Ledger
 
 CLAIM: Final = "claim"
 RECEIPT: Final = "receipt"
@@ -62,6 +63,15 @@ class Asked:
     def request(self, heard: int) -> Request:
         """Return what a keeper decides on, who heard of it at this second."""
         return Request(self.doc, heard, self.urgency, self.milli, self.start, self.end)
+
+    def longer(self, ledger: Ledger | None) -> Longer | None:
+        """Return what it asks for beyond the window that it has, if that is not answered yet."""
+        promise = ledger.promises.claims.get(self.doc) if ledger is not None else None
+        if ledger is None or promise is None or not promise.is_open or not promise.end or self.end is None:
+            return None
+        if self.end <= promise.end or self.id in ledger.settled:
+            return None
+        return Longer(self.doc, self.id, self.end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ A claim is sealed to the two towns concerned. What nobody could grant is refused
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,9 +15,9 @@ from node.errors import InvalidRequest, NoFederation, Refused
 from node.promises.asked import CLAIM, RECEIPT, Asked, claim_at
 from node.promises.codes import make_code
 from node.promises.opening import amount_of
-from node.promises.rules import Wish, objection
+from node.promises.rules import Wish, no_longer, objection
 from node.promises.shares import share_word
-from node.promises.shelf import held_of
+from node.promises.shelf import held_of, ledger_at
 from node.promises.sight import Sight, nothing, refuse
 from node.promises.views import ClaimView, Stage
 from protocol.ids import DocId, Op, RecordId
@@ -28,10 +28,10 @@ from sync.promises import ONE
 if TYPE_CHECKING:
     from node.board import Audience
     from node.promises.looking import Look
-    from node.store import Document, Reader
+    from node.store import Document, Reader, Transaction
     from protocol.encoding import Value
     from protocol.ids import FederationId
-    from protocol.record import Header
+    from protocol.record import Header, Record
 
 
 _STANDING: Final = (Stage.ASKED, Stage.WAITING, Stage.ACCEPTED)
@@ -114,6 +114,38 @@ class Asking(Sight):
         # Of a repeated nonce the record is the first one, with the code that was told then.
         said = self.seals.open(record) or {}
         return Claimed(address_of(record.doc), record.id, str(said.get("code", "")))
+
+    async def ask_longer(self, address: str, *, until: int) -> ClaimView:
+        """Ask to keep a borrowed thing for longer; who lends it answers, or its node.
+
+        Args:
+            until: Seconds since 1970: the new end of the window.
+
+        Raises:
+            NotOurs: Another town's people claimed it.
+            Refused: It could not be granted; the code says why.
+            NoSealingKey, NotFound, StorageUnavailable.
+        """
+        view = await self._own(address)
+
+        def compose(tx: Transaction) -> Generator[Draft, Record, None]:
+            held = claim_at(tx, self.seals, view.doc)
+            if held is None or held.asked is None:
+                raise Refused("the request was withdrawn", code="claim_withdrawn")
+            now_s = self._now_ms() // 1_000
+            target = tx.document(held.asked.target, now_s)
+            ledger = ledger_at(tx, held.asked.ledger)
+            refuse(no_longer(target, ledger, view.doc, until, now_s), ledger)
+            longer = held.asked.longer(ledger)
+            if longer is not None and longer.end == until:
+                return  # It was asked already, and waits for the answer.
+            record = next(each for each in held_of(tx, view.doc) if each.id == held.asked.id)
+            fields = (self.seals.open(record) or {}) | {"end": until}
+            assert ledger is not None, "what is not known is refused"
+            yield Draft(CLAIM, Op.PUT, fields, doc=view.doc, sealed_to=(ledger.town,))
+
+        await self._intake.post(compose)
+        return await self.show(view.doc.hex())
 
     async def receive(self, address: str, *, ok: str = "yes", milli: int | None = None) -> ClaimView:
         """Say that what was claimed has been received, and whether all went well: yes, partly or no.

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 from node.errors import InvalidRequest, NotOurs, Refused
 from node.promises.asked import Asked, claim_at
 from node.promises.asking import Asking
-from node.promises.rules import fault, hold_of
+from node.promises.rules import fault, hold_of, no_longer
 from node.promises.sentences import amount
 from node.promises.shares import given_back
 from node.promises.shelf import ledger_at
 from node.promises.sight import refuse
 from node.promises.views import ClaimView
 from protocol.ids import DocId
-from sync.keeping import refusal
+from sync.keeping import refusal, says_no
 from sync.ledger import ledger_id
 from sync.promises import Act, Mode, Word
 
@@ -65,9 +65,16 @@ class Claims(Asking):
         return await self._answer(address, word)
 
     async def decline(self, address: str, *, reason: str = "declined") -> ClaimView:
-        """Say no to a claim. Raises as `accept`."""
+        """Say no to a claim, or to its asking for longer. Raises as `accept`."""
         _known_reason(reason)
-        return await self._answer(address, lambda _, __, asked: Word(Act.DECLINE, asked.doc, reason=reason))
+
+        def word(_: Reader, ledger: Ledger, asked: Asked) -> Word:
+            longer = asked.longer(ledger)
+            if longer is not None:
+                return says_no(ledger.promises.claims[asked.doc], longer.version, reason)
+            return Word(Act.DECLINE, asked.doc, reason=reason)
+
+        return await self._answer(address, word)
 
     async def put_on_list(self, address: str) -> ClaimView:
         """Put a claim on the waiting list. Raises as `accept`."""
@@ -94,15 +101,19 @@ class Claims(Asking):
         Args:
             until: Seconds since 1970: the new end of the window, or of the keeping.
 
-        Raises as `accept`.
+        Raises as `accept`; a thing is prolonged no more often than its post says.
         """
-        if until <= self._now_ms() // 1_000:
-            raise Refused("that time is over", code="window_over")
+        now_s = self._now_ms() // 1_000
 
-        def word(_: Reader, ledger: Ledger, asked: Asked) -> Word:
-            windows = ledger.promises.mode is Mode.WINDOW
-            end, hold = (until, None) if windows else (None, until)
-            return Word(Act.RENEW, asked.doc, end=end, hold_until=hold)
+        def word(reader: Reader, ledger: Ledger, asked: Asked) -> Word:
+            if until <= now_s:
+                refuse("window_over", ledger)
+            if ledger.promises.mode is not Mode.WINDOW:
+                return Word(Act.RENEW, asked.doc, hold_until=until)
+            refuse(no_longer(reader.document(asked.target, now_s), ledger, asked.doc, until, now_s), ledger)
+            longer = asked.longer(ledger)
+            settles = (longer.version,) if longer is not None else ()
+            return Word(Act.RENEW, asked.doc, end=until, settles=settles)
 
         return await self._answer(address, word)
 

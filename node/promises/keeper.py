@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final
 from node.background import carefully
 from node.errors import NotKeeper, Refused
 from node.promises.asked import CLAIM, Asked, claim_at
-from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated
+from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated, terms_of
 from node.promises.shares import given_back
 from node.promises.shelf import held_of, is_withdrawn, ledger_at
-from sync.keeping import decide, lost_blamelessly, overdue, refusal, settle
+from sync.keeping import decide, lost_blamelessly, overdue, prolong, refusal, settle
 from sync.ledger import LEDGER
-from sync.promises import Act, Status, Word
+from sync.promises import Act, Mode, Status, Word
 
 if TYPE_CHECKING:
     from node.clock import Reading
@@ -183,6 +183,8 @@ class Keeper:
             words = _refused(reader, ledger, asked, now_s)
         if not words:
             words = self._decided(reader, ledger, asked, now_s)
+        if not words:
+            words = _prolonged(reader, ledger, asked, now_s)
         self._note_due(reader, ledger, asked, now_s)
         return words
 
@@ -245,7 +247,10 @@ def _pending(reader: Reader, ledger: Ledger, claims: Iterable[DocId], now_s: int
     new = [each for each in claims if each not in known or lost_blamelessly(known[each])]
     new.sort(key=lambda each: (_heard(reader, each, now_s), each))
     waiting = [each.claim for each in ledger.promises.waiting()]
-    accepted = [each.claim for each in ledger.promises.open_ones() if each.status is Status.ACCEPTED]
+    windows = ledger.promises.mode is Mode.WINDOW  # Who has a thing may ask for longer.
+    accepted = [
+        each.claim for each in ledger.promises.open_ones() if windows or each.status is Status.ACCEPTED
+    ]
     return [*new[:OPENED_MAX], *waiting[:OPENED_MAX], *accepted[-OPENED_MAX:]]
 
 
@@ -285,6 +290,16 @@ def _refused(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> 
         if code and not refusal(ledger, word):
             words.append(word)
     return words
+
+
+def _prolonged(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> list[Word]:
+    """Return the next answer to those who have a thing and ask for longer."""
+    longer = [each for one in asked if (each := one.longer(ledger)) is not None]
+    target = _target(reader, asked, now_s) if longer else None
+    if target is None:
+        return []
+    requests = [each.request(now_s) for each in asked]
+    return prolong(ledger, longer, requests, terms_of(target), alone=decides_alone(target))
 
 
 def _target(reader: Reader, asked: list[Asked], now_s: int) -> Document | None:

@@ -116,7 +116,9 @@ class Look:
         milli = promise.milli if promise is not None and not end else 0
         ours, here = held.town == self.own_town, keeper == self.own_town
         name, keeper_name = self.name(held.town), self.name(keeper)
-        heard_ms = self._heard(keeper, [ledger_doc]) if stage is Stage.ASKED and not here else None
+        longer = asked.longer(ledger) if asked is not None and not held.withdrawn else None
+        unanswered = stage is Stage.ASKED or longer is not None
+        heard_ms = self._heard(keeper, [ledger_doc]) if unanswered and not here else None
         hold = promise.hold_until if promise is not None and stage is Stage.ACCEPTED else None
         share = asked.share if asked is not None else False
         now_s = self.now_ms // 1_000
@@ -132,6 +134,7 @@ class Look:
             until=sentences.moment(hold, now_s) if hold is not None else "",
             place=place,
             share=share,
+            longer=sentences.of_end(longer.end, now_s) if longer is not None else "",
         )
         kind = kind_of(target.kind) if target is not None else None
         return ClaimView(
@@ -148,7 +151,7 @@ class Look:
             stage=stage,
             code=code,
             says=says,
-            waits_for=keeper if stage in (Stage.ASKED, Stage.WAITING) else None,
+            waits_for=keeper if unanswered or stage is Stage.WAITING else None,
             heard_ms=heard_ms,
             born=held.born,
             unit=unit,
@@ -156,6 +159,8 @@ class Look:
             milli=milli,
             start=start,
             end=end,
+            longer=longer.end if longer is not None else 0,
+            renewals=promise.renewals if promise is not None else 0,
             hold_until=hold,
             place=place,
             share=share,
@@ -214,4 +219,5 @@ def _window(asked: Asked | None, promise: Promise | None) -> tuple[int, int]:
 
 
 def _taken(promise: Promise) -> Taken:
-    return Taken(promise.start, promise.end, promise.status is Status.HANDED_OVER)
+    out = promise.status is Status.HANDED_OVER
+    return Taken(promise.start, promise.end, out, promise.renewals)

@@ -15,7 +15,7 @@ from node.promises.shelf import held_of, is_withdrawn
 from node.store.documents import ends_of
 from protocol.ids import DocId, TownId
 from protocol.structures import MILLI_MAX
-from sync.keeping import Policy
+from sync.keeping import Policy, Terms, against_longer
 from sync.ledger import ledger_id
 from sync.promises import Mode, Status
 
@@ -128,6 +128,17 @@ def repeated(claims: Iterable[Asked], ledger: Ledger) -> frozenset[DocId]:
     return frozenset(again)
 
 
+def no_longer(target: Document | None, ledger: Ledger | None, claim: DocId, until: int, now_s: int) -> str:
+    """Return why a claim cannot keep what it has until a second, as a stable code; "" if it may."""
+    if until <= now_s:
+        return "window_over"
+    if ledger is None or not ledger.is_known:
+        return "not_known_yet"
+    if target is None:
+        return "ended"
+    return against_longer(ledger, claim, until, terms_of(target))
+
+
 def decides_alone(target: Document) -> bool:
     """Tell whether its poster lets the node answer requests."""
     match target.kind:
@@ -146,6 +157,12 @@ def policy_of(target: Document) -> tuple[Policy, int]:
     policy = Policy(said) if isinstance(said, str) else Policy.FIRST_COME
     until = ends_of(target.kind, target.fields, target.expires)
     return policy, min(target.born + GATHER_S, until)
+
+
+def terms_of(target: Document) -> Terms:
+    """Return on which terms a thing is lent for longer."""
+    times, days = target.fields.get("renewals"), target.fields.get("loan_days")
+    return Terms(times if isinstance(times, int) else None, days * DAY_S if isinstance(days, int) else None)
 
 
 def hold_of(target: Document) -> int | None:

@@ -25,6 +25,9 @@ CODES: Final = {
     "no_window": "say from when and until when, the end later than the beginning",
     "window_over": "that time is over",
     "too_long": "that is longer than it is lent",
+    "not_longer": "that is not longer than it is lent already",
+    "no_renewals": "it was prolonged as often as it may be, or may not be at all",
+    "others_wait": "somebody else waits for it then",
     "not_available": "it cannot be borrowed now: it is being repaired, or lost",
     "no_amount": "ask for more than nothing",
     "too_little": "that is less than is given at once",
@@ -110,6 +113,7 @@ def of_claim(
     until: str,
     place: int,
     share: bool,
+    longer: str = "",
 ) -> str:
     """Return the sentence of a claim.
 
@@ -119,7 +123,34 @@ def of_claim(
         what: The amount.
         window: The stretch of time that is asked for instead; empty of an amount.
         until: Until when it is kept; empty if no time was said.
+        longer: Until when it is asked to be kept beyond the window; empty if that is answered, or not asked.
     """
+    says = _of_stage(
+        stage, code, ours=ours, keeper_name=keeper_name, town_name=town_name, waiting=waiting, what=what,
+        window=window, until=until, place=place, share=share,
+    )  # fmt: skip
+    if longer:
+        return f"{says} {'You ask' if ours else f'{town_name} asks'} for it until {longer}. {waiting}"
+    if window and code and stage in (Stage.ACCEPTED, Stage.HANDED_OVER):
+        return f"{says} Not for longer: {because(code)}."
+    return says
+
+
+def _of_stage(
+    stage: Stage,
+    code: str,
+    *,
+    ours: bool,
+    keeper_name: str,
+    town_name: str,
+    waiting: str,
+    what: str,
+    window: str,
+    until: str,
+    place: int,
+    share: bool,
+) -> str:
+    """Return the sentence of where a claim stands."""
     you = "you" if ours else town_name
     match stage:
         case Stage.ASKED:
@@ -160,6 +191,11 @@ def of_window(start: int, end: int, now_s: int) -> str:
         first, last = _day(start, now_s), _day(end - 1, now_s)
         return f"on {first}" if first == last else f"from {first} to {last}"
     return f"from {moment(start, now_s)} to {moment(end, now_s)}"
+
+
+def of_end(end: int, now_s: int) -> str:
+    """Return the end of a window as people say it: its last day, if it ends with one."""
+    return _day(end - 1, now_s) if end % _DAY_S in (0, _DAY_S - 1) else moment(end, now_s)
 
 
 def _day(seconds: int, now_s: int) -> str:

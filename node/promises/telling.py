@@ -46,6 +46,8 @@ def claim_json(view: ClaimView) -> dict[str, object]:
         "promised": _amount(view.milli, view.unit) if view.milli else None,
         "start": view.start,
         "end": view.end,
+        "longer": view.longer,
+        "renewals": view.renewals,
         "hold_until": view.hold_until,
         "place": view.place,
         "reason": view.reason,
@@ -76,7 +78,13 @@ def ledger_json(view: LedgerView, claims: Iterable[ClaimView] | None = None) -> 
         told["share_of"] = view.share_of.hex()
     if view.windows:
         told["taken"] = [
-            {"start": each.start, "end": each.end, "handed_over": each.handed_over} for each in view.taken
+            {
+                "start": each.start,
+                "end": each.end,
+                "handed_over": each.handed_over,
+                "renewals": each.renewals,
+            }
+            for each in view.taken
         ]
     elif view.known:
         told |= {

@@ -32,11 +32,12 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A stretch of time that is promised: `start` to `end`, which is not part of it."""
+    """A stretch of time that is promised: `start` to `end`, which is not part of it, renewed so often."""
 
     start: int
     end: int
     handed_over: bool
+    renewals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class ClaimView:
         asked_milli: How much was asked for, in thousandths of `unit`; 0 of a window.
         milli: How much is promised now.
         start: With `end` the window, as promised or else as asked for; 0 of an amount.
+        longer: Until when the claimant asks to keep it, seconds since 1970; 0: no longer, or it is answered.
+        renewals: How often it was prolonged.
         hold_until: Until then it is kept for the claimant.
         place: On the waiting list, from 1; 0: not on it.
         urgency: 0 normal, 1 soon, 2 urgent, 3 a life.
@@ -86,6 +89,8 @@ class ClaimView:
     milli: int
     start: int
     end: int
+    longer: int
+    renewals: int
     hold_until: int | None
     place: int
     share: bool
@@ -98,6 +103,11 @@ class ClaimView:
     received: str
     ours: bool
     to_answer: bool
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Tell whether somebody at the keeper's town has yet to say something."""
+        return self.stage is Stage.ASKED or self.longer > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,12 +46,13 @@ SAID: Final = {
     "release": "Given free again.",
     "handover": "Handed over.",
     "renew": "Prolonged.",
+    "longer": "Asked for longer. You will see the answer here.",
     "withdraw": "Withdrawn.",
     "receive": "Thank you; it is noted.",
     "told": "Thank you; what you said is on the board.",
 }
 """What was just done, on the page to which a form leads."""
-AT: Final = {"handover": "code", "renew": "until", "accept": "quantity"}
+AT: Final = {"handover": "code", "renew": "until", "longer": "until", "accept": "quantity"}
 """The control beside which a refusal of an act is shown, if it was used; others stand above."""
 
 
@@ -100,11 +101,11 @@ async def requests(request: web.Request) -> web.Response:
         if part.asks:
             ours.append(claim)
     answer = sorted(
-        (each for each in of_us if each.stage in (Stage.ASKED, Stage.WAITING)),
+        (each for each in of_us if each.is_unanswered or each.stage is Stage.WAITING),
         key=lambda each: (each.stage is Stage.WAITING, -each.urgency, each.born, each.doc),
     )
     hand = sorted(
-        (each for each in of_us if each.stage is Stage.ACCEPTED or _is_out(each)),
+        (each for each in of_us if each not in answer and (each.stage is Stage.ACCEPTED or _is_out(each))),
         key=lambda each: (_is_out(each), each.hold_until or each.start or each.born, each.doc),
     )
     done = [each for each in of_us if each not in answer and each not in hand]
@@ -161,7 +162,7 @@ async def _do(site: Site, claim: ClaimView, part: Part, act: str, typed: Mapping
         HedgerowError: As the acts of `Claims`.
     """
     claims, doc = site.node.claims, claim.doc.hex()
-    if act in ("withdraw", "receive"):
+    if act in ("withdraw", "receive", "longer"):
         if not part.asks:
             raise NotAllowed("Only who asked for it can do that.")
     elif not part.answers:
@@ -187,8 +188,11 @@ async def _do(site: Site, claim: ClaimView, part: Part, act: str, typed: Mapping
             if code == "":
                 raise InvalidField("code", "is missing")
             await claims.hand_over(doc, code=code)
+        case "longer":
+            await claims.ask_longer(doc, until=_day_after(typed))
         case "renew":
-            await claims.renew(doc, until=_day_after(typed))
+            asked = claim.longer if typed.get("_asked") else 0
+            await claims.renew(doc, until=asked or _day_after(typed))
         case _:
             raise InvalidRequest("Nothing was done: press one of the buttons.")
 
@@ -226,7 +230,8 @@ async def _page(
         "code": code,
         "short": short_code(code) if code else "",
         "steps": promised.steps(claim, happened),
-        "is_thing": claim.target_kind == "item",
+        "may_be_longer": target is None or promised.renewals_left(target.fields, claim.renewals) != 0,
+        "terms": promised.terms(target.fields, claim.renewals) if target is not None else "",
         "declines": _DECLINES,
         "typed": typed or {},
         "errors": errors or {},
@@ -274,6 +279,9 @@ class Row:
     can_accept_part: bool
     can_hand_over: bool
     is_out: bool
+    longer: str
+    renewed: str
+    can_ask_longer: bool
     can_withdraw: bool
     can_receive: bool
     can_tell: bool
@@ -305,6 +313,9 @@ class _Shown:
             can_accept_part=stage in (Stage.ASKED, Stage.WAITING) and not claim.end,
             can_hand_over=stage is Stage.ACCEPTED and not claim.share,
             is_out=out,
+            longer=promised.last_day(claim.longer) if claim.longer else "",
+            renewed=promised.times(claim.renewals) if claim.renewals else "",
+            can_ask_longer=bool(claim.end) and not claim.longer and (out or stage is Stage.ACCEPTED),
             can_withdraw=stage in OPEN,
             can_receive=stage in (Stage.ACCEPTED, Stage.HANDED_OVER) and not claim.share,
             can_tell=stage is Stage.HANDED_OVER or bool(claim.received),

@@ -83,9 +83,10 @@ async def answer(request: web.Request) -> web.Response:
     given = await _object(request) if request.can_read_body else {}
     claims = request.app[SITE].node.claims
     view = await claims.show(request.match_info["address"])
-    if act == "receive":
+    answers = await _answers(request, view)
+    if act == "receive" or (act == "renew" and not answers and view.ours):
         _must_be_theirs(request, view)
-    elif not await _answers(request, view):
+    elif not answers:
         raise NotAllowed("only who posted it, and the operator, can answer a request for it")
     address = view.doc.hex()
     match act:
@@ -109,7 +110,7 @@ async def answer(request: web.Request) -> web.Response:
             until = _seconds(given, "until")
             if until is None:
                 raise InvalidRequest("until is missing: seconds since 1970")
-            view = await claims.renew(address, until=until)
+            view = await (claims.renew if answers else claims.ask_longer)(address, until=until)
         case "receive":
             _refuse_unknown(given, {"quantity", "ok"})
             view = await claims.receive(address, ok=_text(given, "ok") or "yes", milli=_milli(given))

@@ -112,6 +112,11 @@ _CLAIM = _object(
         "says": {**_STRING, "description": "The same in one plain sentence"},
         "ours": {"type": "boolean"},
         "to_answer": {"type": "boolean"},
+        "longer": {
+            **_INTEGER,
+            "description": "Until when it is asked to be kept, in seconds; unanswered yet",
+        },
+        "renewals": {**_INTEGER, "description": "How often it was prolonged"},
     }
 )
 _LEDGER = _object(

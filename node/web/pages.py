@@ -159,7 +159,7 @@ async def _promised(request: web.Request, found: Document) -> dict[str, object]:
     return {
         "free": promised.free(found, ledger, site.node.clock.now_ms()),
         "requested": mine[-REQUESTED_SHOWN:],
-        "to_answer": sum(part.answers and each.stage is Stage.ASKED for part, each in parts),
+        "to_answer": sum(part.answers and each.is_unanswered for part, each in parts),
     }
 
 

@@ -107,9 +107,13 @@ def free(document: Document, ledger: LedgerView, now_ms: int) -> Free:
         says=_says(document, ledger, now_s),
         css="" if ledger.known else "warn",
         heard=answers(ledger.town_name, ledger.heard_ms, now_ms, keeps=ledger.keeps, own=document.own),
-        taken=tuple(stretch(each.start, each.end) for each in coming[:TAKEN_SHOWN]),
+        taken=tuple(_taken(each) for each in coming[:TAKEN_SHOWN]),
         warnings=_warnings(ledger),
     )
+
+
+def _taken(each: Taken) -> str:
+    return stretch(each.start, each.end) + (f", prolonged {times(each.renewals)}" if each.renewals else "")
 
 
 def _says(document: Document, ledger: LedgerView, now_s: int) -> str:
@@ -198,6 +202,31 @@ def stretch(start: int, end: int) -> str:
     return f"{present.date_text(start, whole_day=False)} to {present.date_text(end, whole_day=False)}"
 
 
+def renewals_left(fields: Mapping[str, Value], renewals: int) -> int | None:
+    """Return how often a thing may still be prolonged; None: its owner says so each time."""
+    most = fields.get("renewals")
+    return max(0, most - renewals) if isinstance(most, int) else None
+
+
+def terms(fields: Mapping[str, Value], renewals: int) -> str:
+    """Return on which terms a thing may be kept for longer, after so many times."""
+    left, days = renewals_left(fields, renewals), fields.get("loan_days")
+    said = [f"{times(left)} more"] if left else []
+    said += [f"by {_count(days, 'day', 'days')} at most"] if isinstance(days, int) else []
+    return ", ".join(said)
+
+
+def last_day(end: int) -> str:
+    """Return until when a window is, as people say it: its last day, or with the hour."""
+    whole = sentences.are_whole_days(0, end)
+    return present.date_text(end - 1 if whole else end, whole_day=whole)
+
+
+def times(count: int) -> str:
+    """Return how often something was done."""
+    return ("once", "twice")[count - 1] if 0 < count < 3 else f"{count} times"
+
+
 def when(fields: Mapping[str, Value]) -> str:
     """Return when an event takes place, in one line: day, beginning, end, time zone and how often."""
     start, end, zone = (present.text_of(fields, name) for name in ("start", "end", "tz"))
@@ -246,9 +275,14 @@ def steps(claim: ClaimView, happened: Sequence[Happened]) -> list[tuple[str, str
         what = _DID.get(each.act, "")
         if not what:
             continue
+        if each.act is Act.RENEW and each.reason:
+            lines.append(
+                (each.at_ms, f"not prolonged by {claim.keeper_name}: {sentences.because(each.reason)}")
+            )
+            continue
         if each.milli and each.milli != claim.asked_milli and not claim.end:
             what += f": {amount(each.milli, claim.unit)}"
         if each.end and each.act is Act.RENEW:
-            what += f" until {present.date_text(each.end - 1, whole_day=each.end % DAY_S == 0)}"
+            what += f" until {last_day(each.end)}"
         lines.append((each.at_ms, f"{what} by {claim.keeper_name}" + ("" if each.counts else "; void")))
     return [(present.date_text(at_ms // 1000, whole_day=False), what) for at_ms, what in lines]

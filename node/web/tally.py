@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from node.accounts import OPERATOR, Session
 from node.errors import NotFound
-from node.promises.views import Stage
 from protocol.ids import DocId
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Tallies:
                     posters[claim.target] = await self._poster(claim.target)
                 answering = {OPERATOR, posters[claim.target].casefold()}
                 names |= answering
-                waiting.update(answering if claim.stage is Stage.ASKED else ())
+                waiting.update(answering if claim.is_unanswered else ())
             concerned |= names
         self._waiting, self._concerned, self._told = waiting, frozenset(concerned - {""}), told
         ended_s = time.monotonic()
