@@ -116,33 +116,59 @@ def refusal(ledger: Ledger, word: Word) -> str:
     return ""
 
 
-def decide(
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Whose turn it is.
+
+    Attributes:
+        claims: Those that can be answered now: who waits, in the order of the list, then who is new.
+        seed: What the lot rests on, if there was one.
+    """
+
+    claims: tuple[DocId, ...] = ()
+    seed: bytes | None = None
+
+
+def turns(
     ledger: Ledger,
     requests: Iterable[Request],
     policy: Policy,
     *,
     decides_at: int,
     now_s: int,
-    hold_s: int | None = None,
     sign: Callable[[bytes], bytes] | None = None,
+) -> Turns:
+    """Return in which order a keeper that accepts by itself answers; nobody's turn if it may not now.
+
+    Args:
+        requests: Of all claims that are known here and not withdrawn, however many; what they ask for is
+            not looked at. Those of which the ledger speaks already are passed over, but for those that wait.
+        decides_at: Seconds: when the gathering for `NEED_FIRST` and `DRAW` ends.
+        sign: Signs with the keeper's key; a draw needs it.
+    """
+    if not ledger.is_open_ended or settle(ledger):
+        return Turns()
+    if policy is not Policy.FIRST_COME and now_s < decides_at:
+        return Turns()
+    known = ledger.promises.claims
+    new = [each for each in requests if each.claim not in known or lost_blamelessly(known[each.claim])]
+    order, seed = _in_turn(ledger, new, policy, decides_at, sign)
+    return Turns((*(each.claim for each in ledger.promises.waiting()), *(each.claim for each in order)), seed)
+
+
+def decide(
+    ledger: Ledger, turns: Turns, requests: Iterable[Request], *, now_s: int, hold_s: int | None = None
 ) -> list[Word]:
     """Return what a keeper that accepts by itself writes now: accepts and places on the waiting list.
 
     Args:
-        requests: Of all claims that are known here and not withdrawn. Those of which the ledger speaks
-            already are passed over, but for those that wait.
-        decides_at: Seconds: when the gathering for `NEED_FIRST` and `DRAW` ends.
+        requests: What is asked for, of those whose turn it is; who is left out is passed over this time.
         hold_s: For how long things are kept for those whose claim is accepted; None: as long as it takes.
-        sign: Signs with the keeper's key; a draw needs it.
     """
-    if not ledger.is_open_ended or settle(ledger):
-        return []
-    if policy is not Policy.FIRST_COME and now_s < decides_at:
-        return []
     promises = ledger.promises.copy()
     words = list[Word]()
-    asked, seed = _in_turn(ledger, list(requests), policy, decides_at, sign)
-    for request in asked:
+    asked = {each.claim: each for each in requests}
+    for request in (asked[claim] for claim in turns.claims if claim in asked):
         hold = None
         if hold_s is not None and promises.mode is Mode.QUANTITY:
             hold = min(now_s + hold_s, TIME_MAX)
@@ -155,6 +181,7 @@ def decide(
                 continue
         words.append(word)
     # Whoever wants to see that the draw was fair finds what it rests on in the first entry of it.
+    seed = turns.seed
     return [replace(words[0], seed=seed), *words[1:]] if words and seed is not None else words
 
 
@@ -305,31 +332,27 @@ def _settle_share(worth: Promises, own: Promises, words: list[Word]) -> None:
 
 def _in_turn(
     ledger: Ledger,
-    requests: Sequence[Request],
+    new: Iterable[Request],
     policy: Policy,
     decides_at: int,
     sign: Callable[[bytes], bytes] | None,
 ) -> tuple[list[Request], bytes | None]:
-    """Return the requests that can be answered, who waits first, then who is new; and the seed of a draw."""
-    known = ledger.promises.claims
-    places = {each.claim: place for place, each in enumerate(ledger.promises.waiting())}
-    waiting = sorted((each for each in requests if each.claim in places), key=lambda each: places[each.claim])
-    new = [each for each in requests if each.claim not in known or lost_blamelessly(known[each.claim])]
+    """Return the new requests in the order in which they are answered, and the seed of a draw."""
     first = sorted(new, key=lambda each: (each.heard, each.claim))
     gathered = [each for each in first if each.heard <= decides_at]
     late = [each for each in first if each.heard > decides_at]
     match policy:
         case Policy.FIRST_COME:
-            return [*waiting, *first], None
+            return first, None
         case Policy.NEED_FIRST:
-            return [*waiting, *sorted(gathered, key=lambda each: -each.urgency), *late], None
+            return [*sorted(gathered, key=lambda each: -each.urgency), *late], None
         case Policy.DRAW:
             assert sign is not None, "a draw needs the keeper's key"
             if len(gathered) < 2:
-                return [*waiting, *first], None
+                return first, None
             seed = sign(lot_message(ledger.doc, (each.claim for each in gathered)))
             drawn = sorted(gathered, key=lambda each: lot(seed, each.claim))
-            return [*waiting, *drawn, *late], seed
+            return [*drawn, *late], seed
         case _:
             assert_never(policy)
 

@@ -1,14 +1,15 @@
 """The claims that can be read here: those sealed to our town, and which ledger each of them is for.
 
-Nothing of what a claim says is kept, in memory or on the disk: only which document it is and which ledger it
-names. Whoever shows or answers one opens it again from the record that is held.
+Nothing of what a claim says is kept on the disk, and little in memory: which document it is, which ledger and
+target it names, how urgent it is and whether it is for a share, so that a keeper knows whose turn it is.
+Whoever shows or answers one opens it again from the record that is held.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from node.promises.shelf import held_of, is_withdrawn
@@ -125,6 +126,22 @@ def read_claim(seals: Seals, record: Record) -> Asked | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is remembered of a claim that can be read here.
+
+    Attributes:
+        target: What it asks for, by its own word.
+        urgency: From 0 to 3, as `Request.urgency` counts.
+    """
+
+    ledger: DocId
+    target: DocId
+    urgency: int
+    share: bool
+    withdrawn: bool = False
+
+
 class Register:
     """Which claims are for which ledger, and which receipts there are; kept up to date with the store.
 
@@ -136,7 +153,7 @@ class Register:
         self._seals = seals
         self._change = 0
         self._turn = asyncio.Lock()
-        self._ledger_of: dict[DocId, DocId] = {}
+        self._noted: dict[DocId, Noted] = {}
         self._claims: dict[DocId, dict[DocId, None]] = defaultdict(dict)
         self._receipts: dict[DocId, dict[DocId, None]] = defaultdict(dict)
 
@@ -145,17 +162,24 @@ class Register:
         async with self._turn:
             after = self._change
             change, named, receipts = await self._store.read(lambda reader: self._read(reader, after))
-            for claim, ledger in named:
-                if ledger is not None:
-                    self._ledger_of[claim] = ledger
-                    self._claims[ledger][claim] = None
+            for claim, noted in named:
+                if noted is None and claim in self._noted:
+                    self._noted[claim] = replace(self._noted[claim], withdrawn=True)
+                elif noted is not None:
+                    self._noted[claim] = noted
+                    self._claims[noted.ledger][claim] = None
             for receipt, claim in receipts:
                 self._receipts[claim][receipt] = None
             self._change = change
 
     def ledger_of(self, claim: DocId) -> DocId | None:
         """Return the ledger that a claim names."""
-        return self._ledger_of.get(claim)
+        noted = self._noted.get(claim)
+        return noted.ledger if noted is not None else None
+
+    def noted(self, claim: DocId) -> Noted:
+        """Return what is remembered of one of `claims_of`."""
+        return self._noted[claim]
 
     def claims_of(self, ledger: DocId) -> tuple[DocId, ...]:
         """Return the claims that name a ledger, withdrawn ones among them."""
@@ -171,21 +195,26 @@ class Register:
 
     def between(self, low: DocId, high: DocId) -> list[DocId]:
         """Return the claims whose ids lie in [low, high]: those of one address."""
-        return [claim for claim in self._ledger_of if low <= claim <= high]
+        return [claim for claim in self._noted if low <= claim <= high]
 
     def _read(
         self, reader: Reader, after: int
-    ) -> tuple[int, list[tuple[DocId, DocId | None]], list[tuple[DocId, DocId]]]:
+    ) -> tuple[int, list[tuple[DocId, Noted | None]], list[tuple[DocId, DocId]]]:
         named = []
         for _, record in reader.held_since(CLAIM, after):
             asked = read_claim(self._seals, record)
-            named.append((record.doc, asked.ledger if asked is not None else None))
+            noted = _note(asked) if asked is not None else None
+            named.append((record.doc, noted))
         receipts = []
         for _, record in reader.held_since(RECEIPT, after):
             claim = (fields_of(record) or {}).get("claim")
             if isinstance(claim, bytes):
                 receipts.append((record.doc, DocId(claim)))
         return reader.change(), named, receipts
+
+
+def _note(asked: Asked) -> Noted:
+    return Noted(asked.ledger, asked.target, asked.urgency, asked.share)
 
 
 def receipt_of(reader: Reader, receipts: tuple[DocId, ...], town: TownId) -> str:

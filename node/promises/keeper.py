@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from node.background import carefully
 from node.errors import NotKeeper, Refused
-from node.promises.asked import CLAIM, Asked, claim_at
+from node.promises.asked import CLAIM, Asked
+from node.promises.queue import Queue, queue
 from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated, terms_of
 from node.promises.shares import given_back
 from node.promises.shelf import held_of, is_withdrawn, ledger_at
 from sync.keeping import decide, lost_blamelessly, overdue, prolong, refusal, settle
 from sync.ledger import LEDGER
-from sync.promises import Act, Mode, Status, Word
+from sync.promises import Act, Status, Word
 
 if TYPE_CHECKING:
     from node.clock import Reading
@@ -40,8 +41,6 @@ LOOK_AGAIN_S: Final = 60.0
 """A time that has come is noticed so soon, whatever a clock was set to meanwhile."""
 ROUNDS_MAX: Final = 256
 """Turns of the writer for one ledger at one look; what is left waits for the next."""
-OPENED_MAX: Final = 1_000
-"""Claims of one sort that are opened at one look, in about 0.15 s: nobody holds up a keeper by asking."""
 _ANSWERS: Final = {Status.ACCEPTED: Act.RELEASE, Status.WAITING: Act.DECLINE}
 LIFETIME_S: Final = 6 * 366 * 86_400
 """No claim lives longer than this."""
@@ -114,11 +113,12 @@ class Keeper:
         """Return the ledgers that something concerns since this was asked last, or whose time has come, or
         with which it was not possible to come to an end."""
         after = self._change
-        change, asked, moved = await self._store.read(
+        change, asked, moved, shares = await self._store.read(
             lambda reader: (
                 reader.change(),
                 reader.held_since(CLAIM, after),
-                reader.held_since(LEDGER, after),
+                moved := reader.held_since(LEDGER, after),
+                reader.shares() if moved else [],
             )
         )
         register, own = self._claims.register, self._claims.own_town
@@ -127,6 +127,14 @@ class Keeper:
         self._change = change
         named = (register.ledger_of(each.doc) for _, each in asked)
         asked_for = set(register.ledgers())
+        # A share is worth what its parent says, and its parent may free what a share has given back.
+        stirred = {each.doc for _, each in moved}
+        kin = {
+            each
+            for pair in shares
+            for each, other in (pair, pair[::-1])
+            if other in stirred and each != other
+        }
         # Of a first entry, which cites nothing, nothing follows unless somebody has asked already.
         written = {
             each.doc
@@ -135,7 +143,7 @@ class Keeper:
         }
         now_s = self._clock().now_ms // 1_000
         due = {doc for doc, at in self._due.items() if at <= now_s}
-        return {ledger for ledger in named if ledger is not None} | written | due | self._unfinished
+        return {ledger for ledger in named if ledger is not None} | written | kin | due | self._unfinished
 
     # Below here: how.
 
@@ -171,44 +179,26 @@ class Keeper:
         """Return the next entries of a ledger: the first sort of which there are any."""
         now = self._clock()
         now_s = now.now_ms // 1_000
-        claims = self._claims.register.claims_of(ledger.doc)
-        found = [claim_at(reader, self._claims.seals, doc) for doc in _pending(reader, ledger, claims, now_s)]
-        asked = [each.asked for each in found if each is not None and each.asked is not None]
+        of = queue(
+            reader, ledger, self._claims.register, self._claims.seals, now_s=now_s, sign=self._claims.pen.sign
+        )
         words = settle(ledger)
         if not words and now.sure:
             words = overdue(ledger, now_s)
         if not words:
             words = _given_up(reader, ledger)
         if not words:
-            words = _refused(reader, ledger, asked, now_s)
+            words = _refused(reader, ledger, of.asked, now_s)
         if not words:
-            words = self._decided(reader, ledger, asked, now_s)
+            words = _decided(ledger, of, now_s)
         if not words:
-            words = _prolonged(reader, ledger, asked, now_s)
-        self._note_due(reader, ledger, asked, now_s)
+            words = _prolonged(ledger, of, now_s)
+        self._note_due(ledger, of.target, now_s)
         return words
 
-    def _decided(self, reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> list[Word]:
-        """Return who gets what, where the poster lets the node say so; who asks for a share asks people."""
-        target = _target(reader, asked, now_s)
-        if target is None or not decides_alone(target):
-            return []
-        policy, decides_at = policy_of(target)
-        requests = [each.request(_heard(reader, each.doc, now_s)) for each in asked if not each.share]
-        return decide(
-            ledger,
-            requests,
-            policy,
-            decides_at=decides_at,
-            now_s=now_s,
-            hold_s=hold_of(target),
-            sign=self._claims.pen.sign,
-        )
-
-    def _note_due(self, reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> None:
+    def _note_due(self, ledger: Ledger, target: Document | None, now_s: int) -> None:
         """Remember when to look at a ledger again without being stirred."""
         times = [each.hold_until for each in ledger.promises.open_ones() if each.hold_until is not None]
-        target = _target(reader, asked, now_s)
         if target is not None and decides_alone(target):
             times.append(policy_of(target)[1])
             times.append(target.expires)
@@ -237,28 +227,6 @@ class Keeper:
 
         await self._store.write(work)
         self._forks[doc] = len(places)
-
-
-def _pending(reader: Reader, ledger: Ledger, claims: Iterable[DocId], now_s: int) -> list[DocId]:
-    """Return the claims of which something can become yet: new ones as they were heard of, those that wait,
-    and those that were promised something last; so many of each.
-    """
-    known = ledger.promises.claims
-    new = [each for each in claims if each not in known or lost_blamelessly(known[each])]
-    new.sort(key=lambda each: (_heard(reader, each, now_s), each))
-    waiting = [each.claim for each in ledger.promises.waiting()]
-    windows = ledger.promises.mode is Mode.WINDOW  # Who has a thing may ask for longer.
-    accepted = [
-        each.claim for each in ledger.promises.open_ones() if windows or each.status is Status.ACCEPTED
-    ]
-    return [*new[:OPENED_MAX], *waiting[:OPENED_MAX], *accepted[-OPENED_MAX:]]
-
-
-def _heard(reader: Reader, claim: DocId, now_s: int) -> int:
-    """Return the second at which this node first knew of a claim; a new one was heard of just now."""
-    rows = reader.rows("SELECT at FROM claims_heard WHERE claim = ?", claim)
-    at = rows[0][0] if rows else None
-    return at if isinstance(at, int) else now_s
 
 
 def _given_up(reader: Reader, ledger: Ledger) -> list[Word]:
@@ -292,16 +260,18 @@ def _refused(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> 
     return words
 
 
-def _prolonged(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> list[Word]:
-    """Return the next answer to those who have a thing and ask for longer."""
-    longer = [each for one in asked if (each := one.longer(ledger)) is not None]
-    target = _target(reader, asked, now_s) if longer else None
-    if target is None:
+def _decided(ledger: Ledger, of: Queue, now_s: int) -> list[Word]:
+    """Return who gets what, where the poster lets the node say so; who asks for a share asks people."""
+    if of.target is None:
         return []
-    requests = [each.request(now_s) for each in asked]
-    return prolong(ledger, longer, requests, terms_of(target), alone=decides_alone(target))
+    requests = [each.request(now_s) for each in of.asked if not each.share]
+    return decide(ledger, of.turns, requests, now_s=now_s, hold_s=hold_of(of.target))
 
 
-def _target(reader: Reader, asked: list[Asked], now_s: int) -> Document | None:
-    """Return what the claims of one ledger ask for, if it is still there."""
-    return reader.document(asked[0].target, now_s) if asked else None
+def _prolonged(ledger: Ledger, of: Queue, now_s: int) -> list[Word]:
+    """Return the next answer to those who have a thing and ask for longer."""
+    longer = [each for one in of.asked if (each := one.longer(ledger)) is not None]
+    if of.target is None or not longer:
+        return []
+    requests = [each.request(now_s) for each in of.asked]
+    return prolong(ledger, longer, requests, terms_of(of.target), alone=decides_alone(of.target))

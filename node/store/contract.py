@@ -127,6 +127,9 @@ class Reader(Protocol):
         """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
         ascending; at most 64."""
 
+    def shares(self) -> list[tuple[DocId, DocId]]:
+        """Return each ledger that opens as a share, with the ledger of which it is one, ascending."""
+
     def ledgers_in_use(self) -> list[DocId]:
         """Return the documents of the own town that are ledgers of more than one entry, ascending."""
 

@@ -95,6 +95,11 @@ class MemoryBoard:
         entries = (each for each in self._records.values() if each.header.town == town)
         return sorted({each.doc for each in entries if share_of(each) == (parent, claim)})[:RIVALS_MAX]
 
+    def shares(self) -> list[tuple[DocId, DocId]]:
+        """Return each ledger that opens as a share, with the ledger of which it is one, ascending."""
+        of = ((each.doc, share_of(each)) for each in self._records.values() if each.header.kind == LEDGER)
+        return sorted({(doc, share[0]) for doc, share in of if share is not None})
+
     def ledgers_in_use(self) -> list[DocId]:
         """Return the documents of the own town that are ledgers of more than one entry, ascending."""
         found = []

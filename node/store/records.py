@@ -261,6 +261,11 @@ class RecordReads:
         rows = self._db.execute(sql, (parent, claim, self.town_number(town), RIVALS_MAX))
         return [DocId(ledger) for (ledger,) in rows]
 
+    def shares(self) -> list[tuple[DocId, DocId]]:
+        """Return each ledger that opens as a share, with the ledger of which it is one, ascending."""
+        rows = self._db.execute("SELECT DISTINCT ledger, parent FROM shares ORDER BY ledger, parent")
+        return [(DocId(ledger), DocId(parent)) for ledger, parent in rows]
+
     def ledgers_in_use(self) -> list[DocId]:
         """Return the documents of the own town that are ledgers of more than one entry, ascending."""
         sql = (

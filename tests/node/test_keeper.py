@@ -17,7 +17,9 @@ from node.promises.pen import WORDS_MAX
 from node.promises.shelf import held_of, ledger_at
 from node.promises.views import Stage
 from protocol.ids import Op
+from sync.keeping import lot, lot_message
 from sync.ledger import LEDGER, fields_of_entry, ledger_id
+from sync.ledger import read as read_entry
 from sync.promises import Act, Word
 from tests.node.conftest import START_MS
 from tests.node.valley import BOXES, Side, Valley, boxes, opened
@@ -402,3 +404,66 @@ async def test_what_the_disk_refused_is_done_at_the_next_look(
     assert await stages(roanne, [claimed]) == ["accepted"]
     await roanne.keeper._work(roanne.keeper.concerned)
     assert await roanne.keeper.concerned() == set()
+
+
+async def test_nobody_is_left_out_of_a_draw_or_hidden_behind_others_however_many_ask(
+    valley: Valley, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three are opened at a look here instead of a thousand, and many more ask."""
+    roanne, charlieu, _ = valley.sides
+    monkeypatch.setattr("node.promises.queue.OPENED_MAX", 3)
+    drawn, needed, first = [
+        await offered(valley, policy=each) for each in ("draw", "need_first", "first_come")
+    ]
+    for at in range(4):  # Whom nobody answers stands in nobody's way.
+        await ask(valley, first, 1, f"s{at}", share=True)
+        await charlieu.claims.withdraw(await ask(valley, first, 1, f"w{at}"))
+    lots = [await ask(valley, drawn, 24, f"r{at}") for at in range(8)]
+    pressing = [
+        await ask(valley, needed, 24, f"r{at}", urgency="life" if at == 6 else "normal") for at in range(8)
+    ]
+    served = [await ask(valley, first, 20, f"r{at}") for at in range(8)]
+    await valley.settle(*valley.sides)
+    assert sorted(await stages(roanne, served)) == ["accepted", *["waiting"] * 7]
+    valley.clock.at_ms += DAY_S * 1_000
+    await valley.settle(*valley.sides)
+    assert await stages(roanne, pressing) == [*["waiting"] * 6, "accepted", "waiting"]
+    found = await stages(roanne, lots)
+    assert sorted(found) == ["accepted", *["waiting"] * 7]
+    ledger = await roanne.ledger(drawn)
+    records = await roanne.store.read(lambda reader: held_of(reader, ledger.doc))
+    entries = [entry for each in records if (entry := read_entry(each)) is not None]
+    [word] = [entry.word for entry in entries if entry.n == 2]
+    docs = [(await roanne.claims.show(each)).doc for each in lots]
+    assert word.seed == roanne.device.sign(lot_message(ledger.doc, docs)), "all of them took part"
+    assert docs[found.index("accepted")] == min(docs, key=lambda doc: lot(word.seed or b"", doc))
+
+
+async def test_a_keeper_is_woken_by_what_the_other_side_of_a_share_writes(valley: Valley) -> None:
+    roanne, charlieu, _ = valley.sides
+    address = await offered(valley, accept="manual")
+    share = await ask(valley, address, 8, "coordinator", share=True)
+    await valley.settle(*valley.sides)
+    await roanne.claims.accept(share)
+    await valley.settle(*valley.sides)
+    fields: Any = {"title": "Apples of Roanne", "quantity": boxes(8)}
+    child = await charlieu.claims.post_share(share, "offer", fields)
+    await valley.meet(*valley.sides)
+    bob = await ask(valley, child.address, 8, "bob", 2)
+    await valley.settle(*valley.sides)
+    parent_doc, child_doc = (await roanne.ledger(address)).doc, (await charlieu.ledger(child.address)).doc
+    await charlieu.claims.withdraw(share)
+    await valley.settle(*valley.sides)
+    for side in valley.sides:
+        await side.keeper.concerned()
+    await charlieu.board.edit(child.address, {"quantity": boxes(2)})
+    await valley.meet(*valley.sides)
+    assert await charlieu.keeper.concerned() >= {child_doc, parent_doc}
+    concerned = await roanne.keeper.concerned()
+    assert concerned >= {parent_doc}
+    for ledger in concerned:
+        await roanne.keeper.attend(ledger)
+    assert (await roanne.ledger(address)).promises.promised == 2_000
+    await valley.meet(*valley.sides)
+    assert child_doc in await charlieu.keeper.concerned(), "and the share by its parent"
+    assert await stages(charlieu, [bob]) == ["asked"]

@@ -39,6 +39,8 @@ def test_the_ledgers_over_a_share_are_found_by_town_and_go_with_their_records(be
     assert found == sorted([mine.doc, rival.doc])
     assert bench.read(lambda reader: reader.shares_of(PARENT, CLAIM, SEA.id)) == [other.doc]
     assert bench.read(lambda reader: reader.shares_of(PARENT, PARENT, BEE.id)) == []
+    kin = [(each.doc, PARENT) for each in (mine, rival, other)]
+    assert bench.read(lambda reader: reader.shares()) == sorted(kin)
     bench.hold(write(BEE, "ledger", "one", None, op=Op.DELETE, later_ms=1))
     assert bench.read(lambda reader: reader.shares_of(PARENT, CLAIM, BEE.id)) == [rival.doc]
 

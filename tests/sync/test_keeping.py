@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from hashlib import blake2b
 from itertools import permutations
+from typing import Any
 
 import pytest
 
 from protocol.ids import DocId, TownId
+from sync import keeping
 from sync.books import Book
-from sync.keeping import Policy, Request, decide, lot, lot_message, overdue, refusal, settle
+from sync.keeping import Policy, Request, lot, lot_message, overdue, refusal, settle
 from sync.ledger import Entry, Ledger
 from sync.promises import TIME_MAX, Act, Status, Word
 from tests.sync.bookkeeper import (
@@ -36,6 +39,21 @@ NOW_S = 1_000
 def ask(who: object, milli: int = 1_000, *, heard: int = 0, urgency: int = 0) -> Request:
     """Return a request for an amount."""
     return Request(claim(who), heard, urgency, milli)
+
+
+def decide(
+    ledger: Ledger,
+    asked: Iterable[Request],
+    policy: Policy,
+    *,
+    now_s: int,
+    hold_s: int | None = None,
+    **more: Any,
+) -> list[Word]:
+    """Return what a keeper writes who has read all requests."""
+    asked = list(asked)
+    turns = keeping.turns(ledger, asked, policy, now_s=now_s, **more)
+    return keeping.decide(ledger, turns, asked, now_s=now_s, hold_s=hold_s)
 
 
 def written(entries: list[Entry], words: list[Word]) -> Ledger:

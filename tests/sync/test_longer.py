@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.ids import RecordId
-from sync.keeping import Longer, Policy, Request, Terms, against_longer, decide, prolong, says_no
+from sync.keeping import Longer, Policy, Request, Terms, against_longer, decide, prolong, says_no, turns
 from sync.ledger import Entry, Ledger
 from sync.promises import Act, Status, Word
 from tests.sync.bookkeeper import (
@@ -131,7 +131,8 @@ def kept(ledger: Ledger, entries: list[Entry], steps: list[tuple[int, int, int, 
         else:
             requests.setdefault(who, wants(who, start, start + size))
         waiting = list(requests.values())
-        words = decide(ledger, waiting, Policy.FIRST_COME, decides_at=0, now_s=0)
+        in_turn = turns(ledger, waiting, Policy.FIRST_COME, decides_at=0, now_s=0)
+        words = decide(ledger, in_turn, waiting, now_s=0)
         if not words and asked:
             words = prolong(ledger, asked, waiting, terms, alone=True)
             assert len(words) == 1 and words[0].settles == (asked[0].version,), "each is answered"
