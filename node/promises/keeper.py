@@ -22,6 +22,7 @@ from node.promises.queue import Queue, queue
 from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated, terms_of
 from node.promises.shares import given_back
 from node.promises.shelf import held_of, is_withdrawn, ledger_at
+from node.promises.trouble import Trouble, troubles
 from sync.keeping import decide, lost_blamelessly, overdue, prolong, refusal, settle
 from sync.ledger import LEDGER
 from sync.promises import Act, Status, Word
@@ -44,8 +45,6 @@ ROUNDS_MAX: Final = 256
 _ANSWERS: Final = {Status.ACCEPTED: Act.RELEASE, Status.WAITING: Act.DECLINE}
 LIFETIME_S: Final = 6 * 366 * 86_400
 """No claim lives longer than this."""
-FORK_FOUND: Final = "ledger_fork"
-"""The incident that a keeper's key was in two places."""
 
 
 class Keeper:
@@ -65,7 +64,7 @@ class Keeper:
         self._stirred = asyncio.Event()
         self._change = 0
         self._due: dict[DocId, int] = {}
-        self._forks: dict[DocId, int] = {}
+        self._told: set[tuple[str, bytes]] = set()
         self._unfinished: set[DocId] = set()
 
     def note(self, _: Committed) -> None:
@@ -85,11 +84,15 @@ class Keeper:
 
     async def attend(self, doc: DocId) -> None:
         """Do all that is due in one ledger."""
-        ledger = await self._store.read(lambda reader: ledger_at(reader, doc))
-        if ledger is None:
-            return
-        await self._tell_of_forks(ledger)
-        if ledger.town != self._claims.own_town:
+        own = self._claims.own_town
+
+        def look(reader: Reader) -> tuple[Ledger | None, list[Trouble]]:
+            ledger = ledger_at(reader, doc)
+            return ledger, troubles(reader, doc, ledger, own)
+
+        ledger, found = await self._store.read(look)
+        await self._tell(found)
+        if ledger is None or ledger.town != own:
             return
         for _ in range(ROUNDS_MAX):
             # Most looks find nothing to write, and take no turn of the writer.
@@ -207,26 +210,18 @@ class Keeper:
         if coming:
             self._due[ledger.doc] = min(coming)
 
-    async def _tell_of_forks(self, ledger: Ledger) -> None:
-        """Keep an incident for each place where the keeper's key was found to be in two places."""
-        doc = ledger.doc
-        places = [fork.n for fork in ledger.forks if not fork.by_town_key]
-        if len(places) == self._forks.get(doc, 0):
+    async def _tell(self, found: Iterable[Trouble]) -> None:
+        """Keep as incidents what people must know of a ledger, once."""
+        new = [each for each in found if (each.code, each.about) not in self._told]
+        if not new:
             return
-        lost = sum(each.word.act is Act.ACCEPT for each in ledger.lost)
 
         def work(tx: Transaction) -> None:
-            facts = tx.towns().get(ledger.town)
-            name = facts.name if facts is not None else f"Town {ledger.town.hex()[:8]}"
-            says = (
-                f"{name}'s key was in two places: two entries of one ledger contradict each other, and"
-                f" {lost} of the promises made there do not count; those concerned are shown so"
-            )
-            for n in places:
-                self._incidents.add(tx, FORK_FOUND, says, doc + n.to_bytes(8, "big"))
+            for each in new:
+                self._incidents.add(tx, each.code, each.says, each.about)
 
         await self._store.write(work)
-        self._forks[doc] = len(places)
+        self._told |= {(each.code, each.about) for each in new}
 
 
 def _given_up(reader: Reader, ledger: Ledger) -> list[Word]:

@@ -409,9 +409,10 @@ async def test_what_the_disk_refused_is_done_at_the_next_look(
 async def test_nobody_is_left_out_of_a_draw_or_hidden_behind_others_however_many_ask(
     valley: Valley, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three are opened at a look here instead of a thousand, and many more ask."""
+    """Three are opened at a look here instead of a hundred or a thousand, and many more ask."""
     roanne, charlieu, _ = valley.sides
     monkeypatch.setattr("node.promises.queue.OPENED_MAX", 3)
+    monkeypatch.setattr("node.promises.queue.NEW_MAX", 3)
     drawn, needed, first = [
         await offered(valley, policy=each) for each in ("draw", "need_first", "first_come")
     ]
