@@ -178,6 +178,12 @@ def ledger_id(target: Header) -> DocId:
     )
 
 
+def target_id(ledger: Header, kind: str) -> DocId:
+    """Return the id of the document of a kind of which this would be the ledger, by the ledger's header."""
+    expires = ledger.expires - OUTLIVES_S
+    return document_id(ledger.town, kind, ledger.lane, ledger.federations, ledger.born, expires, ledger.nonce)
+
+
 def fold(
     doc: DocId,
     town: TownId,

@@ -1,7 +1,7 @@
 """The claims that can be read here: those sealed to our town, and which ledger each of them is for.
 
-Nothing of what a claim says is kept on the disk, and little in memory: which document it is, which ledger and
-target it names, how urgent it is and whether it is for a share, so that a keeper knows whose turn it is.
+Nothing of what a claim says is kept on the disk, and little in memory: which document it is, which ledger
+it names, how urgent it is and whether it is for a share, so that a keeper knows whose turn it is.
 Whoever shows or answers one opens it again from the record that is held.
 """
 
@@ -131,12 +131,10 @@ class Noted:
     """What is remembered of a claim that can be read here.
 
     Attributes:
-        target: What it asks for, by its own word.
         urgency: From 0 to 3, as `Request.urgency` counts.
     """
 
     ledger: DocId
-    target: DocId
     urgency: int
     share: bool
     withdrawn: bool = False
@@ -214,7 +212,7 @@ class Register:
 
 
 def _note(asked: Asked) -> Noted:
-    return Noted(asked.ledger, asked.target, asked.urgency, asked.share)
+    return Noted(asked.ledger, asked.urgency, asked.share)
 
 
 def receipt_of(reader: Reader, receipts: tuple[DocId, ...], town: TownId) -> str:

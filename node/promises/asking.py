@@ -133,9 +133,8 @@ class Asking(Sight):
             if held is None or held.asked is None:
                 raise Refused("the request was withdrawn", code="claim_withdrawn")
             now_s = self._now_ms() // 1_000
-            target = tx.document(held.asked.target, now_s)
             ledger = ledger_at(tx, held.asked.ledger)
-            refuse(no_longer(target, ledger, view.doc, until, now_s), ledger)
+            refuse(no_longer(tx, ledger, view.doc, until, now_s), ledger)
             longer = held.asked.longer(ledger)
             if longer is not None and longer.end == until:
                 return  # It was asked already, and waits for the answer.

@@ -15,13 +15,13 @@ from node.errors import InvalidRequest, NotOurs, Refused
 from node.promises.asked import Asked, claim_at
 from node.promises.asking import Asking
 from node.promises.rules import fault, hold_of, no_longer
-from node.promises.sentences import amount
+from node.promises.sentences import amount, because
 from node.promises.shares import given_back
 from node.promises.shelf import ledger_at
 from node.promises.sight import refuse
 from node.promises.views import ClaimView
 from protocol.ids import DocId
-from sync.keeping import refusal, says_no
+from sync.keeping import NO_RENEWALS, refusal, says_no
 from sync.ledger import ledger_id
 from sync.promises import Act, Mode, Word
 
@@ -110,7 +110,10 @@ class Claims(Asking):
                 refuse("window_over", ledger)
             if ledger.promises.mode is not Mode.WINDOW:
                 return Word(Act.RENEW, asked.doc, hold_until=until)
-            refuse(no_longer(reader.document(asked.target, now_s), ledger, asked.doc, until, now_s), ledger)
+            code = no_longer(reader, ledger, asked.doc, until, now_s)
+            if code == NO_RENEWALS:
+                raise Refused(f"{because(code)}: change its number of renewals to allow more", code=code)
+            refuse(code, ledger)
             longer = asked.longer(ledger)
             settles = (longer.version,) if longer is not None else ()
             return Word(Act.RENEW, asked.doc, end=until, settles=settles)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.promises import sentences
 from node.promises.asked import Asked, Held, claim_at, receipt_of
-from node.promises.shelf import held_of, ledger_at
-from node.promises.views import ClaimView, LedgerView, Stage, Taken
+from node.promises.shelf import held_of, ledger_at, target_of
+from node.promises.views import ClaimView, LedgerView, SetAside, Stage, Taken
 from protocol.ids import DeviceId, address
 from protocol.kinds import kind_of
 from protocol.record import Header
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from node.store import Document, Reader
     from protocol.ids import DocId, TownId
 
+SHARES_MAX: Final = 20
+"""Shares that are named of one ledger; there are as many as towns that are far enough away to want one."""
 _STAGES = {
     Status.WAITING: Stage.WAITING,
     Status.DECLINED: Stage.DECLINED,
@@ -61,6 +63,9 @@ class Look:
         taken = promises.open_ones() if promises is not None and windows else []
         amounts = promises if promises is not None and not windows else Promises()
         name = self.name(header.town)
+        above = ledger.promises.parent if ledger is not None else None
+        source = target_of(self.reader, above, self.now_ms // 1_000) if above is not None else None
+        shares = [each for each in amounts.open_ones() if each.share is not None][:SHARES_MAX]
         return LedgerView(
             target=target.doc,
             doc=doc,
@@ -80,7 +85,11 @@ class Look:
             keeper=ledger.keeper if ledger is not None else None,
             keeps=ledger is not None and ledger.keeper == self.device,
             heard_ms=None if header.town == self.own_town else self._heard(header.town, [doc, target.doc]),
-            share_of=ledger.promises.parent if ledger is not None else None,
+            share_of=above,
+            from_address=source.address if source is not None else "",
+            from_title=_title(source),
+            from_name=self.name(source.town) if source is not None else "",
+            shares=tuple(self._set_aside(doc, each) for each in shares),
             claims=tuple(found),
         )
 
@@ -91,6 +100,13 @@ class Look:
         if held is None or ledger_doc is None:
             return None
         return self._claim(doc, held, ledger_doc, self._ledger(ledger_doc))
+
+    def _set_aside(self, ledger: DocId, promise: Promise) -> SetAside:
+        assert promise.share is not None
+        below = self.reader.shares_of(ledger, promise.claim, promise.share)
+        post = target_of(self.reader, below[0], self.now_ms // 1_000) if below else None
+        address = post.address if post is not None else ""
+        return SetAside(self.name(promise.share), promise.milli, address, _title(post))
 
     def name(self, town: TownId) -> str:
         """Return what people call a town."""
@@ -106,7 +122,11 @@ class Look:
 
     def _claim(self, doc: DocId, held: Held, ledger_doc: DocId, ledger: Ledger | None) -> ClaimView:
         asked = held.asked
-        target = self.reader.document(asked.target, self.now_ms // 1_000) if asked is not None else None
+        now_s = self.now_ms // 1_000
+        if asked is not None:
+            target = self.reader.document(asked.target, now_s)
+        else:
+            target = target_of(self.reader, ledger_doc, now_s)
         keeper = self._keeper(target, ledger, held.town)
         promise = ledger.promises.claims.get(doc) if ledger is not None else None
         stage, code = _stage(held, promise)
@@ -117,11 +137,11 @@ class Look:
         ours, here = held.town == self.own_town, keeper == self.own_town
         name, keeper_name = self.name(held.town), self.name(keeper)
         longer = asked.longer(ledger) if asked is not None and not held.withdrawn else None
-        unanswered = stage is Stage.ASKED or longer is not None
+        kept = stage is Stage.WITHDRAWN and promise is not None and promise.is_open
+        unanswered = stage is Stage.ASKED or longer is not None or kept
         heard_ms = self._heard(keeper, [ledger_doc]) if unanswered and not here else None
         hold = promise.hold_until if promise is not None and stage is Stage.ACCEPTED else None
         share = asked.share if asked is not None else False
-        now_s = self.now_ms // 1_000
         says = sentences.of_claim(
             stage,
             code,
@@ -135,14 +155,14 @@ class Look:
             place=place,
             share=share,
             longer=sentences.of_end(longer.end, now_s) if longer is not None else "",
+            kept=kept,
         )
-        kind = kind_of(target.kind) if target is not None else None
         return ClaimView(
             address=address(doc),
             doc=doc,
             target=asked.target if asked is not None else ledger_doc,
             target_address=target.address if target is not None else "",
-            target_title=kind.title_of(target.fields) if kind is not None and target is not None else "",
+            target_title=_title(target),
             target_kind=target.kind if target is not None else "",
             town=held.town,
             town_name=name,
@@ -199,6 +219,8 @@ class Look:
 
 def _stage(held: Held, promise: Promise | None) -> tuple[Stage, str]:
     """Return how far a claim has come, and the code that says why."""
+    if held.withdrawn and promise is not None and promise.status is Status.ACCEPTED and promise.share is None:
+        return Stage.WITHDRAWN, ""
     if promise is not None and promise.status is not Status.WAITING:
         gone = promise.status in (Status.DECLINED, Status.RELEASED) and held.withdrawn
         return (Stage.WITHDRAWN if gone else _STAGES[promise.status]), promise.reason
@@ -216,6 +238,11 @@ def _window(asked: Asked | None, promise: Promise | None) -> tuple[int, int]:
     if promise is not None and promise.end:
         return promise.start, promise.end
     return (asked.start or 0, asked.end or 0) if asked is not None else (0, 0)
+
+
+def _title(document: Document | None) -> str:
+    kind = kind_of(document.kind) if document is not None else None
+    return kind.title_of(document.fields) if kind is not None and document is not None else ""
 
 
 def _taken(promise: Promise) -> Taken:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from node.errors import NotKeeper, Refused
-from node.promises.shelf import ledger_at
+from node.promises.shelf import CLAIMABLE, ledger_at
 from protocol.ids import DocId, Op
 from sync.ledger import LEDGER, fields_of_entry, ledger_id
 from sync.promises import ONE, Act, Mode, Word
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from protocol.record import Header
     from sync.ledger import Ledger
 
-CLAIMABLE: Final = frozenset({"offer", "need", "item", "event"})
-"""The kinds that have a ledger."""
 ANY_NUMBER: Final = 1_000_000 * ONE
 """Seats of an event that names none."""
 DAY_S: Final = 86_400

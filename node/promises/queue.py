@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from node.promises.asked import Asked, claim_at
-from node.promises.opening import CLAIMABLE
 from node.promises.rules import decides_alone, policy_of
-from node.promises.shelf import held_of
+from node.promises.shelf import target_of
 from sync.keeping import Policy, Request, Turns, lost_blamelessly, turns
-from sync.ledger import ledger_id
 from sync.promises import Mode, Status
 
 if TYPE_CHECKING:
@@ -72,9 +70,7 @@ def queue(
     waiting = [each.claim for each in ledger.promises.waiting()]
     windows = ledger.promises.mode is Mode.WINDOW  # Who has a thing may ask for longer.
     had = [each.claim for each in ledger.promises.open_ones() if windows or each.status is Status.ACCEPTED]
-    target = _target(
-        reader, ledger, register, [*(each.claim for each in new + shares), *waiting, *had], now_s
-    )
+    target = target_of(reader, ledger.doc, now_s)
     policy, decides_at, alone = Policy.FIRST_COME, 0, target is not None and decides_alone(target)
     if target is not None and alone:
         policy, decides_at = policy_of(target)
@@ -97,17 +93,3 @@ def heard(reader: Reader, claim: DocId, now_s: int) -> int:
 
 def _as_heard(requests: Iterable[Request]) -> list[DocId]:
     return [each.claim for each in sorted(requests, key=lambda each: (each.heard, each.claim))]
-
-
-def _target(
-    reader: Reader, ledger: Ledger, register: Register, claims: Iterable[DocId], now_s: int
-) -> Document | None:
-    """Return what a ledger is of, as one of its claims names it truly; None if it is not there any more."""
-    named = dict.fromkeys(
-        register.noted(claim).target for claim in claims if register.ledger_of(claim) == ledger.doc
-    )
-    for target in list(named)[:OPENED_MAX]:
-        records = [each for each in held_of(reader, target) if each.header.kind in CLAIMABLE]
-        if records and ledger_id(records[0].header) == ledger.doc:
-            return reader.document(target, now_s)
-    return None

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from node.promises.opening import CLAIMABLE, DAY_S
-from node.promises.shelf import held_of, is_withdrawn
+from node.promises.opening import DAY_S
+from node.promises.shelf import CLAIMABLE, held_of, is_withdrawn, target_of
 from node.store.documents import ends_of
 from protocol.ids import DocId, TownId
 from protocol.structures import MILLI_MAX
@@ -128,12 +128,13 @@ def repeated(claims: Iterable[Asked], ledger: Ledger) -> frozenset[DocId]:
     return frozenset(again)
 
 
-def no_longer(target: Document | None, ledger: Ledger | None, claim: DocId, until: int, now_s: int) -> str:
+def no_longer(reader: Reader, ledger: Ledger | None, claim: DocId, until: int, now_s: int) -> str:
     """Return why a claim cannot keep what it has until a second, as a stable code; "" if it may."""
     if until <= now_s:
         return "window_over"
     if ledger is None or not ledger.is_known:
         return "not_known_yet"
+    target = target_of(reader, ledger.doc, now_s)
     if target is None:
         return "ended"
     return against_longer(ledger, claim, until, terms_of(target))

@@ -24,7 +24,7 @@ CODES: Final = {
     "no_share_of_a_thing": "one thing cannot be shared out by two towns",
     "no_window": "say from when and until when, the end later than the beginning",
     "window_over": "that time is over",
-    "too_long": "that is longer than it is lent",
+    "too_long": "that is longer than it is lent at once",
     "not_longer": "that is not longer than it is lent already",
     "no_renewals": "it was prolonged as often as it may be, or may not be at all",
     "others_wait": "somebody else waits for it then",
@@ -114,6 +114,7 @@ def of_claim(
     place: int,
     share: bool,
     longer: str = "",
+    kept: bool = False,
 ) -> str:
     """Return the sentence of a claim.
 
@@ -124,11 +125,14 @@ def of_claim(
         window: The stretch of time that is asked for instead; empty of an amount.
         until: Until when it is kept; empty if no time was said.
         longer: Until when it is asked to be kept beyond the window; empty if that is answered, or not asked.
+        kept: Whether what was withdrawn is still promised, because the keeper has not heard of it.
     """
     says = _of_stage(
         stage, code, ours=ours, keeper_name=keeper_name, town_name=town_name, waiting=waiting, what=what,
         window=window, until=until, place=place, share=share,
     )  # fmt: skip
+    if kept:
+        return f"{says} It is not free for others yet. {waiting}"
     if longer:
         return f"{says} {'You ask' if ours else f'{town_name} asks'} for it until {longer}. {waiting}"
     if window and code and stage in (Stage.ACCEPTED, Stage.HANDED_OVER):

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.ids import Op
 from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book, settle
-from sync.ledger import LEDGER, Ledger, read
+from sync.ledger import LEDGER, Ledger, read, target_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from node.store import Reader
+    from node.store import Document, Reader
     from protocol.ids import DocId
     from protocol.record import Record
 
+CLAIMABLE: Final = ("offer", "need", "item", "event")
+"""The kinds that have a ledger."""
 BOOKS_MAX: Final = 512
 """Ledgers that are read for one: far more than any honest share has above it."""
 
@@ -48,6 +50,16 @@ def family(reader: Reader, doc: DocId) -> list[Book]:
 def held_of(reader: Reader, doc: DocId) -> Sequence[Record]:
     """Return the held records of a document."""
     return list(reader.records(reader.document_records(doc)).values())
+
+
+def target_of(reader: Reader, ledger: DocId, now_s: int) -> Document | None:
+    """Return what a ledger is of, as its own header says; None if that is not here, or is over."""
+    for record in held_of(reader, ledger)[:1]:
+        for kind in CLAIMABLE:
+            found = reader.document(target_id(record.header, kind), now_s)
+            if found is not None:
+                return found
+    return None
 
 
 def is_withdrawn(records: Sequence[Record]) -> bool:

@@ -9,10 +9,9 @@ from node.errors import AmbiguousAddress, NotFound, NotOurs, Refused
 from node.promises.asked import Register
 from node.promises.codes import Counter
 from node.promises.looking import Look
-from node.promises.opening import CLAIMABLE
 from node.promises.pen import Pen
 from node.promises.sentences import amount, because
-from node.promises.shelf import held_of, ledger_at
+from node.promises.shelf import CLAIMABLE, held_of, ledger_at
 from node.promises.views import ClaimView, LedgerView
 from protocol.ids import DocId, TownId, address_range, parse_address
 from sync.ledger import ledger_id

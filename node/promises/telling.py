@@ -76,6 +76,8 @@ def ledger_json(view: LedgerView, claims: Iterable[ClaimView] | None = None) -> 
     }
     if view.share_of is not None:
         told["share_of"] = view.share_of.hex()
+    if view.from_address:
+        told["from"] = {"address": view.from_address, "title": view.from_title, "town_name": view.from_name}
     if view.windows:
         told["taken"] = [
             {
@@ -93,6 +95,10 @@ def ledger_json(view: LedgerView, claims: Iterable[ClaimView] | None = None) -> 
                 ("capacity", view.capacity), ("promised", view.promised), ("free", view.free)
             )
         }  # fmt: skip
+        told["shares"] = [
+            {"town_name": each.town_name, "amount": _amount(each.milli, view.unit), "address": each.address}
+            for each in view.shares
+        ]
     return told
 
 

@@ -41,6 +41,21 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class SetAside:
+    """A share: what a town may give away in its turn, and where it does.
+
+    Attributes:
+        milli: In thousandths of the ledger's unit.
+        address: Of that town's own post over it; empty: there is none here.
+    """
+
+    town_name: str
+    milli: int
+    address: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimView:
     """One claim, as one of the two towns that can read it sees it.
 
@@ -125,7 +140,9 @@ class LedgerView:
         forks: Places where the keeper's key was found to have been in two places.
         keeper: The device that may write.
         keeps: Whether that is this node.
-        share_of: Full id of the ledger of which this is a share.
+        share_of: Full id of the ledger of which this is a share; `from_address`, `from_title` and `from_name`
+            say of what that is the ledger, and of which town; empty if that is not here.
+        shares: What is set aside for towns that give it away in their turn.
         claims: Those that can be read here: all of them at the keeper's town, else our own, oldest first.
     """
 
@@ -148,4 +165,8 @@ class LedgerView:
     keeps: bool
     heard_ms: int | None
     share_of: DocId | None
+    from_address: str
+    from_title: str
+    from_name: str
+    shares: tuple[SetAside, ...]
     claims: tuple[ClaimView, ...]

@@ -13,8 +13,9 @@ from typing import Final
 
 from aiohttp import web
 
+from node.accounts import OPERATOR
 from node.errors import HedgerowError, NotFound
-from node.promises.opening import CLAIMABLE
+from node.promises.shelf import CLAIMABLE
 from node.promises.views import LedgerView
 from node.store import Document
 from node.web import forms, pages, present, promised
@@ -32,8 +33,8 @@ from protocol.notations import Seconds
 from protocol.structures import Measure
 from protocol.text import tidy
 
-ASKED: Final = ("reason", "urgency", "contact", "on_behalf_of")
-"""Fields of a claim that the form asks for as they are declared."""
+ASKED: Final = ("reason", "urgency", "contact", "on_behalf_of", "share")
+"""Fields of a claim that the form asks for as they are declared; a share only of the operator."""
 AT: Final = {
     "no_amount": "quantity",
     "too_little": "quantity",
@@ -94,6 +95,7 @@ async def ask(request: web.Request) -> web.Response:
             urgency=str(fields.get("urgency", "normal")),
             contact=str(fields.get("contact", "")),
             on_behalf_of=fields.get("on_behalf_of") is True,
+            share=_may_share(request, found) and fields.get("share") is True,
             by=poster_of(request),
             nonce=nonce_of(typed),
         )
@@ -207,7 +209,7 @@ async def _form(
     errors = errors or {}
     controls = [
         forms.shown(each, typed.get(each.name, ""), errors.get(each.name, ""))
-        for each in (*_what(found, ledger), *_why(found, ledger))
+        for each in (*_what(found, ledger), *_why(found, ledger, share=_may_share(request, found)))
     ]
     values = pages.shell(request, await site.around(), "board") | {
         "heading": promised.BUTTONS[found.kind],
@@ -247,11 +249,20 @@ def _what(found: Document, ledger: LedgerView) -> tuple[Input, ...]:
     return (Input("quantity", label, hint[:1].upper() + hint[1:], "text", required=True),)
 
 
-def _why(found: Document, ledger: LedgerView) -> tuple[Input, ...]:
+def _may_share(request: web.Request, found: Document) -> bool:
+    """Tell whether who asks may ask for a share in the name of the town."""
+    session = session_of(request)
+    operator = session is not None and session.name == OPERATOR
+    return operator and found.kind == "offer" and not found.own
+
+
+def _why(found: Document, ledger: LedgerView, *, share: bool) -> tuple[Input, ...]:
     """Return the controls of the declared fields; only two towns can read what is typed there."""
     sealed = _SEALED.format(town=ledger.town_name) if not found.own else "Sealed: only this town can read it"
     found_ = {each.name: each for each in CLAIM.inputs()}
-    asked = [found_[name] for name in ASKED if name != "urgency" or found.kind != "event"]
+    left_out = {"urgency"} if found.kind == "event" else set()
+    left_out |= set() if share else {"share"}
+    asked = [found_[name] for name in ASKED if name not in left_out]
     words = {"reason": _REASON.get(found.kind, "Why do you ask?"), "contact": "How can you be reached?"}
     return tuple(
         replace(each, label=words.get(each.name, each.label), hint=sealed) if each.name in words else each

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
+from node.accounts import OPERATOR
 from node.errors import HedgerowError, InvalidRequest, NotAllowed, NotFound, NotSignedIn
 from node.promises.claims import DECLINES
 from node.promises.codes import short_code
@@ -221,7 +223,7 @@ async def _page(
 ) -> web.Response:
     site = request.app[SITE]
     now_ms = site.node.clock.now_ms()
-    code = claim.receipt_code if part.asks and claim.stage in OPEN else ""
+    code = claim.receipt_code if part.asks and claim.stage in OPEN and not claim.share else ""
     ledger = site.node.claims.register.ledger_of(claim.doc)
     happened = await site.node.store.read(lambda reader: history(reader, ledger, claim.doc)) if ledger else ()
     values = pages.shell(request, await site.around(), "requests") | {
@@ -233,6 +235,7 @@ async def _page(
         "may_be_longer": target is None or promised.renewals_left(target.fields, claim.renewals) != 0,
         "terms": promised.terms(target.fields, claim.renewals) if target is not None else "",
         "declines": _DECLINES,
+        "offer_share": _offer_of_share(request, claim),
         "typed": typed or {},
         "errors": errors or {},
         "says": says,
@@ -240,6 +243,16 @@ async def _page(
         "received": promised.RECEIVED,
     }
     return html(request, render("claim.html", values), status=status)
+
+
+def _offer_of_share(request: web.Request, claim: ClaimView) -> str:
+    """Return the path of the form by which the operator gives away a share of this town; empty: none."""
+    session = session_of(request)
+    operator = session is not None and session.name == OPERATOR
+    if not (operator and claim.ours and claim.share and claim.stage is Stage.ACCEPTED):
+        return ""
+    begun = {"kind": "offer", "share": claim.address, "title": claim.target_title}
+    return f"/post?{urlencode(begun | {'quantity': promised.amount(claim.milli, claim.unit)})}"
 
 
 _DECLINES: Final = tuple((code, forms.sentence(because(code))) for code in DECLINES)

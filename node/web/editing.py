@@ -9,8 +9,17 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from node.accounts import OPERATOR
 from node.board import Audience, head_ids
-from node.errors import HedgerowError, InvalidRequest, NotFound, NotOurs, StaleEdit, StorageUnavailable
+from node.errors import (
+    HedgerowError,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    NotOurs,
+    StaleEdit,
+    StorageUnavailable,
+)
 from node.store import Document
 from node.web import forms, pages, present
 from node.web.guard import form_token_fits
@@ -48,7 +57,8 @@ async def post(request: web.Request) -> web.Response:
         }
         return html(request, render("choose.html", values))
     if request.method != "POST":
-        begun = {name: request.query[name][:32] for name in forms.ASKED_BY_LINK if name in request.query}
+        named = (*forms.ASKED_BY_LINK, *(forms.OF_A_SHARE if "share" in request.query else ()))
+        begun = {name: request.query[name][: forms.BEGUN_CHARS] for name in named if name in request.query}
         return await _post_form(request, kind, begun | {"_audience": kind.audience_default}, fresh=True)
     typed = await site.node.board.with_ids(kind, await typed_form(request))
     if session_of(request) is None or not form_token_fits(request, typed):
@@ -57,9 +67,14 @@ async def post(request: web.Request) -> web.Response:
     if errors:
         return await _post_form(request, kind, typed, errors=errors, status=400)
     try:
-        posted = await site.node.board.post(
-            kind.name, fields, by=poster_of(request), audience=_audience(typed), nonce=nonce_of(typed)
-        )
+        by, audience, nonce = poster_of(request), _audience(typed), nonce_of(typed)
+        if share := request.query.get("share"):
+            _must_be_operator(request)
+            posted = await site.node.claims.post_share(
+                share, kind.name, fields, by=by, audience=audience, nonce=nonce
+            )
+        else:
+            posted = await site.node.board.post(kind.name, fields, by=by, audience=audience, nonce=nonce)
     except InvalidField as error:
         return await _post_form(request, kind, typed, errors=forms.slip(kind, error), status=400)
     except (HedgerowError, LimitExceeded) as error:
@@ -122,6 +137,17 @@ async def withdraw(request: web.Request) -> web.Response:
             raise web.HTTPSeeOther(f"/?{_withdrawn(kind, found)}")
         values["says"] = not_yours(request)
     return html(request, render("withdraw.html", values), status=403 if values["says"] else 200)
+
+
+def _must_be_operator(request: web.Request) -> None:
+    """Let nobody else give away what was set aside for the town.
+
+    Raises:
+        NotAllowed.
+    """
+    session = session_of(request)
+    if session is None or session.name != OPERATOR:
+        raise NotAllowed("Only the operator offers what another town has set aside for this one.")
 
 
 def must_sign_in(request: web.Request) -> None:

@@ -26,6 +26,10 @@ FIRST: Final = frozenset(
 """What the form asks at once; the rest waits under "More, if you like"."""
 ASKED_BY_LINK: Final = ("about", "teaches")
 """Fields that a link to the form may fill in: the page of a document leads to what is said about it."""
+OF_A_SHARE: Final = ("title", "quantity")
+"""Fields that the page of a share fills in of the offer that is posted over it."""
+BEGUN_CHARS: Final = 120
+"""So much of a field a link may fill in."""
 LEFT_TO_PAGE: Final = frozenset({"by", "duplicate_of", "in_hand_by"})
 """Fields that the form does not ask for: who posts is known from the sign-in, the others are set by
 coordinators.

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from node.errors import NotFound, NotSignedIn
 from node.exchange import each_shown, record_json
-from node.promises.opening import CLAIMABLE
+from node.promises.shelf import CLAIMABLE
 from node.promises.views import Stage
 from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km, ends_of

@@ -14,7 +14,7 @@ from typing import Final
 from node.promises import sentences
 from node.promises.history import Happened
 from node.promises.opening import ANY_NUMBER
-from node.promises.views import ClaimView, LedgerView, Stage, Taken
+from node.promises.views import ClaimView, LedgerView, SetAside, Stage, Taken
 from node.status import at_time
 from node.store import Document
 from node.web import present
@@ -75,6 +75,15 @@ _DID: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Linked:
+    """A sentence, and the post that it is about; `href` is empty if that is not here."""
+
+    says: str
+    href: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Free:
     """What a page says of what there is.
 
@@ -84,6 +93,8 @@ class Free:
         css: How much the sentence should catch the eye.
         heard: Whose node answers, and when it was last heard.
         taken: The days on which it is taken.
+        shares: What is set aside for other towns: in words, with the path of their own post and its title.
+        source: The same of what this is a share of; None: it is none.
         warnings: What went wrong with its promises.
     """
 
@@ -93,6 +104,8 @@ class Free:
     css: str
     heard: str
     taken: tuple[str, ...]
+    shares: tuple[Linked, ...]
+    source: Linked | None
     warnings: tuple[str, ...]
 
 
@@ -108,8 +121,24 @@ def free(document: Document, ledger: LedgerView, now_ms: int) -> Free:
         css="" if ledger.known else "warn",
         heard=answers(ledger.town_name, ledger.heard_ms, now_ms, keeps=ledger.keeps, own=document.own),
         taken=tuple(_taken(each) for each in coming[:TAKEN_SHOWN]),
+        shares=tuple(_set_aside(each, ledger.unit) for each in ledger.shares),
+        source=_source(ledger),
         warnings=_warnings(ledger),
     )
+
+
+def _set_aside(each: SetAside, unit: str) -> Linked:
+    says = f"{amount(each.milli, unit)} set aside for {each.town_name}, which gives it away itself"
+    return Linked(says, f"/d/{each.address}" if each.address else "", each.title)
+
+
+def _source(ledger: LedgerView) -> Linked | None:
+    if ledger.share_of is None:
+        return None
+    if not ledger.from_address:
+        return Linked("A share of what another town has set aside for this one", "", "")
+    says = f"A share of what {ledger.from_name} has set aside for {ledger.town_name}"
+    return Linked(says, f"/d/{ledger.from_address}", ledger.from_title)
 
 
 def _taken(each: Taken) -> str:
@@ -270,7 +299,9 @@ def measure(value: Mapping[str, Value]) -> str:
 def steps(claim: ClaimView, happened: Sequence[Happened]) -> list[tuple[str, str]]:
     """Return when and what became of a claim, oldest first."""
     who = f"{claim.by} of {claim.town_name}" if claim.by else claim.town_name
-    lines = [(claim.born * 1000, f"asked by {who}: {asked_for(claim)}" if asked_for(claim) else "asked")]
+    # Who asked for longer wrote the claim anew; for which days it was asked first is not kept.
+    what = "" if claim.longer or claim.renewals else asked_for(claim)
+    lines = [(claim.born * 1000, f"asked by {who}" + (f": {what}" if what else ""))]
     for each in happened:
         what = _DID.get(each.act, "")
         if not what:

@@ -208,7 +208,7 @@ async def test_a_slip_is_said_at_its_field_and_nothing_typed_is_lost(
         ("", "2026-10-02", "This is needed."),
         ("2026-10-02", "2026-10-01", "Lies before the first day."),
         ("soon", "2026-10-01", "Must be a date"),
-        ("2026-10-01", "2026-10-05", "That is longer than it is lent."),
+        ("2026-10-01", "2026-10-05", "That is longer than it is lent at once."),
         ("2026-09-01", "2026-09-02", "That time is over."),
     ],
 )

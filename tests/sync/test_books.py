@@ -321,3 +321,20 @@ def test_no_subset_of_two_towns_ledgers_promises_the_last_generator_twice(seed: 
             assert ledgers[CHILD].promises.promised <= given <= SHARE * 1_000
     whole = family(*books_of(entries))
     assert promised_to_people(whole) > SHARE * 1_000
+
+
+def test_what_went_on_behind_a_lost_move_is_not_known_any_more_and_promised_to_nobody() -> None:
+    """The price is told in decision 0017; nothing is promised twice for it."""
+    first = entry(1, None, capacity(5_000))
+    lost = chain(accept("a", 1_000), Word(Act.MOVED, moved_to=NEXT), after=first)
+    kept = min((entry(2, first, accept("z", 5_000), salt=salt) for salt in range(64)), key=lambda one: one.id)
+    there = [entry(1, lost[1], Word(Act.CHECKPOINT))]
+    there += chain(accept("b", 2_000), say(Act.HANDOVER, "b"), after=there[0])
+    before = family(Book(DOC, TOWN, (first, *lost)), Book(NEXT, TOWN, tuple(there)))[DOC]
+    assert before.promises.claims[claim("b")].status is Status.HANDED_OVER
+    assert kept.id < lost[0].id
+    ledger = family(Book(DOC, TOWN, (first, kept, *lost)), Book(NEXT, TOWN, tuple(there)))[DOC]
+    stands(ledger)
+    assert ledger.promises.claims[claim("a")].status is Status.CALLED_OFF
+    assert claim("b") not in ledger.promises.claims
+    assert (ledger.gone, len(ledger.forks), ledger.goes_on_in) == ((), 1, DOC)

@@ -16,10 +16,12 @@ from sync.ledger import (
     FORK,
     NOT_THE_KEEPER,
     OUT_OF_PLACE,
+    OUTLIVES_S,
     Entry,
     fields_of_entry,
     ledger_id,
     share_of,
+    target_id,
 )
 from sync.ledger import (
     read as read_record,
@@ -378,6 +380,8 @@ def test_the_ledger_of_a_document_follows_from_its_header() -> None:
         header.town, "ledger", header.lane, header.federations, header.born, FAR_S + 30 * 86_400, header.nonce
     )
     assert ledger_id(header) == expected != record.doc
+    opened = BEE.write("ledger", "x", op=Op.ENTRY, federations=[RIVER], expires=FAR_S + OUTLIVES_S)
+    assert (opened.doc, target_id(opened.header, "offer")) == (expected, record.doc)
 
 
 def test_a_put_is_no_entry_and_a_share_names_both_ledger_and_claim() -> None:
