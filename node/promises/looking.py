@@ -139,7 +139,8 @@ class Look:
         longer = asked.longer(ledger) if asked is not None and not held.withdrawn else None
         kept = stage is Stage.WITHDRAWN and promise is not None and promise.is_open
         unanswered = stage is Stage.ASKED or longer is not None or kept
-        heard_ms = self._heard(keeper, [ledger_doc]) if unanswered and not here else None
+        waits = unanswered or stage is Stage.WAITING
+        heard_ms = self._heard(keeper, [ledger_doc]) if waits and not here else None
         hold = promise.hold_until if promise is not None and stage is Stage.ACCEPTED else None
         share = asked.share if asked is not None else False
         says = sentences.of_claim(
@@ -171,7 +172,7 @@ class Look:
             stage=stage,
             code=code,
             says=says,
-            waits_for=keeper if unanswered or stage is Stage.WAITING else None,
+            waits_for=keeper if waits else None,
             heard_ms=heard_ms,
             born=held.born,
             unit=unit,

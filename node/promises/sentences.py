@@ -160,7 +160,8 @@ def _of_stage(
         case Stage.ASKED:
             return waiting
         case Stage.WAITING:
-            return f"On the waiting list, place {place}: nothing is free now."
+            full = f"it is not free {window}" if window else "nothing is free now"
+            return f"On the waiting list, place {place}: {full}." + (f" {waiting}" if ours else "")
         case Stage.ACCEPTED if window:
             return f"Accepted: {'it is yours' if ours else f'it goes to {town_name}'} {window}."
         case Stage.ACCEPTED if share:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from node.promises.views import Stage
-from tests.node.requests import meet, neighbour_of
+from tests.node.requests import DAY_S, TODAY_S, meet, neighbour_of
 from tests.node.test_pages_of_claims import sign_in_as, told
 from tests.node.valley import boxes
 
@@ -76,3 +76,27 @@ async def test_what_was_taken_back_is_not_said_to_be_kept(node: Any, browser: An
     await meet(node, side)
     view = await node.claims.show(claimed.address)
     assert (view.says, view.waits_for) == ("Withdrawn.", None)
+
+
+async def test_who_waits_is_told_for_what_for_whom_and_when_that_node_was_heard(
+    node: Any, browser: Any
+) -> None:
+    side = await neighbour_of(node)
+    offer = await side.board.post("offer", {"title": "Boxes of apples", "quantity": boxes(1)})
+    item = await side.board.post("item", {"title": "Ladder"})
+    await meet(node, side)
+    claims = [
+        (await node.claims.ask(offer.address, quantity=boxes(1), by="Bob")).address,
+        (
+            await node.claims.ask(item.address, start=TODAY_S + DAY_S, end=TODAY_S + 3 * DAY_S, by="Bob")
+        ).address,
+    ]
+    await meet(node, side)
+    for claim in claims:
+        await side.claims.put_on_list(claim)
+    await meet(node, side)
+    await browser.sign_in(node)
+    for claim, why in zip(claims, ("nothing is", "it is not"), strict=True):
+        page = told((await browser.get(f"/c/{claim}"))[1])
+        assert f"On the waiting list, place 1: {why} free" in page
+        assert "Waits for Charlieu&#39;s node, last heard " in page
