@@ -39,6 +39,9 @@ NO_RENEWALS: Final = "no_renewals"
 """Reason: it was prolonged as often as its owner lets it be."""
 OTHERS_WAIT: Final = "others_wait"
 """Reason: somebody waits for the thing in the time that was asked for."""
+REFUSALS_MAX: Final = 8
+"""So often a node says no by itself to one claim, each time by an entry that stays; who goes on asking is
+left to people."""
 _NO_ENTRY: Final = RecordId(bytes(32))
 
 
@@ -227,8 +230,10 @@ def prolong(
             continue
         if not reason and alone and _stands_in_the_way(ledger, promise, each.end, waiting):
             reason = OTHERS_WAIT
-        if reason:
+        if reason and promise.refusals < REFUSALS_MAX:
             return [says_no(promise, each.version, reason)]
+        if reason:
+            continue
         if alone and terms.most is not None:
             return [Word(Act.RENEW, each.claim, end=each.end, settles=(each.version,))]
     return []

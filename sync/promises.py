@@ -136,6 +136,7 @@ class Promise:
         order: Grows with each acceptance, and with each place on the waiting list.
         entry: The last entry that spoke of it.
         renewals: How often the end of its window was moved to a later one.
+        refusals: How often it was renewed to no later end: so often it was told no.
     """
 
     claim: DocId
@@ -149,6 +150,7 @@ class Promise:
     share: TownId | None = None
     reason: str = ""
     renewals: int = 0
+    refusals: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -347,8 +349,10 @@ class Promises:
                 raise Void("no_window")
             if self.clash(promise.start, end, but=promise.claim) is not None:
                 raise Void("overlaps")
-            renewals = promise.renewals + (end > promise.end)
-            self._put(replace(promise, end=end, renewals=renewals, reason=word.reason, entry=entry))
+            longer = end > promise.end
+            renewals, refusals = promise.renewals + longer, promise.refusals + (not longer)
+            told = replace(promise, end=end, renewals=renewals, refusals=refusals, reason=word.reason)
+            self._put(replace(told, entry=entry))
         elif word.hold_until is None or not 0 <= word.hold_until <= TIME_MAX:
             raise Void("no_window")
         else:

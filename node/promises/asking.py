@@ -22,6 +22,7 @@ from node.promises.sight import Sight, nothing, refuse
 from node.promises.views import ClaimView, Stage
 from protocol.ids import DocId, Op, RecordId
 from protocol.ids import address as address_of
+from sync.keeping import REFUSALS_MAX
 from sync.ledger import OUTLIVES_S, ledger_id
 from sync.promises import ONE
 
@@ -135,12 +136,14 @@ class Asking(Sight):
             now_s = self._now_ms() // 1_000
             ledger = ledger_at(tx, held.asked.ledger)
             refuse(no_longer(tx, ledger, view.doc, until, now_s), ledger)
+            assert ledger is not None, "what is not known is refused"
+            if ledger.promises.claims[view.doc].refusals >= REFUSALS_MAX:
+                refuse("asked_often", ledger)
             longer = held.asked.longer(ledger)
             if longer is not None and longer.end == until:
                 return  # It was asked already, and waits for the answer.
             record = next(each for each in held_of(tx, view.doc) if each.id == held.asked.id)
             fields = (self.seals.open(record) or {}) | {"end": until}
-            assert ledger is not None, "what is not known is refused"
             yield Draft(CLAIM, Op.PUT, fields, doc=view.doc, sealed_to=(ledger.town,))
 
         await self._intake.post(compose)

@@ -27,6 +27,7 @@ CODES: Final = {
     "too_long": "that is longer than it is lent at once",
     "not_longer": "that is not longer than it is lent already",
     "no_renewals": "it was prolonged as often as it may be, or may not be at all",
+    "asked_often": "it was refused often enough; speak with who lends it",
     "others_wait": "somebody else waits for it then",
     "not_available": "it cannot be borrowed now: it is being repaired, or lost",
     "no_amount": "ask for more than nothing",

@@ -109,7 +109,9 @@ async def test_who_waits_for_the_thing_comes_before_who_wants_it_for_longer(vall
         await roanne.claims.ask_longer(dora, until=day(9))
 
 
-async def test_an_owner_who_decides_grants_it_or_says_no_and_may_be_asked_again(valley: Valley) -> None:
+async def test_an_owner_who_decides_grants_it_or_says_no_and_may_be_asked_again(
+    valley: Valley, monkeypatch: pytest.MonkeyPatch
+) -> None:
     roanne, charlieu, _ = valley.sides
     ladder, claim = await borrowed(valley, 1, 3, approval="manual")
     assert await refused(charlieu.claims.ask_longer(claim, until=day(4))) == "not_accepted"
@@ -123,6 +125,10 @@ async def test_an_owner_who_decides_grants_it_or_says_no_and_may_be_asked_again(
     view = await roanne.claims.decline(claim, reason="not_then")
     assert (view.stage, view.longer, view.code) == (Stage.ACCEPTED, 0, "not_then")
     assert await refused(roanne.claims.decline(claim)) == "accepted_already"
+    with monkeypatch.context() as strict:
+        strict.setattr("node.promises.asking.REFUSALS_MAX", 1)
+        await valley.meet(*valley.sides)
+        assert await refused(charlieu.claims.ask_longer(claim, until=day(5))) == "asked_often"
     await valley.meet(*valley.sides)
     assert (await charlieu.claims.ask_longer(claim, until=day(5))).longer == day(5)
     await valley.settle(*valley.sides)

@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.ids import RecordId
-from sync.keeping import Longer, Policy, Request, Terms, against_longer, decide, prolong, says_no, turns
+from sync.keeping import (
+    REFUSALS_MAX,
+    Longer,
+    Policy,
+    Request,
+    Terms,
+    against_longer,
+    decide,
+    prolong,
+    says_no,
+    turns,
+)
 from sync.ledger import Entry, Ledger
 from sync.promises import Act, Status, Word
 from tests.sync.bookkeeper import (
@@ -80,6 +91,16 @@ def test_a_node_prolongs_by_itself_what_its_owner_allows_and_nobody_waits_for() 
     assert after.promises.claims[claim("a")].reason == "no_renewals"
     assert prolong(after, [longer("a", 295, 2)], [], ONCE, alone=True) == []
     assert prolong(after, [longer("a", 295, 3)], [], Terms(most=2), alone=True) != [], "it may be asked again"
+
+
+def test_who_goes_on_asking_is_left_to_people_and_fills_no_ledger() -> None:
+    words = list[Word]()
+    for version in range(REFUSALS_MAX + 3):
+        words += prolong(read(chain(*LENT, *words)), [longer("a", 296, version)], [], ONCE, alone=True)
+    assert [word.reason for word in words] == ["overlaps"] * REFUSALS_MAX
+    assert read(chain(*LENT, *words)).promises.claims[claim("a")].refusals == REFUSALS_MAX
+    [yes] = prolong(read(chain(*LENT, *words)), [longer("a", 290, "last")], [], ONCE, alone=True)
+    assert yes.end == 290
 
 
 def test_where_the_owner_decides_only_what_nobody_could_grant_is_answered() -> None:
