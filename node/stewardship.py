@@ -23,7 +23,7 @@ from protocol.kinds import kind_of
 from protocol.record import SIGN, STEP
 from sync.authority import JOIN, named_in
 from sync.membership import SUSPEND, VOUCH
-from sync.steps import Step, split_of
+from sync.steps import Step
 
 if TYPE_CHECKING:
     from node.federations import Federations
@@ -80,7 +80,7 @@ class Stewardship:
         adopted = self._as_steward(federation)
         chain, own = adopted.chain, self._authority().own_town
         fields = fields_of(adopted, change) | {"parent": bytes(chain.current.id)}
-        turn, split = self._turn(adopted)
+        turn, split = chain.turn
         here = [step for step in chain.open.steps if step.round == turn]
         for step in here:
             if own in chain.open.steps[step]:
@@ -231,13 +231,6 @@ class Stewardship:
             names = ", ".join(sorted(map(self._name, adopted.stewards)))
             raise NotAllowed(f"only a steward of {adopted.name} may do that: {names}", code="not_steward")
         return adopted
-
-    def _turn(self, adopted: Federation) -> tuple[int, frozenset[RecordId]]:
-        """Return the round that is open, and the signatures that show it."""
-        ballot, stewards = adopted.chain.open, adopted.stewards
-        turn = max((step.round for step in ballot.steps), default=1)
-        split = split_of(ballot, turn, adopted.chain.current.state.majority, len(stewards))
-        return (turn, frozenset()) if split is None else (turn + 1, split)
 
     def _find(self, prefix: str) -> tuple[Federation, Step]:
         wanted = prefix.strip().casefold()

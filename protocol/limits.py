@@ -76,6 +76,8 @@ ROUNDS_MAX: Final = 64
 """Rounds in which the stewards may vote on one step; each needs a vote that was split before."""
 SIGNATURES_MAX: Final = 8
 """Signatures of one steward that count in one round: an honest one gives a single one."""
+SPLIT_MAX: Final = 64
+"""Votes by which a step may show that the round before is over: one of each steward is enough."""
 
 # Frames and batches.
 WIRE_VERSION: Final = 1

@@ -10,7 +10,12 @@ from typing import Final, TypeGuard
 
 from protocol.encoding import Value
 from protocol.ids import Op, RecordId, TownId
-from protocol.limits import QUOTA_EVERYDAY_DOCUMENTS, QUOTA_LIBRARY_DOCUMENTS, QUOTA_URGENT_DOCUMENTS
+from protocol.limits import (
+    QUOTA_EVERYDAY_DOCUMENTS,
+    QUOTA_LIBRARY_DOCUMENTS,
+    QUOTA_URGENT_DOCUMENTS,
+    SPLIT_MAX,
+)
 from protocol.record import Record, fields_of_body
 from sync.steps import Signature, State, Step
 
@@ -60,6 +65,8 @@ def _step(id: RecordId, town: TownId, body: bytes) -> Step | None:
     parent, turn, state = fields.get("parent"), fields.get("round", 1), _state(fields)
     decides, split = _keys(fields.get("decides", [])), _keys(fields.get("split", []))
     if not _is_key(parent) or type(turn) is not int or decides is None or split is None or state is None:
+        return None
+    if len(split) > SPLIT_MAX:
         return None
     named = frozenset(map(RecordId, decides)), frozenset(map(RecordId, split))
     return Step(id, town, RecordId(parent), turn, *named, state)

@@ -35,7 +35,9 @@ from protocol.limits import ROUNDS_MAX, SIGNATURES_MAX, STEPS_MAX
 
 Signed = Mapping[TownId, RecordId]
 """Who signed a step, each with the record that says so: the step itself for its author."""
-NOBODY: Final[Signed] = {}
+Said = Mapping[TownId, frozenset[RecordId]]
+"""The same with all records that say so: a steward may sign one step again and again, and it is one vote."""
+NOBODY: Final[Said] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,18 @@ class Chain:
         """The step whose state is the federation's."""
         return self.steps[-1]
 
+    @property
+    def turn(self) -> tuple[int, frozenset[RecordId]]:
+        """The round that is open at the current step, and what a step of it names: votes that show that the
+        round before is over. The last round stays open."""
+        state = self.current.state
+        now, over = max((step.round for step in self.open.steps), default=1), frozenset[RecordId]()
+        if now < ROUNDS_MAX and split_of(self.open, now, state.majority, len(state.stewards)) is not None:
+            now += 1
+        if now > 1:
+            over = split_of(self.open, now - 1, state.majority, len(state.stewards)) or over
+        return now, over
+
     def rests_on(self, act: RecordId, cites: tuple[RecordId, ...]) -> bool:
         """Tell whether an act rests on the current step, or on the one before and is not decided by it.
 
@@ -153,10 +167,9 @@ def follow(charter: Step, steps: Iterable[Step], signatures: Iterable[Signature]
     children = defaultdict[RecordId | None, list[Step]](list)
     for step in steps:
         children[step.parent].append(step)
-    signed = defaultdict[RecordId, dict[TownId, RecordId]](dict)
+    signed = defaultdict[RecordId, dict[TownId, frozenset[RecordId]]](dict)
     for each in signatures:
-        before = signed[each.step].get(each.town)
-        signed[each.step][each.town] = each.id if before is None else min(before, each.id)
+        signed[each.step][each.town] = signed[each.step].get(each.town, frozenset()) | {each.id}
     chain, struck, kept = [charter], set[tuple[RecordId, TownId]](), dict[RecordId, TownId]()
     while True:
         parent = chain[-1]
@@ -168,7 +181,7 @@ def follow(charter: Step, steps: Iterable[Step], signatures: Iterable[Signature]
         chain.append(ballot.chosen)
 
 
-def count(parent: Step, steps: Iterable[Step], signed: Mapping[RecordId, Signed]) -> Ballot:
+def count(parent: Step, steps: Iterable[Step], signed: Mapping[RecordId, Said]) -> Ballot:
     """Return what is known of the steps of one parent.
 
     Args:
@@ -177,13 +190,18 @@ def count(parent: Step, steps: Iterable[Step], signed: Mapping[RecordId, Signed]
     """
     stewards = parent.state.stewards
     written = {step for step in steps if step.town in stewards and 1 <= step.round <= ROUNDS_MAX}
-    voices = {
-        step: {town: id for town, id in signed.get(step.id, NOBODY).items() if town in stewards}
-        | {step.town: step.id}
+    said = {
+        step: {town: ids for town, ids in signed.get(step.id, NOBODY).items() if town in stewards}
+        | {step.town: frozenset({step.id})}
         for step in written
     }
-    opened = {step: voices[step] for step in written if step.round == 1 or _shows_split(parent, step, voices)}
-    counted = _cut(opened)
+    counted = _cut(
+        {
+            step: {town: min(ids) for town, ids in said[step].items()}
+            for step in written
+            if step.round == 1 or _shows_split(parent, step, said)
+        }
+    )
     counting = [step for step, who in counted.items() if len(who) >= parent.state.majority]
     struck = _signed_twice(counted) if len(counting) > 1 else frozenset[TownId]()
 
@@ -191,30 +209,38 @@ def count(parent: Step, steps: Iterable[Step], signed: Mapping[RecordId, Signed]
         return (-len(counted[step].keys() - struck), -step.round, step.id)
 
     chosen = min(counting, key=rank, default=None)
-    return Ballot(counted, chosen, struck, _kept(counted, voices))
+    return Ballot(counted, chosen, struck, _kept(counted, said))
 
 
 def split_of(ballot: Ballot, round: int, majority: int, stewards: int) -> frozenset[RecordId] | None:
-    """Return the signatures that show that no step of a round can count any more; None: one still can."""
+    """Return signatures, one of each steward who voted, that show that no step of a round can count any more;
+    None: one still can."""
     voices = [who for step, who in ballot.steps.items() if step.round == round]
-    if not _is_split(voices, majority, stewards):
+    if not _is_split(map(frozenset[TownId], voices), majority, stewards):
         return None
-    return frozenset(id for who in voices for id in who.values())
+    # Of who signed several, one is enough: then the steps have fewer, and as many have voted.
+    shown = dict[TownId, RecordId]()
+    for who in voices:
+        shown.update({town: min(id, shown.get(town, id)) for town, id in who.items()})
+    return frozenset(shown.values())
 
 
-def _shows_split(parent: Step, step: Step, voices: Mapping[Step, Signed]) -> bool:
-    """Tell whether the signatures that a step names show that the round before is over."""
+def _shows_split(parent: Step, step: Step, said: Mapping[Step, Said]) -> bool:
+    """Tell whether the signatures that a step names show that the round before is over.
+
+    Any record by which a steward signed will do: else he could close the round again by signing once more.
+    """
     named = [
-        {town: id for town, id in who.items() if id in step.split}
-        for other, who in voices.items()
+        frozenset(town for town, ids in who.items() if ids & step.split)
+        for other, who in said.items()
         if other.round == step.round - 1
     ]
     return _is_split(named, parent.state.majority, len(parent.state.stewards))
 
 
-def _is_split(voices: Iterable[Signed], majority: int, stewards: int) -> bool:
+def _is_split(voices: Iterable[frozenset[TownId]], majority: int, stewards: int) -> bool:
     """Tell whether no step of a round, known or not, can still be signed by a majority."""
-    sets = [who.keys() for who in voices]
+    sets = list(voices)
     silent = stewards - len(frozenset[TownId]().union(*sets))
     return max(map(len, sets), default=0) + silent < majority
 
@@ -244,13 +270,13 @@ def _signed_twice(voices: Mapping[Step, Signed]) -> frozenset[TownId]:
     return frozenset(town for (_, town), times in seen.items() if times > 1)
 
 
-def _kept(counted: Mapping[Step, Signed], voices: Mapping[Step, Signed]) -> dict[RecordId, TownId]:
+def _kept(counted: Mapping[Step, Signed], said: Mapping[Step, Said]) -> dict[RecordId, TownId]:
     """Return the records that this rests on: steps, signatures, and what shows that a round is over."""
     kept = dict[RecordId, TownId]()
     shown = frozenset[RecordId]().union(*(step.split for step in counted))
-    for step, who in voices.items():
-        named = {town: id for town, id in who.items() if id in shown or counted.get(step, NOBODY).get(town)}
+    for step, who in said.items():
+        named = {id: town for town, ids in who.items() for id in ids & shown}
+        named |= {id: town for town, id in counted.get(step, {}).items()}
         if named:
-            kept[step.id] = step.town
-            kept.update((id, town) for town, id in named.items())
+            kept |= {step.id: step.town, **named}
     return kept

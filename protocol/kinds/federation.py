@@ -18,6 +18,7 @@ from protocol.limits import (
     QUOTA_LIBRARY_DOCUMENTS,
     QUOTA_URGENT_DOCUMENTS,
     ROUNDS_MAX,
+    SPLIT_MAX,
 )
 from protocol.notations import Bytes
 from protocol.schema import Field, Kind
@@ -98,7 +99,7 @@ STEP = Kind(
         Field("parent", _RECORD, "The step before", required=True),
         Field("round", Integer(1, ROUNDS_MAX), "Round", "1, unless the vote was split", required=True),
         Field("decides", ListOf(_RECORD, DECIDED_MAX), "Acts that it decides"),
-        Field("split", ListOf(_RECORD, STEWARDS_MAX), "Signatures that show the split of the round before"),
+        Field("split", ListOf(_RECORD, SPLIT_MAX), "Signatures that show the split of the round before"),
         *_STATE,
     ),
 )

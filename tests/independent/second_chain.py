@@ -15,7 +15,7 @@ else:
     sys.path.insert(0, str(Path(__file__).parent))
     from second_records import BODY_BYTES, ENTRY, Record, is_all_bytes, is_bytes
 
-STEPS, ROUNDS, SIGNATURES = 1024, 64, 8
+STEPS, ROUNDS, SIGNATURES, SPLIT = 1024, 64, 8, 64
 QUOTAS = {"urgent": 2000, "everyday": 20000, "library": 5000}
 
 
@@ -77,6 +77,7 @@ def is_step(record: Record) -> bool:
         and is_bytes(fields.get("parent"), 32)
         and type(fields.get("round", 1)) is int
         and all(is_all_bytes(fields.get(name, []), 32, BODY_BYTES) for name in ("decides", "split"))
+        and len({*fields.get("split", [])}) <= SPLIT
     )
 
 
@@ -113,6 +114,10 @@ def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | N
         if sign.town in stewards and sign.fields["step"] in by_id:
             votes[sign.town, sign.fields["step"]] = sign.id
     votes |= {(s.town, s.id): s.id for s in below}
+    # record -> (steward, step): all by which somebody has voted, more than one for a vote perhaps.
+    said = {each.id: (each.town, each.fields["step"]) for each in signs}
+    said = {id_: vote for id_, vote in said.items() if vote in votes and by_id[vote[1]].town != vote[0]}
+    said |= {s.id: (s.town, s.id) for s in below}
     majority = len(stewards) // 2 + 1
     opened = {
         s.id
@@ -120,9 +125,9 @@ def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | N
         if turn(s) == 1
         or shows_over(
             {
-                each: id_
-                for each, id_ in votes.items()
-                if turn(by_id[each[1]]) == turn(s) - 1 and id_ in s.fields.get("split", ())
+                vote
+                for id_, vote in said.items()
+                if turn(by_id[vote[1]]) == turn(s) - 1 and id_ in s.fields.get("split", ())
             },
             len(stewards),
             majority,
@@ -136,7 +141,7 @@ def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | N
             for step in sorted(mine, key=lambda s: (-total[s], s))[:SIGNATURES]:
                 left[town, step] = votes[town, step]
     shown = {id_ for _, step in left for id_ in by_id[step].fields.get("split", ())}
-    for (_, step), id_ in votes.items():
+    for id_, (_, step) in said.items():
         if id_ in shown or id_ in left.values():
             chain.kept |= {step, id_}
     number_of = Counter(step for _, step in left)
@@ -149,7 +154,7 @@ def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | N
     return by_id[counting[0]] if counting else None
 
 
-def shows_over(votes: dict[tuple[bytes, bytes], bytes], stewards: int, majority: int) -> bool:
+def shows_over(votes: set[tuple[bytes, bytes]], stewards: int, majority: int) -> bool:
     """Whether no step can reach a majority beside these votes."""
     most = max(Counter(step for _, step in votes).values(), default=0)
     return most + stewards - len({town for town, _ in votes}) < majority

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.encoding import Value
 from protocol.ids import FederationId, Lane, Op
-from protocol.limits import SIGNATURES_MAX, STAMP_MAX
+from protocol.limits import SIGNATURES_MAX, SPLIT_MAX, STAMP_MAX
 from protocol.record import SIGN, STEP, Record
 from sync.admission import QUOTA, STEP_STANDS, UNKNOWN_FEDERATION, UNRESOLVED, State
 from sync.authority import Authority, resolve
@@ -73,12 +73,13 @@ def test_a_step_or_signature_to_which_nothing_leads_waits() -> None:
         {"round": True},
         {"decides": [b"short"]},
         {"split": "all"},
+        {"split": [bytes([number]) * 32 for number in range(SPLIT_MAX + 1)]},
         {"stewards": []},
         {"stewards": [7]},
         {"members": None},
         {"name": 7},
     ],
-    ids=str,
+    ids=lambda wrong: str(wrong)[:40],
 )
 def test_a_step_that_cannot_be_read_counts_for_nothing(wrong: dict[str, Value]) -> None:
     """It waits, and is held and forwarded by nobody; so does a signature that names no step."""

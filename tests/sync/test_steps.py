@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import combinations
 from typing import TypeAlias
@@ -243,6 +243,46 @@ def test_what_shows_a_split_stays_known_however_much_is_signed_after() -> None:
     assert chain_of(ROOT, [each for each in known if each.id in chain.kept]).current is again
 
 
+def test_who_signs_once_more_what_he_signed_closes_no_round_again() -> None:
+    """Any of his signatures of the step shows that he voted, not only that with the smallest id."""
+    root = charter("abcde")
+    one, two, three = (step(by, by, root, state("abcde", by)) for by in "abd")
+    split: list[Step | Signature] = [one, sign("e", one), two, sign("c", two), three]
+    late = step("late", "a", root, state("abcd"), round=2, split=split)
+    known: list[Fact] = [*split, late, sign("b", late), sign("c", late)]
+    assert chain_of(root, known).current is late
+    for number in range(3):
+        known.append(Signature(RecordId(bytes([2 - number]) * 32), town("e"), one.id))
+        chain = chain_of(root, known)
+        assert chain.current is late and {each.id for each in split} <= chain.kept.keys()
+        assert chain_of(root, [each for each in known if each.id in chain.kept]).current is late
+
+
+def test_a_step_names_one_vote_of_each_steward_to_show_that_a_round_is_over() -> None:
+    """However often somebody has signed in it."""
+    flood = [step(f"{number}", "c", ROOT, state("abc", name=str(number))) for number in range(50)]
+    chain = chain_of(ROOT, [WITHOUT_C, WITHOUT_A, *flood])
+    turn, split = chain.turn
+    assert (turn, len(split)) == (2, 3) and {WITHOUT_C.id, WITHOUT_A.id} < split
+    again = step("again", "a", ROOT, state("abc", "mn"), round=2)
+    again = replace(again, split=split)
+    known: list[Fact] = [WITHOUT_C, WITHOUT_A, *flood, again]
+    assert chain_of(ROOT, known).turn == (2, split), "who proposes beside it names the same"
+    assert chain_of(ROOT, [*known, sign("b", again)]).current == again
+
+
+def test_the_last_round_stays_open() -> None:
+    """No step of a later one would count."""
+    known: list[Fact] = []
+    for number in range(1, ROUNDS_MAX + 1):
+        turn, split = chain_of(ROOT, known).turn
+        assert turn == number
+        known += [
+            replace(step(f"{by} {number}", by, ROOT, state("abc"), round=turn), split=split) for by in "abc"
+        ]
+    assert chain_of(ROOT, known).turn[0] == ROUNDS_MAX
+
+
 def test_of_several_records_by_which_a_steward_signs_one_step_one_is_kept() -> None:
     """That with the smallest id; the step itself for its author."""
     again = Signature(RecordId(bytes(32)), town("b"), WITHOUT_C.id)
@@ -334,8 +374,7 @@ def plain(root: Step, facts: Sequence[Fact]) -> list[Step]:
 
         def named(each: Step, by: TownId, other: Step, facts: Sequence[Fact] = facts) -> bool:
             records = {f.id for f in facts if isinstance(f, Signature) and (f.town, f.step) == (by, other.id)}
-            mine = {other.id} if by == other.town else {min(records)} if records else set[RecordId]()
-            return bool(mine & each.split)
+            return bool(({other.id} if by == other.town else records) & each.split)
 
         def is_open(
             each: Step, steps: list[Step] = steps, n: int = n, voices: set[tuple[TownId, Step]] = voices
@@ -515,6 +554,9 @@ def votes(draw: st.DrawFn) -> tuple[Step, list[Fact]]:
         steps.append(new)
         signers = draw(st.sets(st.sampled_from(stewards), max_size=4))
         facts += [new, *(sign(each, new) for each in sorted(signers))]
+    for number, again in enumerate(draw(st.lists(st.sampled_from(facts), max_size=4)) if facts else []):
+        if isinstance(again, Signature):
+            facts.append(replace(again, id=RecordId(key(f"once more {number}"))))
     return root, facts
 
 
