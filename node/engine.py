@@ -308,8 +308,10 @@ class Engine:
                 ids = await self._store.read(lambda reader: reader.ids_in_buckets(effect.key, effect.buckets))
                 self._give(IdsLoaded(effect.link, effect.token, tuple(ids)))
             case LoadEvidence():
-                raws = await self._store.read(lambda reader: reader.evidence(effect.federation, effect.town))
-                self._give(Loaded(effect.link, effect.token, tuple(raws)))
+                raws, more = await self._store.read(
+                    lambda reader: reader.evidence(effect.federation, effect.town, effect.after)
+                )
+                self._give(Loaded(effect.link, effect.token, raws, more))
             case _:
                 assert_never(effect)
 

@@ -18,7 +18,7 @@ from node.invitations import Invitation, InvitationRefused, Invitations, read_co
 from node.keys import CERTIFICATE, PROFILE, device_of
 from protocol.errors import ProtocolError
 from protocol.ids import FederationId, Op, TownId
-from protocol.limits import EVIDENCE_BYTES_MAX, NONCE_BYTES
+from protocol.limits import NONCE_BYTES
 from protocol.record import Record, check_signature, fields_of, open_record
 from sync.authority import JOIN
 from sync.devices import ROTATE
@@ -242,8 +242,8 @@ class Joinings:
         return self._peers.get(town) is not None and self._authority().is_member(federation, town)
 
     async def _evidence(self, federation: FederationId, town: TownId) -> tuple[bytes, ...]:
-        found = await self._store.read(lambda reader: reader.evidence(federation, town))
-        return within(found, EVIDENCE_BYTES_MAX)[0]
+        # What is more than one WELCOME may carry is shown on the link as to any other member.
+        return (await self._store.read(lambda reader: reader.evidence(federation, town)))[0]
 
     async def _prepare(self, invitation: Invitation) -> None:
         """Make our side of a JOIN: certificate, profile, and the consent, which is written once."""
@@ -265,18 +265,6 @@ class Joinings:
         join.state, join.says = state, says
         await self._store.write(lambda tx: tx.run(_SETTLE, state, says, join.invitation.secret))
         self.changed()
-
-
-def within(raws: Sequence[bytes], bytes_max: int) -> tuple[tuple[bytes, ...], bool]:
-    """Return as many of these records, from the first on, as fit, and whether any were left out; at
-    least one.
-    """
-    size = 0
-    for index, raw in enumerate(raws):
-        size += len(raw)
-        if size > bytes_max and index:
-            return tuple(raws[:index]), True
-    return tuple(raws), False
 
 
 def _opened(raws: Sequence[bytes]) -> list[Record]:

@@ -65,7 +65,7 @@ from sync.answer import prefixes_of
 from sync.authority import Authority
 from sync.events import Drop, Incident, Late, Synced
 from sync.inbox import Inbox, Parcel
-from sync.line import Line, PeerFault
+from sync.line import Line, PeerFault, Then
 from sync.offers import Offers
 from sync.outbox import Outbox
 from sync.rounds import Rounds
@@ -393,8 +393,8 @@ class Conversation:
         self.rounds.hasten()
         self.rounds.agree()
 
-    def _show_evidence(self, records: tuple[bytes, ...]) -> None:
-        self.outbox.present(records)
+    def _show_evidence(self, records: tuple[bytes, ...], then: Then) -> None:
+        self.outbox.present(records, then)
 
     def _sent(self, key: LaneKey, record: RecordId) -> None:
         self.rounds.name_mine(key, record)

@@ -233,12 +233,16 @@ class LoadEvidence:
     """Read what makes `town` and us members of `federation`: charter, admits, joins, certificates.
 
     At most `EVIDENCE_BYTES_MAX` raw bytes, the charter first. Answer with `Loaded`.
+
+    Attributes:
+        after: Only what comes behind this record, nothing if it is not among them; None: from the charter on.
     """
 
     link: LinkId
     token: int
     federation: FederationId
     town: TownId
+    after: RecordId | None = None
 
 
 @dataclass(frozen=True, slots=True)

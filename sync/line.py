@@ -16,6 +16,7 @@ from sync.lawful import REFUSED_MAX, Acquaintance, Conduct, Lawful, Recent, trim
 
 ThenRecords: TypeAlias = Callable[[tuple[bytes, ...], bool], None]
 """Goes on with raw records that were loaded, and whether there were more."""
+Then: TypeAlias = Callable[[], None]
 ThenIds: TypeAlias = Callable[[tuple[RecordId, ...]], None]
 """Goes on with ids that were loaded."""
 
@@ -151,11 +152,11 @@ class Line:
             del self._ids_awaited[token]
         self.chores.close(federation)
 
-    def load_evidence(self, federation: FederationId, then: ThenRecords) -> None:
-        """Read what shows the rights of both sides in a federation, and go on with it."""
+    def load_evidence(self, federation: FederationId, after: RecordId | None, then: ThenRecords) -> None:
+        """Read what shows the rights of both sides in a federation, behind one record, and go on with it."""
         self._token += 1
         self._records_awaited[self._token] = then
-        self.ask(LoadEvidence(self.link, self._token, federation, self.up.town))
+        self.ask(LoadEvidence(self.link, self._token, federation, self.up.town, after))
 
     def loaded(self, answer: Loaded | IdsLoaded) -> None:
         """Hand an answer of the store to what asked for it."""

@@ -10,33 +10,34 @@ federation is asked anew of the present authority every time: its town is a memb
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
-from protocol.ids import FederationId, home_id
+from protocol.ids import FederationId, RecordId, home_id
 from protocol.limits import WIRE_VERSION
 from protocol.wire import NAMES_MAX, Hello, federation_name
 from sync.authority import Authority
 from sync.events import Incident
-from sync.line import Line, PeerFault
+from sync.line import Line, PeerFault, Then, id_of
 
 PRESENTED_MAX: Final = 16
-"""So often evidence is shown for one federation on one link."""
+"""So often evidence is shown from its beginning for one federation on one link."""
 HELLOS_MAX: Final = 1_024
 """A peer whose authority moves more often on one link should dial anew."""
+Show: TypeAlias = Callable[[tuple[bytes, ...], Then], None]
 
 
 class Offers:
     """The federations of both sides of one link.
 
     Args:
-        show: Sends evidence.
+        show: Sends a part of the evidence, and goes on once it is taken in.
 
     Attributes:
         open: Those that both sides name and serve, by their number.
         authority: Who is a member of what, as this node resolved it.
     """
 
-    def __init__(self, line: Line, authority: Authority, show: Callable[[tuple[bytes, ...]], None]) -> None:
+    def __init__(self, line: Line, authority: Authority, show: Show) -> None:
         self.authority = authority
         self.open: dict[int, FederationId] = {}
         self._line = line
@@ -117,7 +118,7 @@ class Offers:
             if self._serves(federation) and theirs.get(name, False):
                 agreed[index if up.initiator else order.index(name)] = federation
             else:
-                self._present(federation, is_served=theirs.get(name, False))
+                self._present(federation)
         closed = [(place, name) for place, name in self.open.items() if agreed.get(place) != name]
         opened = [place for place in agreed if place not in self.open]
         self.open = agreed
@@ -137,18 +138,33 @@ class Offers:
         """Tell whether evidence may be shown; a home has none."""
         return federation in self.authority.federations and self._serves(federation)
 
-    def _present(self, federation: FederationId, *, is_served: bool) -> None:
+    def _is_served(self, federation: FederationId) -> bool:
+        """Tell whether the other side serves us in a federation, as far as it has said."""
+        up = self._line.up
+        name = federation_name(federation, up.handshake_hash, initiator=not up.initiator)
+        return dict(self._theirs).get(name, False)
+
+    def _present(self, federation: FederationId) -> None:
         """Show what makes us members to a member that does not know it: once for each state of authority."""
-        if is_served or not self._may_see(federation):
+        if self._is_served(federation) or not self._may_see(federation):
             return
         count, shown = self._presented.get(federation, (0, None))
         if count >= PRESENTED_MAX or shown is self.authority:
             return
         self._presented[federation] = (count + 1, self.authority)
+        self._show_part(federation, self.authority, None)
 
-        def then(records: tuple[bytes, ...], _: bool) -> None:
+    def _show_part(self, federation: FederationId, authority: Authority, after: RecordId | None) -> None:
+        """Show as much of the evidence as goes at once, and the next part when that is taken in; a change of
+        authority begins anew."""
+
+        def then(records: tuple[bytes, ...], more: bool) -> None:
             # Asked again at the moment of sending: rights may have moved meanwhile.
             if self._may_see(federation):
-                self._show(records)
+                self._show(records, lambda: go_on(records[-1]) if more else None)
 
-        self._line.load_evidence(federation, then)
+        def go_on(last: bytes) -> None:
+            if self.authority is authority and self._may_see(federation) and not self._is_served(federation):
+                self._show_part(federation, authority, id_of(last))
+
+        self._line.load_evidence(federation, after, then)

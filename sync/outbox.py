@@ -18,7 +18,7 @@ from typing import Final
 from protocol.ids import FederationId, LaneKey, RecordId
 from protocol.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX, BATCHES_IN_FLIGHT_MAX, OUTBOX_IDS_MAX
 from protocol.wire import EVIDENCE, Ack, Done, Records, cut_parcel, pack_parcel
-from sync.line import Line, PeerFault, id_of
+from sync.line import Line, PeerFault, Then, id_of
 
 LOAD_PREFIXES_MAX: Final = 512
 """Records asked of the store at once; about a batch of ordinary ones."""
@@ -65,10 +65,11 @@ class _Queue:
 
 @dataclass(slots=True)
 class _Flight:
-    """A batch that was sent and not yet acknowledged; no key for evidence."""
+    """A batch that was sent and not yet acknowledged; no key for evidence, and `then` once it is."""
 
     key: LaneKey | None
     ids: list[RecordId]
+    then: Then | None = None
 
 
 class Outbox:
@@ -89,7 +90,7 @@ class Outbox:
         self._place = place
         self._on_sent = on_sent
         self._queues: dict[LaneKey, _Queue] = {}
-        self._evidence: deque[tuple[bytes, ...]] = deque()
+        self._evidence: deque[tuple[tuple[bytes, ...], Then]] = deque()
         self._flights: dict[int, _Flight] = {}
         self._flying: dict[bytes, RecordId] = {}
         self._loading = 0
@@ -165,10 +166,10 @@ class Outbox:
         queue.jobs.append(job)
         self._end_jobs(key, queue)
 
-    def present(self, records: tuple[bytes, ...]) -> None:
-        """Let evidence go out, before anything else."""
+    def present(self, records: tuple[bytes, ...], then: Then) -> None:
+        """Let evidence go out, before anything else; go on once it is taken in at the other side."""
         if records:
-            self._evidence.append(records)
+            self._evidence.append((records, then))
 
     def forget(self, federation: FederationId) -> None:
         """Forget all that waits in the lanes of a federation that is not told to the other side any more."""
@@ -179,8 +180,8 @@ class Outbox:
         """Ask the store for what goes next, as far as the batches in flight allow."""
         while len(self._flights) + self._loading < BATCHES_IN_FLIGHT_MAX:
             if self._evidence:
-                records = self._evidence.popleft()
-                self._send(None, EVIDENCE, records, [id_of(raw) or NO_ID for raw in records])
+                records, after = self._evidence.popleft()
+                self._send(None, EVIDENCE, records, [id_of(raw) or NO_ID for raw in records], after)
                 continue
             if not self._load_next():
                 return
@@ -203,6 +204,8 @@ class Outbox:
                 if flight.key is not None:
                     lawful = self._line.lawful(flight.key)
                     lawful.refuse_mine(flight.ids[place], final=final, now_ms=self._line.now_ms)
+        if flight.then is not None:
+            flight.then()
 
     def _queue(self, key: LaneKey) -> _Queue:
         return self._queues.setdefault(key, _Queue())
@@ -268,10 +271,17 @@ class Outbox:
                     job.gone += [gone] if gone is not None else []
         self._end_jobs(key, queue)
 
-    def _send(self, key: LaneKey | None, place: int, batch: tuple[bytes, ...], ids: list[RecordId]) -> None:
+    def _send(
+        self,
+        key: LaneKey | None,
+        place: int,
+        batch: tuple[bytes, ...],
+        ids: list[RecordId],
+        then: Then | None = None,
+    ) -> None:
         """Send one batch in parts."""
         self._batch += 1
-        self._flights[self._batch] = _Flight(key, ids)
+        self._flights[self._batch] = _Flight(key, ids, then)
         parts = cut_parcel(pack_parcel(batch))
         lane = int(key[1]) if key is not None else 0
         for index, part in enumerate(parts):

@@ -91,9 +91,11 @@ class Reader(Protocol):
     def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
         """Return (row, id) held in a lane, the last taken in first, below row `after` (0: from the top)."""
 
-    def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
+    def evidence(
+        self, federation: FederationId, town: TownId, after: RecordId | None = None
+    ) -> tuple[tuple[bytes, ...], bool]:
         """Return the records that show this town as a member: charter, steps, acts, joins and certificates
-        concerned."""
+        concerned; as many behind `after` as one may show at once, and whether there are more."""
 
     def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
         """Return the records of one kind that this town wrote, held or parked."""

@@ -3,7 +3,7 @@
 First the charter, then the steps and signatures that led from it to the state of today, the oldest first, for
 nothing of them can be judged without what is before it, and before them the rotations by which later town
 keys signed; then what was done about the two towns, their consents, and what is said of the keys of everybody
-who signed any of it.
+who signed any of it. It goes out in parts that each begin where the one before has ended.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from sync.stated import signature_of, step_of
 
 
 def evidence_of(
-    governing: Iterable[Record], federation: FederationId, towns: Collection[TownId]
-) -> list[bytes]:
-    """Return what shows these towns as members, as much as one may present.
+    governing: Iterable[Record],
+    federation: FederationId,
+    towns: Collection[TownId],
+    after: RecordId | None = None,
+) -> tuple[tuple[bytes, ...], bool]:
+    """Return what shows these towns as members, as much as one may present at once; and if there is more.
 
     Args:
         governing: Held records of the kinds that authority is made of, in any order.
         federation: What they are members of.
         towns: Those whose membership is to be shown.
+        after: Begin behind this record, and if it is not among them show nothing; None: with the charter.
     """
     by_kind = defaultdict[str, list[Record]](list)
     for record in governing:
@@ -51,14 +55,16 @@ def evidence_of(
     # Of the lists, which may be long, only those that keep something of all this.
     ids = {each.id for each in shown}
     shown += [each for each in of_signers(KEEP) if ids & listed(each.body)]
+    places = {each.id: place for place, each in enumerate(shown, 1)}
+    start = 0 if after is None else places.get(after, len(shown))
     found: list[bytes] = []
     size = 0
-    for record in shown:
+    for record in shown[start:]:
         size += len(record.raw)
         if size > EVIDENCE_BYTES_MAX:
-            break
+            return tuple(found), True
         found.append(record.raw)
-    return found
+    return tuple(found), False
 
 
 def _in_order(charters: Iterable[Record], steps: Iterable[Record], signs: Iterable[Record]) -> list[Record]:

@@ -136,10 +136,13 @@ class MemoryTransaction(MemoryBoard):
         rows = sorted(((self._rows[id], id) for id in self._held.get(key, {})), reverse=True)
         return [each for each in rows if not after or each[0] < after][:limit]
 
-    def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
-        """Return the records that show this town and the own one as members, the charter first."""
+    def evidence(
+        self, federation: FederationId, town: TownId, after: RecordId | None = None
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Return the records that show this town and the own one as members, the charter first; and whether
+        there are more."""
         held = [record for id, record in self._governing.items() if id in self._records]
-        return evidence_of(held, federation, (town, self.own_town))
+        return evidence_of(held, federation, (town, self.own_town), after)
 
     def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
         """Return the records of one kind that this town wrote, held or parked."""

@@ -120,9 +120,12 @@ class RecordReads:
         )
         return self._db.execute(sql, (self.lane_number(key), after or ALL, limit)).fetchall()
 
-    def evidence(self, federation: FederationId, town: TownId) -> list[bytes]:
-        """Return the records that show this town and the own one as members, the charter first."""
-        return evidence_of(self._governing(), federation, (town, self.own_town))
+    def evidence(
+        self, federation: FederationId, town: TownId, after: RecordId | None = None
+    ) -> tuple[tuple[bytes, ...], bool]:
+        """Return the records that show this town and the own one as members, the charter first; and whether
+        there are more."""
+        return evidence_of(self._governing(), federation, (town, self.own_town), after)
 
     def records_of(self, town: TownId, kind: str) -> Sequence[Record]:
         """Return the records of one kind that this town wrote, held or parked."""

@@ -55,7 +55,7 @@ def test_evidence_makes_members_of_two_towns_in_the_eyes_of_a_third(which: str, 
     bench = open_bench(which, tmp_path / "here")
     bench.take(*GOVERNING, OWN.join(RIVER), vouched)
     for town in (FAR, Town("fen")):
-        shown = bench.read(lambda reader, town=town: reader.evidence(RIVER, town.id))  # type: ignore[misc]
+        shown, _ = bench.read(lambda reader, town=town: reader.evidence(RIVER, town.id))  # type: ignore[misc]
         assert open_record(shown[0]).id == CHARTER.id
         assert sum(map(len, shown)) <= EVIDENCE_BYTES_MAX
         other = open_bench("memory", tmp_path, ELM.id)
@@ -67,14 +67,23 @@ def test_evidence_makes_members_of_two_towns_in_the_eyes_of_a_third(which: str, 
     bench.close()
 
 
-def test_evidence_of_a_long_chain_is_cut_at_what_may_be_presented(tmp_path: Path) -> None:
-    """The oldest steps first: nothing later can be judged without them."""
-    bench = open_bench("memory", tmp_path)
+@pytest.mark.parametrize("which", ["sqlite", "memory"])
+def test_evidence_of_a_long_chain_comes_in_parts(which: str, tmp_path: Path) -> None:
+    """The oldest steps first: nothing later can be judged without them; each part begins where one ended."""
+    bench = open_bench(which, tmp_path)
     steps: list[Record] = [OWN.charter("Long", [OWN])]
     for number in range(250):
         steps.append(OWN.step(steps[-1], [OWN], name=f"Long {number}"))
     bench.take(OWN.certificate(), *steps)
-    shown = bench.read(lambda reader: reader.evidence(federation_of(steps[0]), OWN.id))
-    assert EVIDENCE_BYTES_MAX - 1_000 < sum(map(len, shown)) <= EVIDENCE_BYTES_MAX
-    assert [open_record(raw).id for raw in shown] == [each.id for each in steps[: len(shown)]]
+    federation = federation_of(steps[0])
+    shown, more = bench.read(lambda reader: reader.evidence(federation, OWN.id))
+    assert more and EVIDENCE_BYTES_MAX - 1_000 < sum(map(len, shown)) <= EVIDENCE_BYTES_MAX
+    while more:
+        last = open_record(shown[-1]).id
+        part, more = bench.read(lambda reader, last=last: reader.evidence(federation, OWN.id, last))  # type: ignore[misc]
+        assert sum(map(len, part)) <= EVIDENCE_BYTES_MAX
+        shown += part
+    ids = [open_record(raw).id for raw in shown]
+    assert ids == [each.id for each in (*steps, OWN.certificate())]
+    assert bench.read(lambda reader: reader.evidence(federation, OWN.id, SEA.certificate().id)) == ((), False)
     bench.close()

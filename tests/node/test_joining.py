@@ -13,7 +13,7 @@ from node.clock import NodeClock, wall_ms
 from node.federations import Federations
 from node.intake import Intake
 from node.invitations import Invitation, InvitationRefused, Invitations, read_code
-from node.joining import REFUSED, WAITING, Joinings, within
+from node.joining import REFUSED, WAITING, Joinings
 from node.keys import CERTIFICATE, PROFILE, Keys, town_record
 from node.peers import Peers
 from node.store.sqlite import SqliteStore, open_store
@@ -233,10 +233,3 @@ async def test_an_invitation_that_was_taken_waits_across_a_restart_and_a_refusal
     ]
     assert taken.state == WAITING
     await store.close()
-
-
-def test_what_does_not_fit_is_left_out_but_never_everything() -> None:
-    assert within([b"aaa", b"bbb", b"c"], 6) == ((b"aaa", b"bbb"), True)
-    assert within([b"aaa", b"bbb"], 6) == ((b"aaa", b"bbb"), False)
-    assert within([b"aaaaaaa", b"b"], 6) == ((b"aaaaaaa",), True)
-    assert within([], 6) == ((), False)

@@ -183,6 +183,39 @@ async def test_an_act_that_rests_on_an_old_step_is_given_again_and_that_is_shown
     assert len(await roanne.store.read(lambda reader: reader.records_of(roanne.town, ADMIT))) == 1
 
 
+async def test_a_newcomer_follows_a_chain_that_is_longer_than_what_is_shown_at_once(
+    stewards: Stewards,
+) -> None:
+    """It knows nothing but its invitation; then both go on as any two towns."""
+    roanne, charlieu = await stewards.settle("Roanne"), await stewards.settle("Charlieu")
+    federation = await federate(roanne)
+    key = await roanne._open_town_key(stewards.passphrases[roanne.town])
+    parent, steps = roanne.authority().federations[federation].chain.current.id, list[bytes]()
+    for number in range(300):
+        fields: Any = {"name": f"Valley {number}", "stewards": [roanne.town], "parent": bytes(parent)}
+        step = entry(roanne, federation, key, STEP, number, round=1, members=[], **fields)
+        steps, parent = [*steps, step.raw], step.id
+    await roanne.intake.accept(steps)
+    code, _ = await roanne.invitations.invite(federation)
+    assert (await charlieu.join(code))["state"] == "joined"
+    await until(lambda: charlieu.authority().is_member(federation, charlieu.town))
+    assert len(charlieu.authority().federations[federation].chain.steps) == 301
+    await post(roanne, "Blankets")
+    await post(charlieu, "Firewood")
+    await agree(federation, roanne, charlieu)
+    assert await titles(roanne) == await titles(charlieu) == {"Blankets", "Firewood"}
+
+
+def entry(node: Daemon, federation: FederationId, key: Any, kind: str, nonce: int, **fields: Any) -> Record:
+    """Sign a step or a signature, as another board of the town would, at the time of a node."""
+    now_s = node.clock.now_ms() // 1_000
+    return make(
+        key, town=TownId(key.public), epoch=b"test", counter=nonce, stamp=now_s * 1_000 << 16, kind=kind,
+        lane=Lane.URGENT, federations=[federation], born=now_s, expires=now_s + 86_400, op=Op.ENTRY,
+        nonce=nonce.to_bytes(8, "big"), body=make_body(bytes(16), fields),
+    )  # fmt: skip
+
+
 async def shown(node: Daemon, code: str) -> str:
     """Wait until a node shows an incident; return what it says."""
     async with asyncio.timeout(WAIT_S):
@@ -205,18 +238,11 @@ async def test_who_signed_twice_and_what_was_replaced_is_shown_and_stays_shown(s
     parent, towns = chain.steps[-2].id, [bytes(node.town) for node in (roanne, charlieu, renaison)]
     keys = [await node._open_town_key(stewards.passphrases[node.town]) for node in (charlieu, renaison)]
 
-    def entry(key: Any, kind: str, nonce: int, **fields: Any) -> Record:
-        now_s = roanne.clock.now_ms() // 1_000
-        return make(
-            key, town=TownId(key.public), epoch=b"test", counter=nonce, stamp=now_s * 1_000 << 16, kind=kind,
-            lane=Lane.URGENT, federations=[federation], born=now_s, expires=now_s + 86_400, op=Op.ENTRY,
-            nonce=nonce.to_bytes(8, "big"), body=make_body(bytes(16), fields),
-        )  # fmt: skip
-
     more: dict[str, Any] = {"parent": parent, "round": 1, "stewards": towns, "members": towns}
-    others = (entry(keys[0], STEP, nonce, name="Charlieu's wish", **more) for nonce in range(10_000))
+    wish = {"name": "Charlieu's wish", **more}
+    others = (entry(roanne, federation, keys[0], STEP, nonce, **wish) for nonce in range(10_000))
     other = next(each for each in others if each.id.hex() < told["step"])
-    await roanne.intake.accept([other.raw, entry(keys[1], SIGN, 1, step=other.id).raw])
+    await roanne.intake.accept([other.raw, entry(roanne, federation, keys[1], SIGN, 1, step=other.id).raw])
     assert roanne.authority().federations[federation].name == "Charlieu's wish"
     assert "Renaison signed two steps" in await shown(roanne, "double_signer")
     assert "replaced" in await shown(roanne, "step_replaced")

@@ -297,7 +297,7 @@ def test_the_records_of_a_town_and_kind_are_found_held_and_parked_and_no_others(
 def test_evidence_begins_with_the_charter_and_shows_both_towns(bench: Bench) -> None:
     bench.take(SMALL)
     bench.hold(OWN.join(HILL), BEE.admit(HILL, SEA), SEA.join(HILL))
-    found = [_opened(raw) for raw in bench.read(lambda reader: reader.evidence(HILL, SEA.id))]
+    found = [_opened(raw) for raw in bench.read(lambda reader: reader.evidence(HILL, SEA.id))[0]]
     assert found[0].id == SMALL.id
     kinds = [(each.header.kind, each.header.town) for each in found[1:]]
     assert ("federation.admit", BEE.id) in kinds
@@ -305,7 +305,7 @@ def test_evidence_begins_with_the_charter_and_shows_both_towns(bench: Bench) -> 
     assert ("federation.join", OWN.id) in kinds
     assert {town for kind, town in kinds if kind == "town.device"} == {OWN.id, BEE.id, SEA.id}
     assert sum(len(each.raw) for each in found) <= EVIDENCE_BYTES_MAX
-    unknown = bench.read(lambda reader: reader.evidence(FederationId(b"?" * 16), SEA.id))
+    unknown, _ = bench.read(lambda reader: reader.evidence(FederationId(b"?" * 16), SEA.id))
     assert {_opened(raw).header.kind for raw in unknown} == {"town.device"}
 
 

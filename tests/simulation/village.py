@@ -268,8 +268,8 @@ class Node:
         self._tell(IdsLoaded(effect.link, effect.token, tuple(ids)))
 
     def _load_evidence(self, effect: LoadEvidence) -> None:
-        raws = self.read(lambda reader: reader.evidence(effect.federation, effect.town))
-        self._tell(Loaded(effect.link, effect.token, tuple(raws)))
+        found = self.read(lambda reader: reader.evidence(effect.federation, effect.town, effect.after))
+        self._tell(Loaded(effect.link, effect.token, *found))
 
     def _announce(self, committed: Committed) -> None:
         self._tell(committed)

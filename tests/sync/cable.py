@@ -126,6 +126,7 @@ class Node:
     change: int = 0
     judge: Judge = lambda record, raw: (State.HELD, "held")
     evidence: dict[FederationId, tuple[bytes, ...]] = field(default_factory=dict)
+    evidence_part: int = 64
     on_evidence: Callable[[bytes], Authority | None] = lambda raw: None
     takes_in: bool = True
     wake_ms: int | None = None
@@ -270,8 +271,12 @@ class Bench:
             case LoadIds():
                 self.later(self.store_ms, lambda: self.tell(node, self._load_ids(node, effect)))
             case LoadEvidence():
-                found = node.evidence.get(effect.federation, ())
-                self.later(self.store_ms, lambda: self.tell(node, Loaded(effect.link, effect.token, found)))
+                every = node.evidence.get(effect.federation, ())
+                places = {id_and_key(raw)[0]: place for place, raw in enumerate(every, 1)}
+                start = 0 if effect.after is None else places.get(effect.after, len(every))
+                end = start + node.evidence_part
+                found = Loaded(effect.link, effect.token, every[start:end], end < len(every))
+                self.later(self.store_ms, lambda: self.tell(node, found))
             case WakeAt():
                 node.wake_ms = effect.at_ms
                 self.later(max(0, effect.at_ms - self.now_ms), lambda: self._tick(node, effect.at_ms))

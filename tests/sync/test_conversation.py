@@ -27,6 +27,7 @@ from sync.events import (
     LaneChange,
     LinkUp,
     Load,
+    LoadEvidence,
     Refused,
     Send,
     Welcomed,
@@ -272,6 +273,22 @@ def test_evidence_that_does_not_help_is_shown_once() -> None:
     bench.run(600_000)
     assert b.taken == 2
     assert not a.of(Drop) and not b.of(Drop)
+
+
+def test_evidence_that_does_not_fit_at_once_follows_in_parts() -> None:
+    """The next when the one before is taken in, until the other side knows that it is a member."""
+    bench = Bench()
+    a = bench.node("a", authority_of("a", "ab"), [raw_record(number) for number in range(40)])
+    b = bench.node("b", authority_of("b", "", ()))
+    charter, *steps = (raw_record(1_000 + number, (FEDERATION, Lane.URGENT)) for number in range(50))
+    a.evidence[FEDERATION], a.evidence_part = (charter, *steps), 4
+    b.on_evidence = lambda raw: authority_of("b", "ab") if raw == steps[-10] else None
+    bench.join(b, a)
+    bench.run(2_000)
+    asked = [each.after for each in a.of(LoadEvidence) if isinstance(each, LoadEvidence)]
+    assert asked[:2] == [None, id_and_key(steps[2])[0]]
+    assert 10 <= len(asked) <= 12, "and what then is left comes as every other record"
+    assert a.ids() == b.ids()
 
 
 def test_nothing_of_a_federation_goes_to_a_town_that_is_no_member() -> None:
