@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import keys as key_files
 from node.drafts import Draft
 from node.errors import HedgerowError, InvalidRequest, NotFound
+from node.fallen import Fallen, fallen
 from node.store.records import DEVICE_AT, OWN_TOWN, STAMP_OFFSET
 from protocol.clock import stamp_at
 from protocol.identity import TownKey
@@ -24,7 +26,7 @@ from protocol.kinds.bounds import KEPT_IDS_MAX
 from protocol.limits import SUCCESSORS_MAX
 from protocol.paper import heard
 from protocol.record import fields_of
-from sync.authority import JOIN
+from sync.authority import JOIN, named_in
 from sync.devices import DEVICE, KEEP, REVOKE, ROTATE, Rights
 
 if TYPE_CHECKING:
@@ -145,11 +147,21 @@ class Custody:
 
         return await self._store.write(look)
 
-    async def revoke(self, device: DeviceId, choice: Choice, secret: str) -> int:
+    async def falls(self, device: DeviceId, choice: Choice) -> list[Fallen]:
+        """Return what the town did in its federations by a device and falls if this stays of it."""
+        kept = frozenset(choice.kept)
+        return await self._store.read(
+            lambda reader: fallen(reader, lambda act: act.header.device == device and act.id not in kept)
+        )
+
+    async def revoke(
+        self, device: DeviceId, choice: Choice, secret: str, again: Sequence[Fallen] = ()
+    ) -> int:
         """Take a device back for good; return how many of its records stay.
 
         Args:
             secret: The town key's passphrase, or its words.
+            again: What this device does again of what falls.
 
         Raises:
             WrongPassphrase, KeysUnreadable, WrongWords, HedgerowError.
@@ -157,11 +169,14 @@ class Custody:
         await self._check_other(device)
         key = await self.open_town_key(secret)
         drafts = [Draft(REVOKE, Op.ENTRY, {"device": bytes(device)}, key=key), *_lists(choice.kept, key)]
+        authority = await self._authority()
+        drafts += [each.again(authority) for each in again]
         await self._intake.post([*drafts, *await self._consents(device)])
         return len(choice.kept)
 
-    async def rotate(self, paper: str, keep: str, since_ms: int | None) -> tuple[str, int]:
-        """Let the next town key take over; return its new passphrase and how many records of the former stay.
+    async def rotate(self, paper: str, keep: str, since_ms: int | None) -> tuple[str, int, list[Fallen]]:
+        """Let the next town key take over; return its new passphrase, how many records of the former stay,
+        and what falls of what the town did in its federations by boards that the former one certified.
 
         This device is certified anew, and the profile signed again, in any case.
 
@@ -188,12 +203,13 @@ class Custody:
             Draft(DEVICE, Op.PUT, certificate, key=key),
             *await self._profile(key, sealing[max(sealing)].public),
         ]
+        lost = await self._store.read(partial(_lost, this=self.keys.device.public, kept=frozenset(kept)))
         records = {record.header.kind: record.raw for record in await self._intake.post(drafts)}
         passphrase = key_files.new_passphrase()
         await asyncio.to_thread(key_files.save_town_key, self._folder, key, passphrase)
         self.keys = replace(self.keys, certificate=records[DEVICE], rotation=records[ROTATE])
         await asyncio.to_thread(key_files.save_keys, self._folder, self.keys)
-        return passphrase, len(choice.kept)
+        return passphrase, len(choice.kept), lost
 
     async def _consents(self, device: DeviceId) -> list[Draft]:
         """Return our consents once more where only this device has given them: else the town would be out of
@@ -268,6 +284,13 @@ def taken_back(before: Rights, after: Rights) -> list[tuple[str, DeviceId]]:
     """Return (code, key) of each device and each town key that was taken back between two states."""
     found = [(DEVICE_REVOKED, device) for device in sorted(after.revoked - before.revoked)]
     return found + [(TOWN_KEY_ROTATED, key) for key in after.keys[:-1] if key not in before.keys[:-1]]
+
+
+def _lost(reader: Reader, *, this: bytes, kept: frozenset[RecordId]) -> list[Fallen]:
+    """Return what falls of all that other boards did, when only this one and those that are kept stay."""
+    certificates = reader.records_of(reader.own_town, DEVICE)
+    stay = {this, *(named_in(each) for each in certificates if each.id in kept)}
+    return fallen(reader, lambda act: act.header.device not in stay and act.id not in kept)
 
 
 def _state(rights: Rights, device: DeviceId) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from node import backup as backups
 from node.acts import act
-from node.arguments import Arguments
+from node.arguments import Arguments, find_among, texts_of
 from node.custody import ALL, NONE
 from node.errors import InvalidRequest
+from node.fallen import WHAT, Fallen
 from protocol.identity import fingerprint
 
 if TYPE_CHECKING:
@@ -37,13 +38,19 @@ async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
     """Take a device back; without a secret only say what would stay of it."""
     device = await daemon.custody.find(_word(arguments, "device"))
     choice = await daemon.custody.choose(device, *_keep(arguments))
+    falls = await daemon.custody.falls(device, choice)
+    names = {each.town: daemon.federations.name_of(each.town) for each in falls}
+    chosen = {find_among(name, names)[0] for name in texts_of(arguments, "again")}
+    again = [each for each in falls if each.town in chosen]
     secret = arguments.get("secret")
     if isinstance(secret, str):
-        await daemon.custody.revoke(device, choice, secret)
+        await daemon.custody.revoke(device, choice, secret, again)
     return {
         "device": device.hex(),
         "records": choice.count,
         "kept": len(choice.kept),
+        "falls": [_told(daemon, each) for each in falls if each not in again],
+        "again": [_told(daemon, each) for each in again],
         "done": isinstance(secret, str),
     }
 
@@ -51,9 +58,14 @@ async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def key_rotate(daemon: Daemon, arguments: Arguments) -> object:
     """Let the next town key take over."""
-    passphrase, kept = await daemon.custody.rotate(_word(arguments, "words"), *_keep(arguments))
+    passphrase, kept, lost = await daemon.custody.rotate(_word(arguments, "words"), *_keep(arguments))
     rights = daemon.authority().rights_of(daemon.town)
-    return {"town_key": rights.keys[-1].hex(), "kept": kept, "passphrase": passphrase}
+    return {
+        "town_key": rights.keys[-1].hex(),
+        "kept": kept,
+        "falls": [_told(daemon, each) for each in lost],
+        "passphrase": passphrase,
+    }
 
 
 @act
@@ -76,6 +88,16 @@ async def backup(daemon: Daemon, arguments: Arguments) -> object:
         with_keys=bool(arguments.get("with_keys")),
     )
     return {"bytes": made.bytes, "keys": made.has_keys, "made_ms": made.made_ms}
+
+
+def _told(daemon: Daemon, act: Fallen) -> dict[str, str]:
+    adopted = daemon.authority().federations[act.federation]
+    return {
+        "what": WHAT[act.kind],
+        "town": act.town.hex(),
+        "name": daemon.federations.name_of(act.town),
+        "federation": adopted.name,
+    }
 
 
 def _keep(arguments: Arguments) -> tuple[str, int | None]:

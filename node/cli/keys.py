@@ -1,6 +1,7 @@
 """`key`, `backup`, `restore`: the town's keys in the operator's hands, and one file that holds a node."""
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -94,16 +95,24 @@ def rotate(terminal: Terminal, since: datetime | None, all_: bool, none_: bool) 
     """Let the next town key take over from one that was stolen. Asks for the words on your paper."""
     keep = _kept(since, all_, none_)
     made = terminal.ask("key_rotate", words=words_of_key(), **keep)
-    terminal.answer(
-        made,
-        f"The next town key has taken over; of the former one {counted(made['kept'], 'record')} stay valid.\n"
-        f"Its passphrase, shown only now: {made['passphrase']}\nWrite it on paper.",
-    )
+    lines = [
+        f"The next town key has taken over; of the former one {counted(made['kept'], 'record')} stay valid.",
+        *_fallen(made["falls"], done=True),
+        f"Its passphrase, shown only now: {made['passphrase']}",
+        "Write it on paper.",
+    ]
+    terminal.answer(made, "\n".join(lines))
 
 
 @command(key, "revoke")
 @click.argument("device")
 @_keeping
+@click.option(
+    "--again",
+    multiple=True,
+    metavar="TOWN",
+    help="Let this board admit that town, or suspend it, in its place.",
+)
 @click.option("--words", "by_words", is_flag=True, help="Give the town key by its words.")
 @click.option("--yes", is_flag=True, help="Do not ask once more.")
 def revoke(
@@ -112,6 +121,7 @@ def revoke(
     since: datetime | None,
     all_: bool,
     none_: bool,
+    again: tuple[str, ...],
     by_words: bool,
     yes: bool,
 ) -> None:
@@ -119,14 +129,18 @@ def revoke(
 
     Fetch first (hedgerow sync), then revoke: what is not kept is refused everywhere.
     """
-    keep = _kept(since, all_, none_)
+    keep = _kept(since, all_, none_) | {"again": list(again) or None}
     proposed = terminal.ask("key_revoke", device=device, **keep)
     says = f"Of {counted(proposed['records'], 'record')} of that device {proposed['kept']} stay valid."
     if not yes and sys.stdin.isatty():
-        click.confirm(f"{says} Take it back for good?", abort=True, err=True)
+        warned = "\n".join([says, *_fallen(proposed["falls"], done=False)])
+        click.confirm(f"{warned}\nTake it back for good?", abort=True, err=True)
     secret = words_of_key() if by_words else passphrase_of_town()
     done = terminal.ask("key_revoke", device=proposed["device"], secret=secret, **keep)
-    terminal.answer(done, f"The device {done['device'][:16]} is taken back. {says}")
+    lines = [f"The device {done['device'][:16]} is taken back. {says}", *_fallen(done["falls"], done=True)]
+    if done["again"]:
+        lines.append(f"This board has done again: {_acts(done['again'])}.")
+    terminal.answer(done, "\n".join(lines))
 
 
 @command(key, "sealing")
@@ -209,6 +223,26 @@ def _backup_of_a_stopped_node(data: Path, target: Path, with_keys: bool) -> Mapp
     finally:
         lock.close()
     return {"bytes": made.bytes, "keys": made.has_keys, "made_ms": made.made_ms}
+
+
+def _fallen(falls: list[dict[str, str]], *, done: bool) -> list[str]:
+    """Return a line that warns of what falls in federations with a key, if anything does."""
+    if not falls:
+        return []
+    if done:
+        do = "do it again with hedgerow federation invite, propose --add or suspend"
+    else:
+        do = "to have this board do it again: " + " ".join(f"--again {name}" for name in _towns(falls))
+    return [f"What that key did in federations falls with it: {_acts(falls)}; {do}."]
+
+
+def _acts(acts: list[dict[str, str]]) -> str:
+    said = [f"{each['what']} of {each['name'] or each['town'][:8]} ({each['federation']})" for each in acts]
+    return ", ".join(said)
+
+
+def _towns(acts: list[dict[str, str]]) -> list[str]:
+    return sorted({shlex.quote(each["name"] or each["town"][:8]) for each in acts})
 
 
 def _told(terminal: Terminal) -> str:

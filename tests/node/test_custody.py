@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ from node import beginnings, key_acts
 from node import keys as key_files
 from node.acts import ACTS
 from node.beginnings import Begun, SavedKey, SavedWords, Town
+from node.cli.app import run
 from node.clones import CLONE
 from node.config import read_settings
 from node.custody import DEVICE_REVOKED, TOWN_KEY_ROTATED
 from node.daemon import Daemon
+from node.drafts import Desk, Draft
 from node.errors import DataInUse, HedgerowError, NotCertified
 from node.keys import FORMER_FILE, device_of, open_keys, town_record
 from node.promises.shelf import ledger_at
@@ -33,6 +37,7 @@ from protocol.record import Record, make, open_record
 from protocol.sealing import derive, seal
 from sync.devices import DEVICE, ROTATE
 from sync.ledger import ledger_id
+from sync.membership import ADMIT, SUSPEND
 
 assert key_acts
 HASH = bytes(32)
@@ -82,11 +87,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 async def by_other(house: House, title: str, **more: Any) -> Record:
     """Let the other board write something, and bring it here."""
-    from node.drafts import Desk, Draft
-    from protocol.ids import Op
-
     federation = tuple(house.daemon.authority().federations)
     draft = Draft("offer", Op.PUT, {"title": title}, federations=federation, **more)
+    return await other_does(house, title, draft)
+
+
+async def other_does(house: House, title: str, draft: Draft) -> Record:
+    """Let the other board write a draft, and bring it here."""
     desk = Desk(house.other.device, lambda size: title.encode().ljust(size, b"x")[:size])
     [record], _ = await house.daemon.store.write(
         lambda tx: desk.sign(tx, [draft], now_ms=house.daemon.clock.now_ms(), sure=True)
@@ -139,6 +146,72 @@ async def test_a_device_is_taken_back_with_a_list_and_what_it_spoilt_comes_back(
     assert state[device] == "taken back"
     await by_other(house, "Later")
     assert "Later" not in await house.titles()
+
+
+async def did(house: House, kind: str, town: bytes) -> Record:
+    """Let the other board admit a town, or suspend it."""
+    [adopted] = house.daemon.authority().federations.values()
+    ground = (adopted.chain.current.id,)
+    draft = Draft(kind, fields={"town": town}, federations=(adopted.id,), cites=ground)
+    return await other_does(house, f"{kind[11:]}{town.hex()[:4]}", draft)
+
+
+def members(house: House) -> set[bytes]:
+    """The towns that belong, but for the own one."""
+    [adopted] = house.daemon.authority().federations.values()
+    return {bytes(town) for town in adopted.members} - {bytes(house.daemon.town)}
+
+
+async def test_a_command_that_takes_a_board_back_says_what_it_let_in_and_lets_in_again_whom_one_names(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else is let in; what is kept, or stands for another reason, is not spoken of."""
+    mine, stranger, early = bytes.fromhex("ab" * 32), bytes.fromhex("cd" * 32), bytes.fromhex("ef" * 32)
+    await did(house, ADMIT, early)
+    since = datetime.now() + timedelta(milliseconds=5)
+    await asyncio.sleep(0.02)
+    for town in (mine, stranger):
+        await did(house, ADMIT, town)
+    await did(house, SUSPEND, early)
+    device = house.other.device.public.hex()
+    proposed = await house.act(
+        "key_revoke", device=device, keep="since", since_ms=int(since.timestamp() * 1_000)
+    )
+    assert [(each["what"], each["town"][:4]) for each in proposed["falls"]] == [
+        ("admission", "abab"),
+        ("admission", "cdcd"),
+        ("suspension", "efef"),
+    ]
+    assert (
+        await house.refused("key_revoke", device=device, keep="none", again=["Feurs"])
+    ).code == "not_found"
+    monkeypatch.setenv("HEDGEROW_PASSPHRASE", house.begun.passphrase)
+    typed = ["key", "revoke", device[:8], "--none", "--again", "abababab", "--data", str(house.daemon.data)]
+    assert await asyncio.to_thread(run, typed) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == (
+        "What that key did in federations falls with it: admission of cdcdcdcd (Roannais), admission of"
+        " efefefef (Roannais), suspension of efefefef (Roannais); do it again with hedgerow federation"
+        " invite, propose --add or suspend."
+    )
+    assert said[2] == "This board has done again: admission of abababab (Roannais)."
+    assert members(house) == {mine}
+
+
+async def test_the_next_key_says_what_falls_that_other_boards_did(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What this board did stays, whatever is kept of the former key."""
+    [adopted] = house.daemon.authority().federations.values()
+    this, other = bytes.fromhex("ab" * 32), bytes.fromhex("cd" * 32)
+    await did(house, ADMIT, other)
+    await house.daemon.intake.post([Draft(ADMIT, fields={"town": this}, federations=(adopted.id,))])
+    assert members(house) == {this, other}
+    monkeypatch.setenv("HEDGEROW_WORDS", house.begun.paper)
+    typed = ["key", "rotate", "--none", "--data", str(house.daemon.data)]
+    assert await asyncio.to_thread(run, typed) == 0
+    assert "falls with it: admission of cdcdcdcd (Roannais); do it again" in capsys.readouterr().out
+    assert members(house) == {this}
 
 
 async def test_taking_a_device_back_leaves_the_town_in_its_federations(house: House) -> None:
