@@ -11,10 +11,11 @@ from protocol.errors import InvalidField
 from protocol.ids import FederationId, Op, TownId
 from protocol.kinds import kind_of
 from protocol.record import CHARTER
+from sync.authority import JOIN
 
 if TYPE_CHECKING:
     from node.intake import Intake
-    from node.store import Store
+    from node.store import Reader, Store
     from protocol.encoding import Value
     from sync.authority import Authority, Federation
 
@@ -29,6 +30,7 @@ WHY: Final = {
     "admit": "admitted by a steward",
     "vouch": "members vouched for it",
     "suspended": "suspended: no member",
+    "left": "has left: a step takes it off the list",
 }
 """Why a town belongs or not, by code, in plain words."""
 
@@ -97,10 +99,11 @@ class Federations:
             for each in self.adopted()
         ]
 
-    def members(self, federation: FederationId) -> Rows:
+    async def members(self, federation: FederationId) -> Rows:
         """Return `[{"town", "name", "steward", "own", "by", "why"}]` of one federation; ids as hex.
 
-        `by` is one of `WHY`, and `why` says it; who is suspended is listed and no member.
+        `by` is one of `WHY`, and `why` says it; who is suspended is listed and no member, who has left is one
+        until a step says otherwise.
 
         Raises:
             NotFound: This town is not in it.
@@ -109,13 +112,14 @@ class Federations:
         adopted = authority.federations.get(federation)
         if adopted is None:
             raise NotFound("this town is not in that federation")
+        gone = await self._store.read(lambda reader: who_left(reader, adopted))
         rows: Rows = [
             {
                 "town": town.hex(),
                 "name": self.name_of(town),
                 "steward": town in adopted.stewards,
                 "own": town == authority.own_town,
-                "by": (by := why(adopted, town)),
+                "by": (by := why(adopted, town, gone)),
                 "why": WHY[by],
             }
             for town in adopted.members | adopted.acts.suspended
@@ -157,11 +161,28 @@ class Federations:
         return tuple(sorted(found, key=lambda each: (each.name.casefold(), each.id)))
 
 
-def why(adopted: Federation, town: TownId) -> str:
-    """Return by what a town is a member, or that it is none."""
+def why(adopted: Federation, town: TownId, left: Collection[TownId] = ()) -> str:
+    """Return by what a town is a member, or that it is none, or has left."""
     state = adopted.chain.current.state
     if town in adopted.acts.suspended:
         return "suspended"
+    if town in left:
+        return "left"
     if town in state.stewards | state.members:
         return "charter" if len(adopted.chain.steps) == 1 else "step"
     return "admit" if town in adopted.acts.admitted else "vouch"
+
+
+def who_left(reader: Reader, adopted: Federation) -> frozenset[TownId]:
+    """Return the members that have withdrawn their consent and given no other."""
+    authority, found = reader.authority(), set[TownId]()
+    for town in adopted.members:
+        consents = [
+            each.header.op
+            for each in reader.records_of(town, JOIN)
+            if each.header.federations == (adopted.id,)
+            and authority.may_write(town, each.header.device, each.id)
+        ]
+        if consents and all(op is Op.DELETE for op in consents):
+            found.add(town)
+    return frozenset(found)

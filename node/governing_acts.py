@@ -33,7 +33,7 @@ async def found(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def members(daemon: Daemon, arguments: Arguments) -> object:
     """The towns of one federation, and whether each belongs by charter, step, admission or vouches."""
-    return daemon.federations.members(_federation(daemon, arguments))
+    return await daemon.federations.members(_federation(daemon, arguments))
 
 
 @act

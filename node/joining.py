@@ -209,7 +209,8 @@ class Joinings:
         """
         own = self._authority().own_town
         if town in adopted.acts.suspended:
-            raise InvitationRefused("that town is suspended there", code="suspended")
+            says = "that town is suspended there: ask a steward to lift that, then use the same code again"
+            raise InvitationRefused(says, code="suspended")
         if own in adopted.stewards:
             kind = ADMIT
         elif adopted.may_vouch(own):

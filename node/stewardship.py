@@ -157,6 +157,8 @@ class Stewardship:
         adopted = self._as_steward(federation)
         if town in adopted.stewards:
             raise NotAllowed("a steward cannot be suspended: propose a step without it", code="is_steward")
+        if town in adopted.acts.suspended:
+            raise InvalidRequest("that town is suspended there already", code="suspended")
         if town not in adopted.members:
             raise InvalidRequest("that town is no member there", code="no_member")
         await self._act(SUSPEND, adopted, town)
@@ -175,7 +177,10 @@ class Stewardship:
             if record.header.federations == (adopted.id,) and about(record) == town
         ]
         if not found:
-            raise NotFound("this town has not suspended that one; the steward who did can lift it")
+            says = "this town has not suspended that one"
+            if town in adopted.acts.suspended:
+                says += "; the steward who did can lift it, or all decide: federation propose --add"
+            raise NotFound(says)
         await self._intake.post([Draft(SUSPEND, Op.DELETE, doc=record.doc) for record in found])
 
     async def vouch(self, federation: FederationId, town: TownId) -> int:
@@ -192,6 +197,9 @@ class Stewardship:
             raise NotAllowed("only a town that the last step names may vouch", code="not_named")
         if town in adopted.members:
             raise InvalidRequest("that town is a member there already", code="member_already")
+        if town in adopted.acts.suspended:
+            says = "that town is suspended there: ask a steward to lift that first, else no vouch counts"
+            raise NotAllowed(says, code="suspended")
         await self._act(VOUCH, adopted, town)
         vouches = [each for each in self._adopted(federation).acts.vouching if each[1] == town]
         return max(0, state.vouches - len({by for by, _ in vouches}))
@@ -199,7 +207,8 @@ class Stewardship:
     async def leave(self, federation: FederationId) -> str:
         """Withdraw this town's consent; return the name of the federation that it has left.
 
-        Nobody serves it there any more from this node; the others name it until a steward takes it out.
+        Nobody serves it there any more from this node; the others name it until a step takes it out, and say
+        that it has left.
 
         Raises:
             NotFound, NotAllowed, StorageUnavailable.

@@ -160,11 +160,15 @@ class Authority:
     """Everything that resolving gave: the adopted federations and every certified device.
 
     Two equal authorities give every record the same placement.
+
+    Attributes:
+        left: Federations from which the own town has withdrawn.
     """
 
     own_town: TownId
     federations: Mapping[FederationId, Federation] = field(default_factory=dict)
     rights: Mapping[TownId, Rights] = field(default_factory=dict)
+    left: frozenset[FederationId] = frozenset()
 
     def rights_of(self, town: TownId) -> Rights:
         """Return what a town's keys may sign; of one that says nothing, its town key may."""
@@ -345,7 +349,7 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
         for town, found in rights.items()
         if town in concerned and found != Rights(keys=(DeviceId(town),))
     }
-    return Authority(own_town, federations, concerning)
+    return Authority(own_town, federations, concerning, frozenset(withdrawn - federations.keys()))
 
 
 def _placement(lanes: set[LaneKey], cause: str) -> Placement:

@@ -119,6 +119,8 @@ class Offers:
                 agreed[index if up.initiator else order.index(name)] = federation
             else:
                 self._present(federation)
+        for federation in sorted(self.authority.left):
+            self._present(federation)
         closed = [(place, name) for place, name in self.open.items() if agreed.get(place) != name]
         opened = [place for place in agreed if place not in self.open]
         self.open = agreed
@@ -135,18 +137,28 @@ class Offers:
         return self.authority.is_member(federation, up.town)
 
     def _may_see(self, federation: FederationId) -> bool:
-        """Tell whether evidence may be shown; a home has none."""
+        """Tell whether evidence may be shown; a home has none.
+
+        Of a federation that we have left there is our withdrawal to show, to whoever is in it.
+        """
+        if federation in self.authority.left:
+            return self._name_of(federation) in dict(self._theirs)
         return federation in self.authority.federations and self._serves(federation)
+
+    def _name_of(self, federation: FederationId) -> bytes:
+        """Return the name by which the other side speaks of a federation."""
+        up = self._line.up
+        return federation_name(federation, up.handshake_hash, initiator=not up.initiator)
 
     def _is_served(self, federation: FederationId) -> bool:
         """Tell whether the other side serves us in a federation, as far as it has said."""
-        up = self._line.up
-        name = federation_name(federation, up.handshake_hash, initiator=not up.initiator)
-        return dict(self._theirs).get(name, False)
+        return dict(self._theirs).get(self._name_of(federation), False)
 
     def _present(self, federation: FederationId) -> None:
-        """Show what makes us members to a member that does not know it: once for each state of authority."""
-        if self._is_served(federation) or not self._may_see(federation):
+        """Show what makes us members to a member that does not know it, or that we have left; once for each
+        state of authority."""
+        is_known = federation not in self.authority.left and self._is_served(federation)
+        if is_known or not self._may_see(federation):
             return
         count, shown = self._presented.get(federation, (0, None))
         if count >= PRESENTED_MAX or shown is self.authority:

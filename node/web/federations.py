@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from node.federations import WHY, why
+from node.federations import WHY, who_left, why
 from node.proposals import changes_of
 from node.web.pages import must_read, shell
 from node.web.render import html, render
@@ -42,10 +42,11 @@ async def federations(request: web.Request) -> web.Response:
         return known.name if known and known.name else town.hex()[:8]
 
     adopted = sorted(site.node.authority().federations.values(), key=lambda each: each.name.casefold())
+    left = await site.node.store.read(lambda reader: {each.id: who_left(reader, each) for each in adopted})
     shown = [
         {
             "name": each.name,
-            "towns": _towns(each, name_of),
+            "towns": _towns(each, name_of, left[each.id]),
             "stewards": len(each.stewards),
             "majority": each.chain.current.state.majority,
             "vouches": each.chain.current.state.vouches,
@@ -58,12 +59,14 @@ async def federations(request: web.Request) -> web.Response:
     return html(request, render("federations.html", values))
 
 
-def _towns(federation: Federation, name_of: Callable[[TownId], str]) -> list[tuple[str, str, str]]:
+def _towns(
+    federation: Federation, name_of: Callable[[TownId], str], left: frozenset[TownId]
+) -> list[tuple[str, str, str]]:
     """Return (name, role, why) of every town, stewards first."""
     towns = federation.members | federation.acts.suspended
     ranked = sorted(towns, key=lambda town: (town not in federation.stewards, name_of(town).casefold(), town))
     return [
-        (name_of(town), "steward" if town in federation.stewards else "", WHY[why(federation, town)])
+        (name_of(town), "steward" if town in federation.stewards else "", WHY[why(federation, town, left)])
         for town in ranked
     ]
 

@@ -136,7 +136,7 @@ async def test_two_towns_join_by_invitation_and_know_the_same(valley: Valley) ->
     # What was posted before there was a federation stays at home.
     assert await titles(charlieu) == {"a ladder", "seed potatoes"}
     await until(lambda: bool(charlieu.federations.name_of(roanne.town)))
-    members = charlieu.federations.members(federation)
+    members = await charlieu.federations.members(federation)
     assert [(row["name"], row["steward"], row["own"]) for row in members] == [
         ("Charlieu", False, True),
         ("Roanne", True, False),
@@ -234,7 +234,7 @@ async def test_an_invitation_is_good_once_and_for_one_town(valley: Valley) -> No
     assert told.value.code == "invitation_used"
     assert ambierle.authority().federations == {}
     assert roanne.peers.get(ambierle.town) is None
-    assert len(roanne.federations.members(federation)) == 2
+    assert len(await roanne.federations.members(federation)) == 2
 
 
 @pytest.mark.parametrize("way", ["peer", "member", "both"])

@@ -119,8 +119,19 @@ async def test_a_suspension_counts_at_once_and_can_be_lifted(stewards: Stewards)
     with pytest.raises(HedgerowError) as refused:
         await stewards.do(roanne, "suspend", town="Roanne")
     assert refused.value.code == "is_steward"
+    with pytest.raises(HedgerowError, match="suspended there already"):
+        await stewards.do(roanne, "suspend", town="Charlieu")
+    # It leaves, and comes again by an invitation, but not before the suspension is lifted.
+    await until(lambda: bool(charlieu.federations.adopted()))
+    await stewards.do(charlieu, "leave")
+    code, _ = await roanne.invitations.invite(federation)
+    with pytest.raises(HedgerowError, match="ask a steward to lift that") as early:
+        await charlieu.join(code)
+    assert early.value.code == "suspended"
     await stewards.do(roanne, "suspend", town="Charlieu", lift=True)
     assert charlieu.town in roanne.authority().federations[federation].members
+    assert (await charlieu.join(code))["state"] == "joined"
+    await agree(federation, roanne, charlieu)
     with pytest.raises(HedgerowError):
         await stewards.do(roanne, "suspend", town="Charlieu", lift=True)
     with pytest.raises(HedgerowError) as not_steward:
@@ -145,6 +156,13 @@ async def test_members_vouch_for_a_town_where_the_rules_let_them(stewards: Stewa
     with pytest.raises(HedgerowError) as again:
         await stewards.do(charlieu, "vouch", town=somebody)
     assert again.value.code == "member_already"
+    await stewards.do(roanne, "suspend", town=somebody)
+    await until(
+        lambda: bytes.fromhex(somebody) in charlieu.authority().federations[federation].acts.suspended
+    )
+    with pytest.raises(HedgerowError, match="lift that first") as suspended:
+        await stewards.do(charlieu, "vouch", town=somebody)
+    assert suspended.value.code == "suspended"
 
 
 async def test_a_member_leaves_by_itself_and_a_steward_by_a_step(stewards: Stewards) -> None:
@@ -157,6 +175,14 @@ async def test_a_member_leaves_by_itself_and_a_steward_by_a_step(stewards: Stewa
     assert steward.value.code == "is_steward"
     assert (await stewards.do(charlieu, "leave")) == {"name": "Valley"}
     assert not charlieu.authority().federations
+    async with asyncio.timeout(WAIT_S):
+        while [each["by"] for each in await stewards.do(roanne, "members")] != ["left", "charter"]:
+            await asyncio.sleep(0.01)
+    code, _ = await roanne.invitations.invite(federation)
+    assert (await charlieu.join(code))["state"] == "joined"
+    await agree(federation, roanne, charlieu)
+    assert [each["by"] for each in await stewards.do(roanne, "members")] == ["admit", "charter"]
+    await stewards.do(charlieu, "leave")
     await stewards.do(roanne, "propose", steward=["Charlieu"], no_steward=["Roanne"])
     assert (await stewards.do(roanne, "leave")) == {"name": "Valley"}
     assert not roanne.authority().federations

@@ -125,9 +125,10 @@ def test_whoever_wrote_the_charter_has_consented() -> None:
 def test_a_deleted_join_is_the_end_of_consent() -> None:
     """Deletion is final; a new document consents again."""
     left = [*BASIS, OWN.join(RIVER, op=Op.DELETE)]
-    assert not resolve(OWN.id, left).federations
+    assert not resolve(OWN.id, left).federations and resolve(OWN.id, left).left == {RIVER}
     again = OWN.write("federation.join", "again", federations=[RIVER])
     assert set(resolve(OWN.id, [*left, again]).federations) == {RIVER}
+    assert not resolve(OWN.id, [*left, again]).left
 
 
 def test_a_join_of_two_federations_at_once_consents_to_neither() -> None:

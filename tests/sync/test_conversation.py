@@ -275,6 +275,18 @@ def test_evidence_that_does_not_help_is_shown_once() -> None:
     assert not a.of(Drop) and not b.of(Drop)
 
 
+def test_who_has_left_shows_its_withdrawal_to_who_is_in_that_federation_and_to_nobody_else() -> None:
+    """Once, and nothing else of it goes over the link."""
+    for towns, taken in (("ab", 1), ("", 0)):
+        bench = Bench()
+        a = bench.node("a", replace(authority_of("a", "", ()), left=frozenset({FEDERATION})))
+        b = bench.node("b", authority_of("b", towns, (FEDERATION,) if towns else ()))
+        a.evidence[FEDERATION] = (raw_record(1_000, (FEDERATION, Lane.URGENT)),)
+        bench.join(a, b)
+        bench.run(100_000)
+        assert (b.taken, a.taken) == (taken, 0)
+
+
 def test_evidence_that_does_not_fit_at_once_follows_in_parts() -> None:
     """The next when the one before is taken in, until the other side knows that it is a member."""
     bench = Bench()
