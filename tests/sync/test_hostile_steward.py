@@ -83,8 +83,12 @@ class Case:
         return sorted((one + other for one in mine for other in more), key=len)
 
 
-def case(count: int, what: str) -> Case:
-    """Return a federation of so many stewards; the honest ones remove `H`, or split their votes."""
+def case(count: int, what: str, *beside: str) -> Case:
+    """Return a federation of so many stewards; the honest ones remove `H`, or split their votes.
+
+    Args:
+        beside: What the hostile one may do beside the eight letters; in some federation each of these.
+    """
     honest = HONEST[: count - 1]
     a = honest[0] if honest else H
     charter = a.charter("Along the river", [*honest, H], [M, N], vouches=2)
@@ -92,61 +96,54 @@ def case(count: int, what: str) -> Case:
     towns = [*honest, H, M, N]
     basis = [charter, *(town.certificate() for town in towns), *(town.join(river) for town in towns)]
     basis += [M.vouch(river, WYN), a.admit(river, FEN)]
-    admit, certificate = H.admit(river, EVE), H.certificate()
-    key = H.later_key(1)
+    admit, key = H.admit(river, EVE), H.later_key(1)
 
     def step(by: Town, of: Record, stewards: Sequence[Town], name: str, **more: object) -> Record:
         return by.step(of, stewards, [M, N], vouches=2, name=name, **more)  # type: ignore[arg-type]
 
     mine, other = step(H, charter, [H], "mine"), step(H, charter, [*honest[:1], H, EVE], "other")
+    theirs, parts = mine, list[list[Record]]()
+    if what == "remove":
+        theirs = step(a, charter, honest, "out")
+        signed = [each.sign(theirs) for each in honest[1:]]
+        parts = [[theirs, *signed[: count // 2 - 1]], signed[count // 2 - 1 :]]
+    elif honest:
+        theirs = step(a, charter, [*honest, H], "wish", decides=[admit])
+        parts = [[theirs, *(each.sign(theirs) for each in honest[2:3])]]
+    twice = other
+    if what == "split" and len(honest) > 1:
+        rival = step(honest[1], charter, honest, "rival")
+        parts += [[rival, *(each.sign(rival) for each in honest[3:])]]
+        twice = H.sign(rival)
     hostile = {
         "admit": admit,
         "suspend": H.suspend(river, M),
         "vouch": H.vouch(river, WYN),
         "step": mine,
+        "sign": H.sign(theirs),
+        "sign twice": twice,
         "rotate": H.rotate(),
         "revoke": (revoke := H.revoke()),
-        "keep": H.keep(admit, certificate, revoke, key=key),
     }
-    parts: list[list[Record]] = []
-    if not honest:
-        theirs = mine
-        hostile["sign"], hostile["sign twice"] = H.sign(mine), other
-    elif what == "remove":
-        out = step(a, charter, honest, "out")
-        signed = [each.sign(out) for each in honest[1:]]
-        parts = [[out, *signed[: count // 2 - 1]], signed[count // 2 - 1 :]]
-        theirs = out
-        hostile["sign"], hostile["sign twice"] = H.sign(out), other
-        hostile["sign by the next key"] = H.sign(out, nonce="next", key=key)
-    else:
-        wish = step(a, charter, [*honest, H], "wish", decides=[admit])
-        parts, theirs = [[wish, *(each.sign(wish) for each in honest[2:3])]], wish
-        hostile["sign"] = H.sign(wish)
-        hostile["sign by the next key"] = H.sign(wish, nonce="next", key=key)
-        if len(honest) > 1:
-            rival = step(honest[1], charter, honest, "rival")
-            parts += [[rival, *(each.sign(rival) for each in honest[3:])]]
-            hostile["sign twice"] = H.sign(rival)
-            split = [*parts[0], *parts[1], mine]
-            hostile["step of the next round"] = step(H, charter, [H], "again", round=2, split=split)
-        else:
-            hostile["sign twice"] = other
-            split = [wish, mine]
-            hostile["step of the next round"] = step(H, charter, [H], "again", round=2, split=split)
-    # What these mean does not depend on how many the others are.
-    for letter, most in (("sign by the next key", 2), ("keep", 3)):
-        if count > most:
-            hostile.pop(letter, None)
-    hostile["admit after"] = H.admit(river, ASH, on=[theirs])
-    hostile["step after"] = step(H, theirs, [H], "after")
+    split = [record for part in parts for record in part] + [mine]
+    more = {
+        "keep": H.keep(admit, H.certificate(), revoke, key=key),
+        "sign by the next key": H.sign(theirs, nonce="next", key=key),
+        "admit after": H.admit(river, ASH, on=[theirs]),
+        "step after": step(H, theirs, [H], "after"),
+        "step of the next round": step(H, charter, [H], "again", round=2, split=split),
+    }
+    hostile |= {letter: more[letter] for letter in beside}
     return Case(f"{count} {what}", charter, [*honest, H], basis, hostile, parts)
 
 
 CASES: Final = [
-    case(1, "silent"),
-    case(2, "split"),
-    *(case(count, what) for count in (3, 5) for what in ("remove", "split")),
+    case(1, "silent", "keep", "admit after", "step after"),
+    case(2, "split", "keep", "sign by the next key", "step of the next round"),
+    case(3, "remove", "keep", "step after"),
+    case(3, "split", "admit after", "step of the next round"),
+    case(5, "remove", "admit after"),
+    case(5, "split", "step of the next round"),
 ]
 
 
