@@ -95,7 +95,7 @@ def case(count: int, what: str, *beside: str) -> Case:
     river = federation_of(charter)
     towns = [*honest, H, M, N]
     basis = [charter, *(town.certificate() for town in towns), *(town.join(river) for town in towns)]
-    basis += [M.vouch(river, WYN), a.admit(river, FEN)]
+    basis += [M.vouch(river, WYN), a.admit(river, FEN), a.admit(river, M)]
     admit, key = H.admit(river, EVE), H.later_key(1)
 
     def step(by: Town, of: Record, stewards: Sequence[Town], name: str, **more: object) -> Record:
