@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from node.clones import BEGUN
+from node.clones import BEGUN, RESTORED
 from node.config import SETTINGS_FILE
 from node.errors import DataNewer, HedgerowError
 from node.store.database import DATABASE, LOCK, lock_directory
@@ -33,6 +33,8 @@ MANIFEST_BYTES_MAX: Final = 65_536
 """A dozen members; ours have 2 kB."""
 MEMBERS_MAX: Final = 64
 """Files of a node: two databases, the settings and a handful of keys."""
+MADE_MS_MAX: Final = 253_402_200_000_000
+"""The last day of the year 9999: no calendar here goes further."""
 ACCOUNTS: Final = "accounts.db"
 KEYS: Final = "keys"
 COPY_BYTES: Final = 1_048_576
@@ -112,7 +114,7 @@ def restore_backup(file: Path, data: Path) -> Backup:
     try:
         with tempfile.TemporaryDirectory(dir=data, prefix=".restore-") as folder:
             manifest = _unpack(file, Path(folder))
-            _forget_begin(Path(folder) / DATABASE)
+            _note_restore(Path(folder) / DATABASE, manifest["made_ms"])
             for name in manifest["files"]:
                 target = data / name
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -219,6 +221,7 @@ def _manifest(file: Path, raw: bytes) -> dict[str, Any]:
         and all(_is_ours(name) and _is_told(said) for name, said in files.items())
         and isinstance(found.get("town"), str)
         and type(found.get("made_ms")) is int
+        and 0 <= found["made_ms"] <= MADE_MS_MAX
         and type(found.get("keys")) is bool
     ):
         raise refused
@@ -237,10 +240,11 @@ def _is_told(said: object) -> bool:
     return isinstance(said, dict) and type(said.get("bytes")) is int and isinstance(said.get("hash"), str)
 
 
-def _forget_begin(database: Path) -> None:
+def _note_restore(database: Path, made_ms: int) -> None:
     """Let a restored store know that it does not know what this board wrote since."""
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("DELETE FROM meta WHERE name = ?", (BEGUN,))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, made_ms))
         connection.commit()
 
 

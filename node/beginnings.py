@@ -141,7 +141,8 @@ async def begin(
         town_key = TownKey.next_of(seed, 0)
         paper = told(TownKey(seed, SUCCESSORS_MAX))
     sealing_keys = key_files.sealing_keys_of(town_key)
-    if fields is not None:
+    if fields is not None and saved is None:
+        # A town that there is already tells one; it may be a later one than follows from its key at first.
         fields["sealing_key"] = sealing_keys[max(sealing_keys)].public
     passphrase = saved.passphrase if isinstance(saved, SavedKey) else key_files.new_passphrase()
     _make_folder(data)

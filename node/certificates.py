@@ -15,12 +15,15 @@ from node.transport.channel import LinkFailure
 from protocol.record import open_record
 from sync.authority import resolve
 from sync.devices import DEVICE_KINDS
+from sync.farewell import proof_of
 
 if TYPE_CHECKING:
     from node.clock import NodeClock
     from node.intake import Intake
-    from node.store import Store
+    from node.store import Reader, Store
     from node.transport.auth import Identity
+    from protocol.ids import TownId
+    from protocol.record import Record
     from sync.authority import Authority
 
 
@@ -52,11 +55,7 @@ class Certificates:
         if identity.certificate is None:
             return
         shown = open_record(identity.certificate)
-        known = await self._store.read(
-            lambda reader: [
-                each for kind in sorted(DEVICE_KINDS) for each in reader.records_of(identity.town, kind)
-            ]
-        )
+        known = await self._known(identity.town)
         is_known = any(record.id == shown.id for record in known)
         now = self._clock.read()
         # An unsure clock calls nothing expired.
@@ -71,6 +70,13 @@ class Certificates:
         if keep and not is_known and not has_ended:
             await self._keep(identity.certificate, identity.rotation)
 
+    async def proof(self, identity: Identity) -> list[bytes]:
+        """Return the records that show a refused device that its town has taken it back."""
+        if identity.certificate is None:
+            return []
+        shown = open_record(identity.certificate)
+        return proof_of(await self._known(identity.town), identity.device, shown.doc)
+
     def stands(self, identity: Identity) -> bool:
         """Tell whether a device is certified, for a town that may write here, by what is known already."""
         return self._authority().is_certified(identity.town, identity.device)
@@ -80,6 +86,12 @@ class Certificates:
         authority = self._authority()
         belongs = identity.town == authority.own_town or bool(authority.federations_of(identity.town))
         return belongs and not self.stands(identity)
+
+    async def _known(self, town: TownId) -> list[Record]:
+        def read(reader: Reader) -> list[Record]:
+            return [each for kind in sorted(DEVICE_KINDS) for each in reader.records_of(town, kind)]
+
+        return await self._store.read(read)
 
     async def _keep(self, certificate: bytes, rotation: bytes | None) -> None:
         try:

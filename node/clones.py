@@ -14,6 +14,7 @@ but by the people whose records he writes, and taken back by a revocation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from protocol.clock import stamp_at
@@ -29,6 +30,12 @@ CLONE: Final = "clone"
 """Under this name the store keeps the epoch of a clone that was met and not settled yet."""
 BEGUN: Final = "begun"
 """Under this name, the sure time in milliseconds since which this store knows all that its board writes."""
+RESTORED: Final = "restored"
+"""Under this name a restored store keeps when its backup was made, until people were told."""
+RESTORED_SAYS: Final = (
+    "This board was restored from a backup of {0}: what it wrote after that comes back from those that had"
+    " it by then, and what nobody had is lost."
+)
 UNSETTLED: Final = bytes(8)
 """The stamp up to which a clone's records are settled before anybody has said so."""
 SAYS: Final = (
@@ -64,6 +71,7 @@ class Clones:
 
         def look(tx: Transaction) -> bool:
             self._note_begun(tx)
+            self._tell_of_restore(tx)
             return tx.meta(CLONE) is not None
 
         self.is_found = await self._store.write(look)
@@ -108,6 +116,15 @@ class Clones:
             tx.set_meta(CLONE, epoch)
             self._incidents.add(tx, CLONE, SAYS, record.id)
         self.is_found = True
+
+    def _tell_of_restore(self, tx: Transaction) -> None:
+        made_ms = tx.meta(RESTORED)
+        if isinstance(made_ms, int):
+            made = datetime.fromtimestamp(made_ms / 1_000).astimezone()
+            epoch = tx.meta("epoch")
+            assert isinstance(epoch, bytes), "a store gets an epoch at each start"
+            self._incidents.add(tx, RESTORED, RESTORED_SAYS.format(f"{made:%Y-%m-%d %H:%M}"), epoch)
+            tx.set_meta(RESTORED, None)
 
     def _note_begun(self, tx: Transaction) -> None:
         now = self._clock()

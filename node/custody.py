@@ -18,6 +18,8 @@ from node import keys as key_files
 from node.drafts import Draft
 from node.errors import HedgerowError, InvalidRequest, NotFound
 from node.fallen import Fallen, fallen
+from node.resealing import keys_until_told
+from node.seals import profiles_of
 from node.store.records import DEVICE_AT, OWN_TOWN, STAMP_OFFSET
 from protocol.clock import stamp_at
 from protocol.identity import TownKey
@@ -25,7 +27,7 @@ from protocol.ids import DeviceId, Op, RecordId
 from protocol.kinds.bounds import KEPT_IDS_MAX
 from protocol.limits import SUCCESSORS_MAX
 from protocol.paper import heard
-from protocol.record import fields_of
+from protocol.record import fields_of, open_record
 from sync.authority import JOIN, named_in
 from sync.devices import DEVICE, KEEP, REVOKE, ROTATE, Rights
 
@@ -211,6 +213,41 @@ class Custody:
         await asyncio.to_thread(key_files.save_keys, self._folder, self.keys)
         return passphrase, len(choice.kept), lost
 
+    async def adopt(self, words: str) -> str:
+        """Take in the town key of today by its words, on a board where another one was kept: the key under a
+        new passphrase, which is returned, the sealing keys, and a certificate of that key.
+
+        Raises:
+            WrongWords, KeysUnreadable, StorageUnavailable.
+            HedgerowError: They are another town's, the paper's, or those of a key that is no more.
+        """
+        key = heard(words)
+        if key.town != self.keys.town or key.generation == SUCCESSORS_MAX:
+            raise HedgerowError(
+                "these are not words of this town's key: `hedgerow key words` tells them on the board that"
+                " has it",
+                code="wrong_words",
+            )
+        now_ms = self._clock.now_ms()
+        rotation = key_files.rotation_of(key, now_ms)
+        if rotation and key.public not in (await self._authority()).rights_of(self.keys.town).keys:
+            await self._intake.accept([rotation])
+        rights = (await self._authority()).rights_of(self.keys.town)
+        check_present(key, rights)
+        profiles = await self._store.read(lambda reader: profiles_of(reader, reader.own_town))
+        sealing, _ = keys_until_told(key, profiles)
+        key_files.save_sealing_keys(self._folder, sealing)
+        self._seals.take([sealing[index] for index in sorted(sealing)])
+        passphrase = key_files.new_passphrase()
+        await asyncio.to_thread(key_files.save_town_key, self._folder, key, passphrase)
+        device = DeviceId(self.keys.device.public)
+        if device not in rights.revoked and open_record(self.keys.certificate).header.device != key.public:
+            certificate = key_files.town_record(key, DEVICE, {"device": device}, now_ms)
+            await self._intake.accept([certificate.raw])
+            self.keys = replace(self.keys, certificate=certificate.raw, rotation=rotation)
+            await asyncio.to_thread(key_files.save_keys, self._folder, self.keys)
+        return passphrase
+
     async def _consents(self, device: DeviceId) -> list[Draft]:
         """Return our consents once more where only this device has given them: else the town would be out of
         its federations with it."""
@@ -268,16 +305,21 @@ class Custody:
             key = heard(secret)
         else:
             key = await asyncio.to_thread(key_files.open_town_key, self._folder, secret)
-        rights = (await self._authority()).rights_of(self.keys.town)
-        if key.public != rights.keys[-1]:
-            raise HedgerowError(
-                "that is not the town key of today: another one has taken over, or it is another town's",
-                code="former_town_key",
-            )
+        check_present(key, (await self._authority()).rights_of(self.keys.town))
         return key
 
     async def _authority(self) -> Authority:
         return await self._intake.authority()
+
+
+def check_present(key: TownKey, rights: Rights) -> None:
+    """Refuse a town key that is not the present one."""
+    if key.public != rights.keys[-1]:
+        raise HedgerowError(
+            "that is not the town key of today: another one has taken over, or it is another town's; on the"
+            " town's other boards run: hedgerow key adopt",
+            code="former_town_key",
+        )
 
 
 def taken_back(before: Rights, after: Rights) -> list[tuple[str, DeviceId]]:

@@ -153,7 +153,7 @@ class Daemon:
         """Keep the town's sealing keys here and tell the newest, or one more; return its index."""
         return await tell_sealing_key(
             self.data / KEYS_FOLDER,
-            passphrase,
+            await self.custody.open_town_key(passphrase),
             seals=self.seals,
             store=self.store,
             intake=self.intake,

@@ -69,6 +69,12 @@ async def key_rotate(daemon: Daemon, arguments: Arguments) -> object:
 
 
 @act
+async def key_adopt(daemon: Daemon, arguments: Arguments) -> object:
+    """Take in the town key of today on a board where another one was kept."""
+    return {"passphrase": await daemon.custody.adopt(_word(arguments, "words"))}
+
+
+@act
 async def key_clone(daemon: Daemon, arguments: Arguments) -> object:
     """This board lives."""
     was_found = daemon.clones.is_found

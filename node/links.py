@@ -14,9 +14,12 @@ from node.transport.channel import Channel, LinkFailure
 from node.transport.dialer import Reach
 from node.transport.endings import meaning
 from node.transport.link import Link
+from protocol.errors import ProtocolError
 from protocol.ids import TownId
 from protocol.limits import HALF_OPEN_MAX, HANDSHAKE_S_MAX, LINKS_MAX
+from protocol.wire import Ack, decode_frame
 from sync.events import Input, JoinAsk, LinkDown, LinkId, LinkUp
+from sync.farewell import farewell
 
 if TYPE_CHECKING:
     from node.certificates import Certificates
@@ -32,6 +35,12 @@ STRANGERS_MAX: Final = HALF_OPEN_MAX
 
 LINKS_OF_TOWN_MAX: Final = 8
 """Links to the devices of one town: half of the devices that it may have."""
+
+WITHDRAWN: Final = "certificate_withdrawn"
+"""With this code the link of a device ends that its town has taken back."""
+
+PARTING_S: Final = 2.0
+"""How long such a device has to hear why."""
 
 OWN_CALL_S: Final = 10.0
 """How long a town that invited us is not let call us, so that our call, with the invitation, comes
@@ -77,6 +86,7 @@ class Links:
         self._sent_away = sent_away
         self._asks: dict[LinkId, JoinAsk] = {}
         self._background = Background()
+        self._is_parting = False
         self.count = 0
         self._own_call_until_s = 0.0
 
@@ -107,8 +117,32 @@ class Links:
             LinkFailure: `links_many`, `joining`: there is no room for it, or not now; or as
                 `Certificates.check`.
         """
-        await self._certificates.check(identity, keep=self._is_approved(identity.town))
+        approved = self._is_approved(identity.town)
+        try:
+            await self._certificates.check(identity, keep=approved)
+        except LinkFailure as failure:
+            if approved and failure.code == WITHDRAWN:
+                await self._part(channel, identity)
+            raise
         return self._begin(channel, identity, ask)
+
+    async def _part(self, channel: Channel, identity: Identity) -> None:
+        """Show a device that its town has taken it back, before its link ends; one such device at a time."""
+        if self._is_parting:
+            return
+        self._is_parting = True
+        try:
+            proof = await self._certificates.proof(identity)
+            async with asyncio.timeout(PARTING_S):
+                for frame in farewell(proof):
+                    await channel.send(frame)
+                # It has read the last word when it says that it took it in.
+                while not isinstance(decode_frame(await channel.receive()), Ack):
+                    pass
+        except (TimeoutError, LinkFailure, ProtocolError) as failure:
+            LOG.debug("a withdrawn device did not hear why: %s", failure)
+        finally:
+            self._is_parting = False
 
     def _begin(self, channel: Channel, identity: Identity, ask: JoinAsk | None) -> Link:
         town = identity.town
@@ -161,7 +195,7 @@ class Links:
         for link in list(self.live.values()):
             stood, link.certified = link.certified, self._certificates.stands(link.identity)
             if stood and self._certificates.is_withdrawn(link.identity):
-                self.drop(link, "certificate_withdrawn", "its town has withdrawn that device")
+                self.drop(link, WITHDRAWN, "its town has withdrawn that device")
             else:
                 self._recognise(link)
 

@@ -7,7 +7,7 @@ not kept.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,37 +19,57 @@ if TYPE_CHECKING:
     from node.intake import Intake
     from node.seals import Seals
     from node.store import Store
+    from protocol.encoding import Value
+    from protocol.identity import TownKey
+    from protocol.record import Record
+    from protocol.sealing import SealingKey
+
+    Profiles = Sequence[tuple[Record, dict[str, Value]]]
+
+
+def keys_until_told(
+    town_key: TownKey, profiles: Profiles, *, more: int = 0
+) -> tuple[dict[int, SealingKey], int]:
+    """Return all sealing keys of a town up to the newest that its profiles tell, by index, and that index.
+
+    Of the present town key there is always the first: a thief of a former one has all that follow from that.
+
+    Args:
+        more: How many to take beyond.
+
+    Raises:
+        LimitReached: So many do not follow from its town key.
+    """
+    every = key_files.sealing_keys_of(town_key, key_files.SEALING_KEYS_OF_A_KEY)
+    told = {fields.get("sealing_key") for _, fields in profiles}
+    last = max((index for index, key in every.items() if key.public in told), default=-1)
+    index = max(last + more, town_key.generation * key_files.SEALING_KEYS_OF_A_KEY)
+    if index not in every:
+        most = key_files.SEALING_KEYS_OF_A_KEY
+        raise LimitReached(f"this town has had all {most} sealing keys of its town key: hedgerow key rotate")
+    return {each: key for each, key in every.items() if each <= index}, index
 
 
 async def tell_sealing_key(
-    folder: Path, passphrase: str, *, seals: Seals, store: Store, intake: Intake, now_ms: int, new: bool
+    folder: Path, town_key: TownKey, *, seals: Seals, store: Store, intake: Intake, now_ms: int, new: bool
 ) -> int:
     """Keep all sealing keys of the town and tell the newest in its profile; return the index of that one.
 
     Args:
         folder: `DATA/keys`.
-        passphrase: Of the town key.
+        town_key: The present one.
         seals: Opens and seals with these keys from then on.
         new: Whether to take one more; what was sealed to the old ones stays readable.
 
     Raises:
-        WrongPassphrase, KeysUnreadable, StorageUnavailable.
+        KeysUnreadable, StorageUnavailable.
         NotFound: The town has no profile here yet.
         LimitReached: It has had as many keys as follow from its town key.
     """
-    town_key = await asyncio.to_thread(key_files.open_town_key, folder, passphrase)
     profiles = await store.read(lambda reader: profiles_of(reader, store.own_town))
     if not profiles:
         raise NotFound("this town's profile has not come back from a neighbour yet; try again when it has")
-    every = key_files.sealing_keys_of(town_key, key_files.SEALING_KEYS_OF_A_KEY)
-    told = {fields.get("sealing_key") for _, fields in profiles}
-    last = max((index for index, key in every.items() if key.public in told), default=-1)
-    # A thief of a former town key has all that follow from it.
-    index = max(last + 1 if new else last, town_key.generation * key_files.SEALING_KEYS_OF_A_KEY)
-    if index not in every:
-        most = key_files.SEALING_KEYS_OF_A_KEY
-        raise LimitReached(f"this town has had all {most} sealing keys of its town key: hedgerow key rotate")
-    keys = {each: key for each, key in every.items() if each <= index}
+    keys, index = keys_until_told(town_key, profiles, more=int(new))
     key_files.save_sealing_keys(folder, keys)
     seals.take([keys[each] for each in sorted(keys)])
     record, fields = profiles[-1]

@@ -68,7 +68,17 @@ class Seals:
         """Seal with the last of these from now on, and open with all of them."""
         if keys:
             self._newest, self.trouble = keys[-1], ""
-            self._keys |= {key.id: key for key in keys}
+            # A new one, for readers in other threads look at the old.
+            self._keys = self._keys | {key.id: key for key in keys}
+
+    @property
+    def count(self) -> int:
+        """How many keys open here; it only grows. What could not be read with fewer is looked at again."""
+        return len(self._keys)
+
+    def has(self, public: bytes) -> bool:
+        """Tell whether what is sealed to this public key can be read here."""
+        return any(key.public == public for key in self._keys.values())
 
     def seal_for(
         self, reader: Reader, towns: Sequence[TownId], fields: Mapping[str, Value], kind: str

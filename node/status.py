@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from node import __version__
-from node.clones import SAYS
+from node.standing import of_the_board, of_the_seals
 from node.transport.dialer import Reach
 from protocol.ids import DeviceId, FederationId, Lane, TownId
 from sync.held import HeldSet
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from sync.hub import PeerState
 
 
-TAKEN_BACK: Final = (
-    "This board's key was taken back by its town: nothing that it writes counts any more. Give it a new one:"
-    " stop it, then run `hedgerow key clone --renew`."
-)
 CALLING_S: Final = 10
 """A call that comes so soon is said to be under way: attempts overlap, and each lives for some seconds."""
 
@@ -111,12 +107,15 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
     peers = daemon.peers.all()
     wanted = {peer.town: (peer.synced_change, _shared(authority, peer.town)) for peer in peers}
 
-    def read(reader: Reader) -> tuple[Totals, dict[TownId, str], dict[TownId, int], list[Incident]]:
+    def read(reader: Reader) -> tuple[Totals, dict[TownId, str], dict[TownId, int], list[Incident], str, str]:
         names = {town: facts.name for town, facts in reader.towns().items()}
         backlogs = {town: reader.backlog(*each) for town, each in wanted.items()}
-        return reader.totals(), names, backlogs, daemon.incidents.list(reader)
+        keys = daemon.custody.keys
+        board = of_the_board(reader, keys, clone_is_found=daemon.clones.is_found)
+        seals = of_the_seals(reader, keys, daemon.seals)
+        return reader.totals(), names, backlogs, daemon.incidents.list(reader), board, seals
 
-    totals, names, backlogs, kept = await daemon.store.read(read)
+    totals, names, backlogs, kept, of_board, of_seals = await daemon.store.read(read)
     facts = [
         _facts(
             daemon, peer, names.get(peer.town) or peer.name, states.get(peer.town, []), backlogs[peer.town]
@@ -133,9 +132,9 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         "disk_bytes": daemon.store.disk_bytes(),
         "federations": [_federation(authority, each, daemon.engine.hub.held) for each in _sorted(authority)],
         "peers": [peer_row(each, reading.now_ms) for each in facts],
-        "sealing": daemon.seals.trouble,
+        "sealing": of_seals,
         "joins": [_join_row(join, names) for join in daemon.joinings.all()],
-        "keys": _keys(daemon),
+        "keys": _keys(daemon, of_board),
         "incidents": _incidents(daemon, kept),
     }
 
@@ -237,15 +236,13 @@ def _federation(
     }
 
 
-def _keys(daemon: Daemon) -> dict[str, Any]:
+def _keys(daemon: Daemon, says: str) -> dict[str, Any]:
     """Return whether this board's key is still its own, and what people must know of it; "" if nothing."""
     device = DeviceId(daemon.custody.keys.device.public)
-    taken_back = daemon.authority().is_taken_back(daemon.town, device)
-    says = SAYS if daemon.clones.is_found else ""
     return {
         "clone": daemon.clones.is_found,
-        "taken_back": taken_back,
-        "says": TAKEN_BACK if taken_back else says,
+        "taken_back": daemon.authority().is_taken_back(daemon.town, device),
+        "says": says,
     }
 
 

@@ -154,6 +154,20 @@ def sealing(terminal: Terminal, new: bool) -> None:
     terminal.answer(told, "this town's newest sealing key is kept here and told in its profile")
 
 
+@command(key, "adopt")
+def adopt(terminal: Terminal) -> None:
+    """Take in the town key of today, after it took over on another board. Asks for its 25 words.
+
+    On the other board `hedgerow key words` tells them.
+    """
+    made = terminal.ask("key_adopt", words=words_of_key())
+    terminal.answer(
+        made,
+        "This board has the town's keys of today.\n"
+        f"The passphrase of the town key here, shown only now: {made['passphrase']}\nWrite it on paper.",
+    )
+
+
 @command(key, "clone")
 @click.option("--this-one-lives", "lives", is_flag=True, help="On the board that keeps its key.")
 @click.option("--renew", is_flag=True, help="On the other one, stopped: make it a new device key.")

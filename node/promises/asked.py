@@ -150,15 +150,17 @@ class Register:
         self._store = store
         self._seals = seals
         self._change = 0
+        self._keys = 0
         self._turn = asyncio.Lock()
         self._noted: dict[DocId, Noted] = {}
         self._claims: dict[DocId, dict[DocId, None]] = defaultdict(dict)
         self._receipts: dict[DocId, dict[DocId, None]] = defaultdict(dict)
 
     async def catch_up(self) -> None:
-        """Take note of all that has been committed since."""
+        """Take note of all that has been committed since, and of what a new sealing key opens."""
         async with self._turn:
-            after = self._change
+            keys = self._seals.count
+            after = self._change if keys == self._keys else 0
             change, named, receipts = await self._store.read(lambda reader: self._read(reader, after))
             for claim, noted in named:
                 if noted is None and claim in self._noted:
@@ -168,7 +170,7 @@ class Register:
                     self._claims[noted.ledger][claim] = None
             for receipt, claim in receipts:
                 self._receipts[claim][receipt] = None
-            self._change = change
+            self._change, self._keys = change, keys
 
     def ledger_of(self, claim: DocId) -> DocId | None:
         """Return the ledger that a claim names."""

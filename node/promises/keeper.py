@@ -63,6 +63,7 @@ class Keeper:
         self._clock = clock
         self._stirred = asyncio.Event()
         self._change = 0
+        self._keys = 0
         self._due: dict[DocId, int] = {}
         self._told: set[tuple[str, bytes]] = set()
         self._unfinished: set[DocId] = set()
@@ -74,7 +75,7 @@ class Keeper:
     async def run(self) -> None:
         """Go on until cancelled."""
         while True:
-            await carefully(partial(self._work, self.concerned if self._change else self.all))
+            await carefully(partial(self._work, self._which()))
             with suppress(TimeoutError):
                 # Not `wait_for`: Python 3.11's may swallow a cancellation.
                 async with asyncio.timeout(LOOK_AGAIN_S):
@@ -105,11 +106,12 @@ class Keeper:
 
     async def all(self) -> set[DocId]:
         """Return the ledgers in which anything can be due, as after a start."""
+        keys = self._claims.seals.count
         change, in_use = await self._store.read(lambda reader: (reader.change(), reader.ledgers_in_use()))
         register = self._claims.register
         await register.catch_up()
         await self._note_heard([each for ledger in register.ledgers() for each in register.claims_of(ledger)])
-        self._change = change
+        self._change, self._keys = change, keys
         return {*in_use, *register.ledgers()}
 
     async def concerned(self) -> set[DocId]:
@@ -149,6 +151,10 @@ class Keeper:
         return {ledger for ledger in named if ledger is not None} | written | kin | due | self._unfinished
 
     # Below here: how.
+
+    def _which(self) -> Callable[[], Awaitable[set[DocId]]]:
+        """Return whether to look at all ledgers: after a start, and when there is a new sealing key."""
+        return self.concerned if self._change and self._claims.seals.count == self._keys else self.all
 
     async def _work(self, which: Callable[[], Awaitable[set[DocId]]]) -> None:
         """Attend to these ledgers, one after another; one at which it fails is looked at again."""

@@ -25,7 +25,7 @@ from node.errors import DataInUse, HedgerowError, NotCertified
 from node.keys import FORMER_FILE, device_of, open_keys, town_record
 from node.promises.shelf import ledger_at
 from node.seals import sealing_key_of
-from node.status import TAKEN_BACK
+from node.standing import TAKEN_BACK
 from node.transport.auth import Badge, check_auth, make_auth
 from node.transport.channel import LinkFailure
 from protocol.encoding import Value

@@ -48,11 +48,13 @@ class Valley:
         self.folder = folder
         self.stack = stack
         self.relays: dict[str, Relay] = {}
+        self.town_secrets: dict[str, str] = {}
 
     async def settle(self, name: str) -> Daemon:
         """Found a town: `init` and `run`."""
         data = self.folder / name
-        await beginnings.begin(data, beginnings.Town(name, 46.0, 4.0, "fr"), listen="127.0.0.1:0")
+        town = beginnings.Town(name, 46.0, 4.0, "fr")
+        self.town_secrets[name] = (await beginnings.begin(data, town, listen="127.0.0.1:0")).passphrase
         return await self.run(name)
 
     async def run(self, name: str) -> Daemon:

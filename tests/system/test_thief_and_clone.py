@@ -1,7 +1,6 @@
 """Real boards: one is copied, one is restored from an old backup, one is stolen and taken back."""
 
 import asyncio
-import contextlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -110,8 +109,10 @@ async def test_a_stolen_board_is_taken_back_and_what_it_spoilt_stands_again(line
         for town in (board, middle, there):
             assert "has taken back a device" in await _says(town)
         await until("the stolen board is refused", lambda: _is_down(thief))
-        # Whether it has heard of that or not, nothing that it writes goes anywhere any more.
-        with contextlib.suppress(Refused):
+        await until("the stolen board is shown that it was taken back", lambda: _is_taken_back(thief))
+        assert "This board's key was taken back by its town" in await _says(thief)
+        # Nothing that it writes goes anywhere any more.
+        with pytest.raises(Refused, match="certified"):
             await _post(thief, "More gold")
         await _post(there, "Later")
         await _equal(board, middle, there)
@@ -122,6 +123,10 @@ async def test_a_stolen_board_is_taken_back_and_what_it_spoilt_stands_again(line
 
 async def _has(town: TownProcess, title: str) -> bool:
     return title in await _titles(town)
+
+
+async def _is_taken_back(board: TownProcess) -> bool:
+    return bool((await board.ask("status"))["keys"]["taken_back"])
 
 
 async def _shows(town: TownProcess, titles: set[str], *, without: set[str]) -> None:
@@ -204,6 +209,7 @@ async def test_an_old_backup_that_is_restored_and_written_to_is_no_clone(line: L
         assert {"In the backup", "After the backup", "After the restore"} <= await _titles(town), town.name
     status: dict[str, Any] = await board.ask("status")
     assert status["keys"] == {"clone": False, "taken_back": False, "says": ""}
+    assert "This board was restored from a backup of" in await _says(board)
     await board.ask("edit", address=lost, fields={"title": "Edited after the restore"})
     await _equal(*line.towns)
     assert await _has(there, "Edited after the restore")
