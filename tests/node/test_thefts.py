@@ -28,10 +28,10 @@ from protocol.ids import DeviceId, LaneKey, Op
 from protocol.record import Record, make, make_body
 from sync.ledger import LEDGER, OUTLIVES_S, fields_of_entry, ledger_id
 from sync.promises import Act, Word
-from tests.node.stores import BASIS, BEE, NOW_S, OWN, RIVER, SEA, Bench, offer, open_bench, write
+from tests.node.stores import BASIS, BEE, OWN, RIVER, SEA, Bench, offer, open_bench, write
 from tests.simulation.village import Signatures
 from tests.sync.specified import specified
-from tests.sync.world import Town
+from tests.sync.world import NOW_S, Town
 
 BOARD, STOLEN = 1, 2
 """The robbed town's devices: the one that stays, and the thief's, which keeps a ledger."""
@@ -138,7 +138,7 @@ class Store:
         """Return the bytes of every held set."""
         found = defaultdict[LaneKey, set[bytes]](set)
         for federation, lane, *raw in self.tx.rows(_HELD):
-            found[federation, lane].add(encode_list(raw))  # type: ignore[index, arg-type]  # its columns
+            found[federation, lane].add(encode_list(raw))  # type: ignore[index]  # its columns
         return {key: frozenset(raws) for key, raws in found.items()}
 
     def state(self) -> tuple[object, ...]:
