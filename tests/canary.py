@@ -2,8 +2,8 @@
 
 A *canary* is a text that stands nowhere else in the world. It is looked for as UTF-8 and UTF-16, in any
 letter case, as hexadecimal digits, in base64 at each of its three places, as JSON escapes it, and inside
-every zlib stream that begins anywhere, one within another. A test that finds nothing must also show that it
-would have found something: let one canary of the same sort be where it may be, and look for that too.
+every zlib and gzip stream that begins anywhere, one within another. A test that finds nothing must also show
+that it would have found something: let one canary of the same sort be where it may be, and look for that too.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-ZLIB_BEGINS: Final = re.compile(rb"\x78[\x01\x5e\x9c\xda]")
-"""The two bytes with which a zlib stream begins, at each of its levels."""
+STREAM_BEGINS: Final = re.compile(rb"\x78[\x01\x5e\x9c\xda]|\x1f\x8b\x08")
+"""The bytes with which a zlib stream begins, at each of its levels, and a gzip stream."""
 UNFOLDED_BYTES_MAX: Final = 4 * 1_048_576
 """More than any parcel of ours unfolds to."""
 DEPTH_MAX: Final = 3
@@ -68,9 +68,9 @@ def _base64_shapes(canary: str) -> Iterator[bytes]:
 
 
 def _streams(data: bytes) -> Iterator[bytes]:
-    """Yield what each zlib stream in these bytes unfolds to, as far as it is whole."""
-    for begin in ZLIB_BEGINS.finditer(data):
-        unfold = zlib.decompressobj()
+    """Yield what each zlib and gzip stream in these bytes unfolds to, as far as it is whole."""
+    for begin in STREAM_BEGINS.finditer(data):
+        unfold = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: whichever of the two it is
         out = b""
         try:
             out = unfold.decompress(data[begin.start() :], UNFOLDED_BYTES_MAX)

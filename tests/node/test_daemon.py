@@ -48,6 +48,7 @@ class Valley:
         self.folder = folder
         self.stack = stack
         self.relays: dict[str, Relay] = {}
+        self.relay_kind: type[Relay] = Relay
         self.town_secrets: dict[str, str] = {}
 
     async def settle(self, name: str) -> Daemon:
@@ -59,7 +60,7 @@ class Valley:
 
     async def run(self, name: str) -> Daemon:
         """Run the node of a town, again at the address where its neighbours call it."""
-        relay = self.relays.setdefault(name, Relay("127.0.0.1", 0))
+        relay = self.relays.setdefault(name, self.relay_kind("127.0.0.1", 0))
         if not relay.port:
             await relay.start()
             self.stack.push_async_callback(relay.close)

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
+from node import beginnings
+from node.backup import write_backup
+from node.beginnings import SavedKey, Town
 from node.daemon import Daemon
 from node.intake import Draft
+from node.invitations import Invitations, read_code
+from node.links import Links
 from node.store.transaction import KEPT_S
+from node.transport.auth import Identity
 from node.transport.channel import Channel
 from protocol.encoding import Value
-from protocol.ids import FederationId
+from protocol.ids import FederationId, TownId, home_id
 from protocol.record import Record
 from tests.canary import traces, traces_in
-from tests.node.test_daemon import Valley, agree, federate, post
+from tests.node.test_daemon import Valley, agree, digests, federate, post, until
+from tests.tap import Tap, is_websocket, traces_on_wire
 
 OPEN = "Wagtail for everybody 8801"
 SEALED = "Kestrel insulin for Mair 8802"
 HOME = "Bittern under the doormat 8803"
 CANARIES = (OPEN, SEALED, HOME)
+STRANGERS = (TownId(bytes(32)), TownId(bytes(32)))
+"""Between whom goes what is said before it is known who is there."""
 
 
 @pytest.fixture
@@ -34,17 +45,38 @@ async def town_land(tmp_path: Path) -> AsyncIterator[Valley]:
 
 
 @pytest.fixture
-def frames(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every frame that any node sends, as it is before the channel encrypts it."""
-    sent: list[bytes] = []
-    send = Channel.send
+def frames(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[TownId, TownId], list[bytes]]:
+    """Every frame that any node sends, as it is before the channel encrypts it, by the towns at both ends."""
+    sent = defaultdict[tuple[TownId, TownId], list[bytes]](list)
+    between = dict[Channel, tuple[TownId, TownId]]()
+    admit, send = Links.admit, Channel.send
+
+    async def note_towns(self: Links, channel: Channel, identity: Identity, *more: Any) -> Any:
+        between[channel] = (self._own_town, identity.town)
+        return await admit(self, channel, identity, *more)
 
     async def note(self: Channel, frame: bytes) -> None:
-        sent.append(frame)
+        sent[between.get(self, STRANGERS)].append(frame)
         await send(self, frame)
 
+    monkeypatch.setattr(Links, "admit", note_towns)
     monkeypatch.setattr(Channel, "send", note)
     return sent
+
+
+@pytest.fixture
+def codes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The codes of all invitations that any node writes."""
+    written: list[str] = []
+    invite = Invitations.invite
+
+    async def note(self: Invitations, *more: Any, **named: Any) -> Any:
+        made = await invite(self, *more, **named)
+        written.append(made[0])
+        return made
+
+    monkeypatch.setattr(Invitations, "invite", note)
+    return written
 
 
 async def claim(node: Daemon, keeper: Daemon, federation: FederationId) -> Record:
@@ -57,11 +89,10 @@ async def claim(node: Daemon, keeper: Daemon, federation: FederationId) -> Recor
     return (await node.intake.post([draft]))[0]
 
 
-async def told(node: Daemon) -> bytes:
+async def told(url: str) -> bytes:
     """Everything that a stranger can ask of a node over HTTP."""
-    host, port = node.address
     said = b""
-    async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+    async with aiohttp.ClientSession(url) as session:
         for path in ("/", "/?q=Kestrel", "/?q=Bittern", "/neighbours", "/api/v1/documents", "/api/v1/status"):
             async with session.get(path) as answer:
                 assert answer.status == 200
@@ -75,29 +106,63 @@ async def exported(node: Daemon) -> bytes:
 
 
 async def test_sealed_words_are_nowhere_in_clear_and_home_words_stay_at_home(
-    town_land: Valley, frames: list[bytes], caplog: pytest.LogCaptureFixture
+    town_land: Valley,
+    frames: dict[tuple[TownId, TownId], list[bytes]],
+    codes: list[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """On the wire as it is and before it is encrypted, on disks while nodes run and after, in logs, exports,
+    backups and pages. The asker's town has a second board, with which it shares what never leaves the town.
+    """
     caplog.set_level(logging.DEBUG)
+    town_land.relay_kind = Tap
     keeper, asker, other = [await town_land.settle(name) for name in ("Roanne", "Charlieu", "Ambierle")]
     federation = await federate(keeper, asker, other)
+    saved = SavedKey(asker.data / "keys" / "town.key", town_land.town_secrets["Charlieu"])
+    await beginnings.begin(town_land.folder / "Second", Town(""), saved=saved, listen="127.0.0.1:0")
+    second = await town_land.run("Second")
+    await second.add_peer(asker.urls[0], approve=True)
     asked = await claim(asker, keeper, federation)
     await post(asker, OPEN)
     await asker.board.post("need", {"title": HOME}, audience="town")
-    await agree(federation, keeper, asker, other)
-    towns = (keeper, asker, other)
-    assert traces(b"\n".join(frames), CANARIES) == {OPEN}
+    towns = (keeper, asker, other, second)
+    await agree(federation, *towns)
+    await until(lambda: digests(second, home_id(asker.town)) == digests(asker, home_id(asker.town)))
     held = await keeper.store.read(lambda reader: reader.records([asked.id]))
-    assert (keeper.seals.open(held[asked.id]) or {}).get("reason") == SEALED
+    for node in (keeper, second):
+        assert (node.seals.open(held[asked.id]) or {}).get("reason") == SEALED
     assert other.seals.open(held[asked.id]) is None
-    for node in towns:
-        assert traces(await told(node), CANARIES) == {OPEN}
-        assert traces(await exported(node), CANARIES) == ({OPEN, HOME} if node is asker else {OPEN})
+    _frames_say(frames, asker.town)
+    ours = {asker: {OPEN, HOME}, second: {OPEN, HOME}}
+    for name, node in zip(("Roanne", "Charlieu", "Ambierle", "Second"), towns, strict=True):
+        assert traces(await told(town_land.relays[name].url), CANARIES) == {OPEN}
+        assert traces(await exported(node), CANARIES) == ours.get(node, {OPEN})
+        write_backup(node.data, town_land.folder / f"{name}.tar", town="aa", made_ms=1, with_keys=True)
+        assert traces((town_land.folder / f"{name}.tar").read_bytes(), CANARIES) == ours.get(node, {OPEN})
+    # The journal of what was written last lies beside the database while a node runs.
+    for node in (keeper, other):
+        assert set().union(*traces_in(node.data, CANARIES).values()) == {OPEN}
     for node in towns:
         await node.stop()
-    for name in ("Roanne", "Ambierle"):
-        assert traces_in(town_land.folder / name, CANARIES) == {"hedgerow.db": {OPEN}}
-    assert traces_in(town_land.folder / "Charlieu", CANARIES) == {"hedgerow.db": {OPEN, HOME}}
-    assert traces("\n".join(caplog.messages).encode(), (SEALED, HOME)) == set()
+    for node in towns:
+        assert traces_in(node.data, CANARIES) == {"hedgerow.db": ours.get(node, {OPEN})}
+    taps = [relay for relay in town_land.relays.values() if isinstance(relay, Tap)]
+    assert any(is_websocket(bytes(stream)) for tap in taps for stream in tap.streams)
+    # What is for everybody is on pages; on links nothing at all can be read, the invitations among it.
+    assert len(codes) == 2
+    secrets = [read_code(code).secret for code in codes]
+    assert traces_on_wire(taps, [*CANARIES, *codes]) == (set(), {OPEN})
+    assert not any(secret in stream for secret in secrets for tap in taps for stream in tap.laid_open())
+    hidden = (SEALED, HOME, *codes, *(secret.hex() for secret in secrets))
+    assert traces(caplog.text.encode(), hidden) == set()
+
+
+def _frames_say(frames: dict[tuple[TownId, TownId], list[bytes]], asker: TownId) -> None:
+    """Check that what never leaves a town is in frames between its own boards, and in no others."""
+    assert traces(b"\n".join(frames[asker, asker]), CANARIES) >= {HOME}
+    others = [frame for towns, sent in frames.items() if towns != (asker, asker) for frame in sent]
+    assert traces(b"\n".join(others), CANARIES) == {OPEN}
+    assert all(traces(b"\n".join(sent), (SEALED,)) == set() for sent in frames.values())
 
 
 async def test_what_was_withdrawn_is_not_left_on_the_own_disk(town_land: Valley) -> None:

@@ -25,7 +25,8 @@ from node.store.memory import MemoryStore
 from protocol.ids import DocId, TownId
 from protocol.record import Record, open_record
 from sync.authority import AUTHORITY_KINDS
-from tests.canary import traces_in
+from tests.canary import traces, traces_in
+from tests.tap import Tap, is_websocket, traces_on_wire
 
 GENERATORS, SHARE = 24, 8
 OF_ROANNE, OF_CHARLIEU = 28, 12
@@ -62,6 +63,12 @@ async def look(line: Line, address: str, child: str) -> None:
     for town in line.towns:
         both = [await promised(town, each) for each in (address, child)]
         assert both[0] <= GENERATORS and both[1] <= SHARE, town.name
+
+
+@pytest.fixture(autouse=True)
+def tapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the relays between the towns keep what they carry."""
+    monkeypatch.setattr("node.demo.line.Relay", Tap)
 
 
 @pytest.mark.timeout(150)
@@ -115,7 +122,7 @@ async def test_no_node_ever_promises_the_last_generator_twice(line: Line) -> Non
     await until("all hold the same", line.equal)
     await look(line, address, child)
     await the_end_is_one(line, address, child, asked)
-    nobody_else_reads(line, asked)
+    await asyncio.to_thread(nobody_else_reads, line, asked)
     await subsets_promise_no_more(line, address)
 
 
@@ -163,10 +170,18 @@ async def the_end_is_one(line: Line, address: str, child: str, asked: dict[str, 
 
 
 def nobody_else_reads(line: Line, asked: dict[str, list[str]]) -> None:
-    """What households say is nowhere in clear: not on a disk in between, nor on one of the two."""
+    """What households say is nowhere in clear: on no wire, no disk in between or of the two, in no log and no
+    export."""
     assert all(asked.values())
+    private = ["Wagtail reason", "Kestrel call", *CODES]
     for town in line.towns:
-        assert traces_in(town.data, ["Wagtail reason", "Kestrel call", *CODES]) == {}, town.name
+        assert (town.data / "node.log").stat().st_size
+        assert traces_in(town.data, private) == {}, town.name
+        exported = "\n".join(lines(town.data, "export", {})).encode()
+        assert traces(exported, [*private, "share of generators"]) == {"share of generators"}
+    taps = [relay for relay in line.relays if isinstance(relay, Tap)]
+    assert sum(is_websocket(bytes(stream)) for tap in taps for stream in tap.streams) >= 4
+    assert traces_on_wire(taps, [*private, "Generator"]) == (set(), set())
 
 
 async def subsets_promise_no_more(line: Line, address: str) -> None:
