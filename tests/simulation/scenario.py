@@ -14,6 +14,7 @@ from typing import Final
 from node.errors import HedgerowError
 from node.intake import Draft
 from protocol.encoding import Value
+from protocol.errors import LimitExceeded
 from protocol.ids import DocId, FederationId, Lane, Op, RecordId, TownId
 from protocol.limits import BEAT_MS, SILENCE_MS
 from protocol.record import Record, open_record
@@ -29,6 +30,9 @@ SETTLED_MS: Final = 500
 """So often it is asked whether all is equal."""
 LIVENESS_MS: Final = SILENCE_MS + 2 * REDIAL_MS[1] + 2 * BEAT_MS
 """Then everything is equal: silence is found out, links are dialled anew, and digests are compared twice."""
+WRONG_MS: Final = (2_000, 15_000)
+"""So long a clock stays wrong, or one of the links that are cut one after another."""
+YEAR_MS: Final = 366 * 86_400_000
 POSTS, EDITS, DELETES = 8, 6, 3
 """Acts of people anywhere, besides what towns with two devices do."""
 COUNTS: Final = (
@@ -38,6 +42,8 @@ COUNTS: Final = (
     "replays",
     "forgeries",
     "strangers",
+    "wrong clocks",
+    "swizzles",
     "posts",
     "edits",
     "concurrent edits",
@@ -92,7 +98,7 @@ def run_seed(seed: int, towns: int) -> Outcome:
         records=len(scene.acknowledged),
         frames=scene.network.frames_count,
         checked=scene.signatures.checked_count,
-        counts={name: scene.counts[name] for name in COUNTS},
+        counts=dict(scene.counts),
     )
 
 
@@ -112,6 +118,8 @@ class Scene(Land):
         rng = self.rng
         for _ in range(2 + len(self.towns) // 25):
             self.time.at(rng.randint(QUIET_MS, FAULTS_MS - 10_000), self._partition)
+            self.time.at(rng.randint(QUIET_MS, FAULTS_MS - 30_000), self._swizzle)
+            self.time.at(rng.randint(QUIET_MS, FAULTS_MS - WRONG_MS[1]), self._set_clock_wrong)
         for _ in range(2 + len(self.towns) // 10):
             for fault in (
                 self._cut_one_way,
@@ -157,6 +165,40 @@ class Scene(Land):
             self.network.cut(*pair)
             end_ms = min(self.time.now_ms + lasting_ms, FAULTS_MS)
             self.time.at(end_ms, partial(self.network.heal, *pair))
+
+    def _swizzle(self) -> None:
+        """Cut links one after another, and let them come back in another order."""
+        self.counts["swizzles"] += 1
+        for one, other in self.rng.sample(self.edges, max(2, len(self.edges) // 2)):
+            pairs = [(one.index, other.index), (other.index, one.index)]
+            self.time.after(self.rng.randint(0, WRONG_MS[1]), partial(self._cut, pairs, self._a_while()))
+
+    def _set_clock_wrong(self) -> None:
+        """Let a board's clock jump by days or years, in the midst of which it may jump once more.
+
+        As long as it is wrong the node is not sure of it; what people write there is dated so.
+        """
+        ready = [node for node in self.nodes if node.is_sure]
+        node = self.rng.choice(ready)
+        right_ms, node.is_sure = node.skew_ms, False
+        self.counts["wrong clocks"] += 1
+        lasting_ms = self._a_while()
+        for after_ms in (0, lasting_ms // 2):
+            self.time.after(after_ms, partial(self._jump, node))
+            self.time.after(after_ms + 1, partial(self._post, node))
+            self.time.after(after_ms + 2, partial(self._edit_at, node))
+        self.time.after(lasting_ms, partial(self._set_clock_right, node, right_ms))
+
+    def _jump(self, node: Node) -> None:
+        node.skew_ms = self.rng.choice([-1, 1]) * self.rng.choice([3 * YEAR_MS, YEAR_MS, 3 * 86_400_000])
+
+    def _set_clock_right(self, node: Node, skew_ms: int) -> None:
+        node.skew_ms, node.is_sure = skew_ms, True
+        # As a node does every minute once it is sure.
+        self.counts["let go"] += node.end()
+
+    def _a_while(self) -> int:
+        return self.rng.randint(*WRONG_MS)
 
     def _break(self) -> None:
         for one, other in self.rng.sample(self.edges, len(self.edges)):
@@ -210,8 +252,8 @@ class Scene(Land):
             return None
         try:
             records = node.post([draft])
-        except HedgerowError:
-            return None
+        except (HedgerowError, LimitExceeded):
+            return None  # LimitExceeded: by a wrong clock it would end before it is born
         self.acknowledge(records)
         self._latest[records[0].doc] = (node, records[0].id)
         return records[0]
@@ -251,6 +293,11 @@ class Scene(Land):
         found = self._choose()
         if found is not None:
             self._edit_document(*found)
+
+    def _edit_at(self, node: Node) -> None:
+        docs = [doc for doc in self._documents[node.town_id] if self._is_alive(node, doc)]
+        if docs:
+            self._edit_document(node, self.rng.choice(docs))
 
     def _choose(self) -> tuple[Node, DocId] | None:
         """Return a node that is up and a document of its town that it holds."""

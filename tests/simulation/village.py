@@ -101,6 +101,7 @@ class Node:
         index: Its number in the network.
         certificate: Its town's word that it may speak for it.
         skew_ms: How far its wall clock is off.
+        is_sure: Whether it takes that for the time.
         peers: Nodes that it dials; others dial it.
         received: Batches that it has heard, for replays.
         incidents: What it would have shown its operator.
@@ -129,6 +130,7 @@ class Node:
         self._dialing = set[int]()
         self._life = 0
         self._wake = 0
+        self.is_sure = True
 
     # Life and death.
 
@@ -175,9 +177,9 @@ class Node:
             self._announce(Committed(taken.lanes, taken.change, source, taken.authority))
         return taken
 
-    def end(self) -> None:
-        """Let go of what has ended."""
-        at_once(self.intake.reconsider())
+    def end(self) -> int:
+        """Let go of what has ended, or lies ahead after all; return how many records that were."""
+        return at_once(self.intake.reconsider())
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """Look at the committed state."""
@@ -301,7 +303,7 @@ class Node:
         self.time.at(at_ms, tick)
 
     def _read_clock(self) -> Reading:
-        return Reading(START_MS + self.time.now_ms + self.skew_ms, sure=True)
+        return Reading(START_MS + self.time.now_ms + self.skew_ms, sure=self.is_sure)
 
     # The dialer.
 
