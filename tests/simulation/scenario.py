@@ -263,7 +263,8 @@ class Scene(Land):
         node = self.nodes_of[steward.id][0]
         fields: dict[str, Value] = {"town": town.id, "name": town.name}
         draft = Draft("federation.admit", fields=fields, federations=(self.all,), expires=FAR_S)
-        if self._write(node, draft) is None:
+        # What is dated years from now is let go again, and a steward sees that the clock is not sure.
+        if not node.is_sure or self._write(node, draft) is None:
             self.time.after(2_000, partial(self._admit, town))
 
     def _audiences(self, node: Node) -> list[tuple[FederationId, ...]]:

@@ -129,6 +129,10 @@ async def _is_taken_back(board: TownProcess) -> bool:
     return bool((await board.ask("status"))["keys"]["taken_back"])
 
 
+async def _is_left_out(board: TownProcess) -> bool:
+    return "did not keep this board" in (await board.ask("status"))["keys"]["says"]
+
+
 async def _shows(town: TownProcess, titles: set[str], *, without: set[str]) -> None:
     """Wait until a board shows these titles and none of those."""
 
@@ -247,5 +251,10 @@ async def test_a_stolen_town_key_is_followed_by_the_next_one(line: Line, tmp_pat
             await _shows(town, {"Bread", "Mine again"}, without=set())
         await _equal(board, middle, there)
         assert "has a new town key" in await _says(there)
+        await until("the thief's board is shown that another key has taken over", lambda: _is_left_out(thief))
+        board.environment = {"HEDGEROW_PASSPHRASE": made["passphrase"]}
+        words = json.loads(await board.command("key", "words", "--json"))["words"]
+        board.environment = {"HEDGEROW_WORDS": words}
+        assert "has the town's keys of today" in await board.command("key", "adopt")
     finally:
         await _ends([thief])
