@@ -9,7 +9,7 @@ turn. All of one batch is committed at once; only after the commit is it announc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolErr
 from protocol.ids import DeviceId, RecordId, TownId
 from protocol.limits import RECORD_BYTES_MAX
 from protocol.record import Record, audience_of, check_signature, open_record
-from sync.admission import SUPERSEDED, Changes, State, Verdict, expire, judge
+from sync.admission import FUTURE, SUPERSEDED, Changes, State, Verdict, expire, judge
 from sync.authority import AUTHORITY_KINDS, Authority, has_several_places
 from sync.events import Committed, LaneChange, LinkId
 from sync.line import header_of, id_of
@@ -200,7 +200,11 @@ class Intake:
                 tx.tidy(now.now_ms // 1_000)
                 if after is not None:
                     tx.set_meta(DOUBTED_AFTER, None)
-            return len(changes.remove), _apply(tx, changes, (), sure=now.sure)
+            taken = _apply(tx, changes, (), sure=now.sure)
+            if taken.authority is None and any(cause == FUTURE for _, _, cause, _ in changes.remove):
+                # What stood in the way of others is gone: they are welcome now, as when rights have moved.
+                taken = replace(taken, authority=tx.authority())
+            return len(changes.remove), taken
 
         ended = 0
         while True:
