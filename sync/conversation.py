@@ -137,6 +137,8 @@ class Conversation:
         self._ping_ms: int | None = None
         self._synced_change = -1
         self._welcome = Parcel()
+        self._moves = 0
+        self._asked: dict[int, int] = {}
         self._since_ms = line.now_ms
         self.state = self._first_state()
 
@@ -162,6 +164,9 @@ class Conversation:
         except PeerFault as fault:
             self.line.ask(Incident(self.line.link, fault.code, fault.says))
             self.drop(fault.code, fault.says)
+        # What was judged before rights moved may be welcome by now, and HELLO was said before it was refused.
+        if self._asked.pop(batch, self._moves) != self._moves and self.state is State.TALKING:
+            self.offers.say()
 
     def joined(self, records: tuple[bytes, ...]) -> None:
         """Welcome a town that its invitation let in, and go on as with any peer."""
@@ -183,6 +188,7 @@ class Conversation:
     def authority_moved(self, authority: Authority) -> None:
         """Offer federations anew, and stop at once to speak of what the other side may not read."""
         self.offers.authority = authority
+        self._moves += 1
         if self.state in (State.GREETING, State.TALKING):
             self.offers.say()
         if self.state is State.TALKING:
@@ -381,6 +387,8 @@ class Conversation:
         self.line.progress_ms = self.line.now_ms
         for record in self.inbox.take(frame, key):
             self.rounds.name_theirs(key, record)
+        if frame.last:
+            self._asked[frame.batch] = self._moves
 
     def _take_want(self, frame: Want) -> None:
         federation = self.offers.open.get(frame.federation)

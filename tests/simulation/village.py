@@ -259,7 +259,8 @@ class Node:
     def _take_in(self, effect: TakeIn) -> None:
         taken = self.take_in(effect.records, effect.link)
         self.time.note(self.index, b"took", len(taken.verdicts), taken.change)
-        self._tell(TakenIn(effect.link, effect.batch, taken.verdicts))
+        # Commits are announced at once, each batch answered a little later: others may come in between.
+        self._later(lambda: self._tell(TakenIn(effect.link, effect.batch, taken.verdicts)))
 
     def _load(self, effect: Load) -> None:
         raws, more = self.store.state.raws_by_prefix(effect.key, effect.prefixes, effect.bytes_max)

@@ -239,3 +239,19 @@ def test_a_superseded_record_is_refused_only_until_rights_move() -> None:
     peer.effects = peer.hub.handle(Committed((), 1, None, moved), peer.now_ms)
     assert [type(frame) for frame in peer.frames()] == [wire.Hello]
     assert peer.hub.handle(Committed((), 2, None, authority_of("a", "abc")), peer.now_ms) == []
+
+
+def test_what_was_judged_before_rights_moved_is_asked_for_again_after() -> None:
+    """A batch of another link may bring them in the same commit: that is told before either is answered."""
+    peer = Scripted()
+    peer.hello(FEDERATION)
+    raws = [raw_record(number) for number in range(2)]
+    refused = [(Verdict(id_and_key(raw)[0], Held.DROPPED, "superseded"),) for raw in raws]
+    peer.say(wire.Records(1, 0, 1, True, wire.pack_parcel(raws[:1])))
+    peer.effects = peer.hub.handle(Committed((), 1, None, authority_of("a", "abc")), peer.now_ms)
+    assert peer.frames() == [], "nothing was refused yet"
+    peer.effects = peer.hub.handle(TakenIn(LINK, 1, refused[0]), peer.now_ms)
+    assert [type(frame) for frame in peer.frames()] == [wire.Ack, wire.Hello]
+    peer.say(wire.Records(2, 0, 1, True, wire.pack_parcel(raws[1:])))
+    peer.effects = peer.hub.handle(TakenIn(LINK, 2, refused[1]), peer.now_ms)
+    assert [type(frame) for frame in peer.frames()] == [wire.Ack], "rights have not moved since it came"
