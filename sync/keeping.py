@@ -110,13 +110,8 @@ def refusal(ledger: Ledger, word: Word) -> str:
         return "" if word.moved_to not in (None, ledger.goes_on_in) else "names_nothing"
     if word.act is Act.ACCEPT and ledger.unsettled:
         return "unsettled_fork"
-    try:
-        ledger.own.copy().apply(word, _NO_ENTRY)
-        if word.act is Act.ACCEPT:
-            ledger.promises.copy().apply(word, _NO_ENTRY)
-    except Void as void:
-        return void.code
-    return ""
+    code = ledger.own.refusal(word)
+    return ledger.promises.refusal(word) if not code and word.act is Act.ACCEPT else code
 
 
 @dataclass(frozen=True, slots=True)

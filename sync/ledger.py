@@ -32,7 +32,7 @@ from protocol.ids import DeviceId, DocId, Op, RecordId, TownId
 from protocol.kinds.bounds import LEDGER_N_MAX, YEAR_S
 from protocol.record import Header, Record, document_id, fields_of
 from protocol.structures import MILLI_MAX
-from sync.promises import TIME_MAX, Act, Mode, Promises, Void, Word
+from sync.promises import TIME_MAX, Act, Before, Mode, Promises, Void, Word
 
 LEDGER: Final = "ledger"
 """The kind of these records."""
@@ -374,23 +374,29 @@ class _Chain:
             code = OUT_OF_PLACE
 
     def _lose(self, root: Entry) -> None:
-        """Follow a losing branch with the keepers it had, from the state in which it left the chain."""
+        """Follow a losing branch with the keepers it had, from the state in which it left the chain.
+
+        Where it forks again each twig is played on the one state, and taken back before the next.
+        """
+        state = Promises() if root.n == 1 and self._before is None else self._promises
         keeper = root.device if root.n == 1 else self._keeper
-        found = [(root, keeper, self._promises.copy())]
-        while found:
-            entry, keeper, state = found.pop()
+        steps: list[tuple[Entry, DeviceId | None] | Before] = [(root, keeper)]
+        while steps:
+            step = steps.pop()
+            if isinstance(step, Before):
+                state.take_back(step)
+                continue
+            entry, keeper = step
             self._void[entry.id] = FORK
             self._beside.add(entry.id)
             self._lost.append(entry)
+            steps.append(state.before(entry.word))
             keeper = self._play(entry, keeper, state)
-            theirs = [
-                each
+            steps += [
+                (each, keeper)
                 for each in self._followers[entry.id]
                 if each.n == entry.n + 1 and self._may_write(each, keeper)
             ]
-            # The last one may have the state itself; the others need copies of it.
-            states = [*(state.copy() for _ in theirs[1:]), state]
-            found += [(each, keeper, own) for each, own in zip(theirs, states, strict=False)]
 
     def _play(self, entry: Entry, keeper: DeviceId | None, state: Promises) -> DeviceId | None:
         """Let a lost entry have its effect on the state of its branch; return who is keeper there now."""

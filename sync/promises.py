@@ -81,6 +81,7 @@ class Status(Enum):
     """What had accepted it does not count, or the share from which it was given is worth less by now."""
 
 
+_NO_ENTRY: Final = RecordId(bytes(32))
 _OPEN: Final = frozenset({Status.ACCEPTED, Status.HANDED_OVER})
 """These take from what there is."""
 
@@ -156,6 +157,17 @@ class Promise:
     def is_open(self) -> bool:
         """Tell whether it takes from what there is."""
         return self.status in _OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What one entry can move, as it was before: how much there is, and how the one claim stood."""
+
+    capacity: int
+    promised: int
+    order: int
+    claim: DocId | None
+    promise: Promise | None
 
 
 class Promises:
@@ -256,6 +268,27 @@ class Promises:
                 self._hand_over(self._open(word), word, entry)
             case _:
                 raise Void("out_of_place")
+
+    def before(self, word: Word) -> Before:
+        """Return what an entry that says this could move, for `take_back`."""
+        promise = self.claims.get(word.claim) if word.claim is not None else None
+        return Before(self.capacity, self.promised, self._order, word.claim, promise)
+
+    def take_back(self, before: Before) -> None:
+        """Undo the last entry that was applied, whether it had an effect or not."""
+        if before.claim is not None:
+            self._stand(before.claim, before.promise)
+        self.capacity, self.promised, self._order = before.capacity, before.promised, before.order
+
+    def refusal(self, word: Word) -> str:
+        """Return why an entry that says this would have no effect, as a stable code; "" if it would."""
+        before = self.before(word)
+        try:
+            self.apply(word, _NO_ENTRY)
+        except Void as void:
+            return void.code
+        self.take_back(before)
+        return ""
 
     def call_off(self, claim: DocId, reason: str, entry: RecordId) -> None:
         """Note that what a lost entry promised is void, unless another entry has spoken of that claim."""
@@ -373,14 +406,19 @@ class Promises:
     def _put(self, promise: Promise) -> None:
         """Note how a claim stands now, and what that comes to."""
         before = self.claims.get(promise.claim)
-        if before is not None:
-            self.promised -= before.milli
-            if before.is_open and self.mode is Mode.WINDOW:
-                del self._windows[bisect_left(self._windows, (before.start, before.end, before.claim))]
-        self.claims[promise.claim] = promise
-        self.promised += promise.milli
-        if promise.is_open and self.mode is Mode.WINDOW:
-            insort(self._windows, (promise.start, promise.end, promise.claim))
+        self.promised += promise.milli - (before.milli if before is not None else 0)
+        self._stand(promise.claim, promise)
+
+    def _stand(self, claim: DocId, promise: Promise | None) -> None:
+        """Let a claim stand so from now on; None: nothing was said of it."""
+        before = self.claims.pop(claim, None) if promise is None else self.claims.get(claim)
+        if promise is not None:
+            self.claims[claim] = promise
+        if self.mode is Mode.WINDOW:
+            if before is not None and before.is_open:
+                del self._windows[bisect_left(self._windows, (before.start, before.end, claim))]
+            if promise is not None and promise.is_open:
+                insort(self._windows, (promise.start, promise.end, claim))
 
     def _next(self) -> int:
         self._order += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
+from contextlib import suppress
 from itertools import combinations, permutations, product
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from protocol.encoding import Value
 from protocol.ids import Op, RecordId
+from protocol.limits import ENTRIES_MAX
 from protocol.record import document_id
 from sync.ledger import (
     FORK,
@@ -26,7 +29,7 @@ from sync.ledger import (
 from sync.ledger import (
     read as read_record,
 )
-from sync.promises import Act, Mode, Status, Word
+from sync.promises import Act, Mode, Promises, Status, Void, Word
 from tests.sync.bookkeeper import (
     DOC,
     KEEPER,
@@ -269,6 +272,19 @@ def tangles(draw: st.DrawFn) -> list[Entry]:
     return entries
 
 
+@given(tangles(), WORDS)
+@settings(max_examples=100, deadline=None)
+def test_what_is_taken_back_leaves_no_trace(entries: list[Entry], word: Word) -> None:
+    promises = read(entries).own
+    there = promises.copy()
+    promises.refusal(word)
+    before = promises.before(word)
+    with suppress(Void):
+        promises.apply(word, entries[0].id)
+    promises.take_back(before)
+    assert all(getattr(promises, part) == getattr(there, part) for part in Promises.__slots__)
+
+
 @given(tangles(), st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_written_no_subset_promises_too_much_and_order_does_not_matter(
@@ -297,6 +313,21 @@ def test_all_small_tangles_of_two_hands_come_out_alike_in_every_order() -> None:
             for size in range(len(entries)):
                 for part in combinations(entries, size):
                     stands(read(part))
+
+
+def test_a_branch_with_thousands_of_twigs_costs_the_memory_of_one_path() -> None:
+    """One document of the most entries: a long chain, and a lost branch that forks into all the rest."""
+    many = ENTRIES_MAX // 2
+    honest = chain(capacity(10**9), *(accept(at, 1) for at in range(many)))
+    two = [entry(honest[-1].n + 1, honest[-1], say(Act.WAIT, "x"), salt=salt) for salt in range(2)]
+    lost = max(two, key=lambda each: each.id)
+    twigs = [entry(lost.n + 1, lost, accept(f"y{at}", 1)) for at in range(ENTRIES_MAX - len(honest) - 2)]
+    tracemalloc.start()
+    ledger = read([*honest, *two, *twigs])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(ledger.lost) == len(twigs) + 1
+    assert peak < 8 * 2**20, f"{peak / 2**20:.0f} MiB"
 
 
 # Entries as records.
