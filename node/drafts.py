@@ -104,6 +104,10 @@ class _Frame:
     held: tuple[Record, ...] = ()
 
 
+_Held: TypeAlias = "dict[DocId, tuple[Record, ...]]"
+"""What is held of the documents to which a turn adds; it is read once, however much the turn adds."""
+
+
 class Desk:
     """Signs the drafts of one device, one turn at a time.
 
@@ -130,6 +134,7 @@ class Desk:
         answers: list[Record] = []
         fresh: list[Record] = []
         begun: dict[tuple[str, bytes], Record] = {}
+        held: _Held = {}
         turn = iter(drafts) if isinstance(drafts, Sequence) else drafts(tx)
         record: Record | None = None
         while len(answers) < DRAFTS_MAX:
@@ -138,14 +143,15 @@ class Desk:
             except StopIteration:
                 break
             repeated = self._repeated(tx, draft, begun)
-            record = repeated or self._sign_one(tx, draft, clock, now_ms, sure)
+            record = repeated or self._sign_one(tx, draft, held, clock, now_ms, sure)
             answers.append(record)
             if repeated is not None:
                 continue
             begun[record.header.kind, record.header.nonce] = record
             fresh.append(record)
             if draft.opens is not None:
-                fresh.append(self._sign_one(tx, _beside(tx, record, draft.opens), clock, now_ms, sure))
+                beside = _beside(tx, record, draft.opens)
+                fresh.append(self._sign_one(tx, beside, held, clock, now_ms, sure))
         if fresh:
             keep_stamp(tx, clock.last)
         return answers, fresh
@@ -158,8 +164,10 @@ class Desk:
             return None
         return begun.get((draft.kind, draft.nonce)) or tx.known_nonce(draft.kind, draft.nonce)
 
-    def _sign_one(self, tx: Transaction, draft: Draft, clock: Clock, now_ms: int, sure: bool) -> Record:
-        frame = self._old_frame(tx, draft) if draft.doc is not None else self._new_frame(draft, now_ms)
+    def _sign_one(
+        self, tx: Transaction, draft: Draft, held: _Held, clock: Clock, now_ms: int, sure: bool
+    ) -> Record:
+        frame = self._new_frame(draft, now_ms) if draft.doc is None else self._old_frame(tx, draft, held)
         kind = kind_of(frame.kind)
         _check_fields(kind, draft)
         after = max((record.header.stamp for record in frame.held), default=0)
@@ -202,9 +210,11 @@ class Desk:
         expires = draft.expires if draft.expires is not None else born + _declared(kind).lifetime_default_s
         return _Frame(draft.kind, lane, draft.federations, born, expires, nonce)
 
-    def _old_frame(self, tx: Transaction, draft: Draft) -> _Frame:
+    def _old_frame(self, tx: Transaction, draft: Draft, known: _Held) -> _Frame:
         assert draft.doc is not None
-        held = tuple(tx.records(tx.document_records(draft.doc)).values())
+        if draft.doc not in known:
+            known[draft.doc] = tuple(tx.records(tx.document_records(draft.doc)).values())
+        held = known[draft.doc]
         if not held or any(record.header.op is Op.DELETE for record in held):
             raise NotFound("there is no such document any more; it was withdrawn or has ended")
         header = held[0].header

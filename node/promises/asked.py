@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from node.promises.shelf import held_of, is_withdrawn
 from protocol.ids import DocId
@@ -85,15 +85,27 @@ class Held:
     withdrawn: bool
 
 
-def claim_at(reader: Reader, seals: Seals, doc: DocId) -> Held | None:
-    """Return what is held of a claim; None if that is nothing that can be read."""
+Opened: TypeAlias = "dict[RecordId, Asked | None]"
+"""Claims that were opened during one piece of work, so that none is opened twice in it; None: not for us."""
+
+
+def claim_at(reader: Reader, seals: Seals, doc: DocId, opened: Opened | None = None) -> Held | None:
+    """Return what is held of a claim; None if that is nothing that can be read.
+
+    Args:
+        opened: Is asked first, and gets what is opened.
+    """
+    opened = {} if opened is None else opened
     records = [each for each in held_of(reader, doc) if each.header.kind == CLAIM]
     if not records:
         return None
     header = records[0].header
     if is_withdrawn(records):
         return Held(None, header.town, header.born, True)
-    asked = next((asked for each in records if (asked := read_claim(seals, each)) is not None), None)
+    for each in records:
+        if each.id not in opened:
+            opened[each.id] = read_claim(seals, each)
+    asked = next((asked for each in records if (asked := opened[each.id]) is not None), None)
     return Held(asked, header.town, header.born, False) if asked is not None else None
 
 

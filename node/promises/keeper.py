@@ -10,14 +10,16 @@ point.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from node.background import carefully
 from node.errors import NotKeeper, Refused
 from node.promises.asked import CLAIM, Asked
+from node.promises.pen import WORDS_MAX
 from node.promises.queue import Queue, queue
 from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated, terms_of
 from node.promises.shares import given_back
@@ -30,7 +32,9 @@ from sync.promises import Act, Status, Word
 if TYPE_CHECKING:
     from node.clock import Reading
     from node.incidents import Incidents
+    from node.promises.asked import Opened
     from node.promises.claims import Claims
+    from node.promises.pen import Words
     from node.store import Document, Reader, Store, Transaction
     from protocol.ids import DocId
     from sync.events import Committed
@@ -40,8 +44,10 @@ GATHER_S: Final = 0.1
 """What is committed within this is looked at together; nobody at a counter notices it."""
 LOOK_AGAIN_S: Final = 60.0
 """A time that has come is noticed so soon, whatever a clock was set to meanwhile."""
-ROUNDS_MAX: Final = 256
-"""Turns of the writer for one ledger at one look; what is left waits for the next."""
+TURNS_MAX: Final = 256
+"""Turns of the writer for one ledger at one look."""
+TURNS_AT_ONCE: Final = 4
+"""Turns after which the other ledgers are looked at; what is left comes after them."""
 _ANSWERS: Final = {Status.ACCEPTED: Act.RELEASE, Status.WAITING: Act.DECLINE}
 LIFETIME_S: Final = 6 * 366 * 86_400
 """No claim lives longer than this."""
@@ -83,8 +89,8 @@ class Keeper:
                 await asyncio.sleep(GATHER_S)
             self._stirred.clear()
 
-    async def attend(self, doc: DocId) -> None:
-        """Do all that is due in one ledger."""
+    async def attend(self, doc: DocId, turns: int = TURNS_MAX) -> bool:
+        """Do what is due in one ledger in so many turns of the writer; tell whether that was all."""
         own = self._claims.own_town
 
         def look(reader: Reader) -> tuple[Ledger | None, list[Trouble]]:
@@ -94,15 +100,18 @@ class Keeper:
         ledger, found = await self._store.read(look)
         await self._tell(found)
         if ledger is None or ledger.town != own:
-            return
-        for _ in range(ROUNDS_MAX):
-            # Most looks find nothing to write, and take no turn of the writer.
-            if not await self._store.read(partial(self._look, doc)):
-                return
+            return True
+        # Most looks find nothing to write, and take no turn of the writer.
+        next_words = partial(self._next_words, {})
+        if not await self._store.read(partial(_look, doc, next_words)):
+            return True
+        for _ in range(turns):
             try:
-                await self._claims.pen.write(doc, self._next_words)
+                if not await self._claims.pen.write(doc, next_words):
+                    return True
             except NotKeeper:
-                return  # Another device keeps it, or nobody may just now; whoever asks is told why.
+                return True  # Another device keeps it, or nobody may just now; whoever asks is told why.
+        return False
 
     async def all(self) -> set[DocId]:
         """Return the ledgers in which anything can be due, as after a start."""
@@ -157,14 +166,17 @@ class Keeper:
         return self.concerned if self._change and self._claims.seals.count == self._keys else self.all
 
     async def _work(self, which: Callable[[], Awaitable[set[DocId]]]) -> None:
-        """Attend to these ledgers, one after another; one at which it fails is looked at again."""
+        """Attend to these ledgers, one after another, a few turns each; one with more to write goes on when
+        all have had theirs, and one at which it fails is looked at again."""
         for doc in await which():
             self._unfinished.add(doc)
             await carefully(partial(self._finish, doc))
 
     async def _finish(self, doc: DocId) -> None:
-        await self.attend(doc)
-        self._unfinished.discard(doc)
+        if await self.attend(doc, TURNS_AT_ONCE):
+            self._unfinished.discard(doc)
+        else:
+            self._stirred.set()
 
     async def _note_heard(self, claims: Iterable[DocId]) -> None:
         """Note when this node first knew of claims that can be read here; forget those that have ended."""
@@ -180,24 +192,26 @@ class Keeper:
 
         await self._store.write(work)
 
-    def _look(self, doc: DocId, reader: Reader) -> list[Word]:
-        ledger = ledger_at(reader, doc)
-        return self._next_words(reader, ledger) if ledger is not None else []
-
-    def _next_words(self, reader: Reader, ledger: Ledger) -> list[Word]:
+    def _next_words(self, opened: Opened, reader: Reader, ledger: Ledger) -> list[Word]:
         """Return the next entries of a ledger: the first sort of which there are any."""
         now = self._clock()
         now_s = now.now_ms // 1_000
         of = queue(
-            reader, ledger, self._claims.register, self._claims.seals, now_s=now_s, sign=self._claims.pen.sign
+            reader,
+            ledger,
+            self._claims.register,
+            self._claims.seals,
+            now_s=now_s,
+            sign=self._claims.pen.sign,
+            opened=opened,
         )
         words = settle(ledger)
         if not words and now.sure:
             words = overdue(ledger, now_s)
         if not words:
-            words = _given_up(reader, ledger)
+            words = list(islice(_given_up(reader, ledger), WORDS_MAX))
         if not words:
-            words = _refused(reader, ledger, of.asked, now_s)
+            words = list(islice(_refused(reader, ledger, of.asked, now_s), WORDS_MAX))
         if not words:
             words = _decided(ledger, of, now_s)
         if not words:
@@ -230,25 +244,27 @@ class Keeper:
         self._told |= {(each.code, each.about) for each in new}
 
 
-def _given_up(reader: Reader, ledger: Ledger) -> list[Word]:
-    """Return the answers to claims that were withdrawn: what was promised is free again."""
-    words = []
+def _look(doc: DocId, words: Words, reader: Reader) -> list[Word]:
+    ledger = ledger_at(reader, doc)
+    return [*words(reader, ledger)] if ledger is not None else []
+
+
+def _given_up(reader: Reader, ledger: Ledger) -> Iterator[Word]:
+    """Give the answers to claims that were withdrawn: what was promised is free again."""
     for promise in sorted(ledger.own.claims.values(), key=lambda each: each.order):
         if promise.status not in _ANSWERS or not is_withdrawn(held_of(reader, promise.claim)):
             continue
         if promise.share is None:
-            words.append(Word(_ANSWERS[promise.status], promise.claim, reason="claim_withdrawn"))
+            yield Word(_ANSWERS[promise.status], promise.claim, reason="claim_withdrawn")
             continue
         with suppress(Refused):  # What its town may still give away is free only when it says so.
-            words.append(given_back(reader, ledger, promise, None))
-    return words
+            yield given_back(reader, ledger, promise, None)
 
 
-def _refused(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> list[Word]:
-    """Return the answers to claims that nobody could grant."""
+def _refused(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> Iterator[Word]:
+    """Give the answers to claims that nobody could grant."""
     if not ledger.is_known:
-        return []
-    words = []
+        return
     again = repeated(asked, ledger)
     for each in asked:
         promise = ledger.promises.claims.get(each.doc)
@@ -257,8 +273,7 @@ def _refused(reader: Reader, ledger: Ledger, asked: list[Asked], now_s: int) -> 
         code = "twice" if each.doc in again else fault(reader, each, ledger, now_s)
         word = Word(Act.DECLINE, each.doc, reason=code)
         if code and not refusal(ledger, word):
-            words.append(word)
-    return words
+            yield word
 
 
 def _decided(ledger: Ledger, of: Queue, now_s: int) -> list[Word]:

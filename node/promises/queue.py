@@ -18,16 +18,16 @@ from sync.promises import Mode, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from node.promises.asked import Register
+    from node.promises.asked import Opened, Register
     from node.seals import Seals
     from node.store import Document, Reader
     from protocol.ids import DocId
     from sync.ledger import Ledger
 
 OPENED_MAX: Final = 1_000
-"""Claims of one sort that are opened at one look, in about 0.15 s: nobody holds up a keeper by asking."""
+"""Claims of one sort that were answered before and are opened at one look: nobody holds up a keeper."""
 NEW_MAX: Final = 128
-"""New ones where the node answers by itself: each of them gets an answer, and a turn writes half as many."""
+"""New ones: where the node answers by itself each of them gets an answer, and a turn writes half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,12 @@ def queue(
     *,
     now_s: int,
     sign: Callable[[bytes], bytes],
+    opened: Opened,
 ) -> Queue:
     """Return what a keeper looks at next in a ledger.
 
     Args:
+        opened: Of the looks before this one.
         sign: Signs with the keeper's key, as a draw needs it.
     """
     known = ledger.promises.claims
@@ -77,9 +79,8 @@ def queue(
     turn = turns(ledger, new, policy, decides_at=decides_at, now_s=now_s, sign=sign)
     waits = set(waiting)
     first = [each for each in turn.claims if each not in waits] or _as_heard(new)
-    most = NEW_MAX if alone else OPENED_MAX
-    looked_at = (first[:most], _as_heard(shares)[:most], waiting[:OPENED_MAX], had[-OPENED_MAX:])
-    found = [claim_at(reader, seals, claim) for part in looked_at for claim in part]
+    looked_at = (first[:NEW_MAX], _as_heard(shares)[:NEW_MAX], waiting[:OPENED_MAX], had[-OPENED_MAX:])
+    found = [claim_at(reader, seals, claim, opened) for part in looked_at for claim in part]
     asked = [each.asked for each in found if each is not None and each.asked is not None]
     return Queue(target, turn if alone else Turns(), asked)
 

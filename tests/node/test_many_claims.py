@@ -1,0 +1,107 @@
+"""A neighbour, member of the federation, that asks without end: what its claims cost stays in bounds."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from node.incidents import Incidents
+from node.promises import keeper as keepers
+from node.promises.keeper import TURNS_AT_ONCE, Keeper
+from node.promises.pen import WORDS_MAX
+from node.promises.views import ClaimView, Stage
+from node.store import records as rows
+from protocol.encoding import Value
+from protocol.ids import DocId, Lane, Op
+from protocol.record import Record, make
+from protocol.sealing import derive, seal
+from sync.ledger import ledger_id
+from tests.node.conftest import START_MS
+from tests.node.valley import boxes
+
+START_S = START_MS // 1_000
+COUNT = itertools.count(1)
+
+
+def asks(target: DocId, ledger: DocId, **more: Value) -> dict[str, Value]:
+    """What a claim of one box says."""
+    return {"target": target, "ledger": ledger, "milli": 1_000, "unit": "box", "code": "00000000", **more}
+
+
+def sealed_claim(node: Any, fields: dict[str, Value], expires: int = START_S + 60 * 86_400) -> Record:
+    """A claim of the neighbour that is sealed to our town, as another program would make it."""
+    number, key = next(COUNT), derive(node.own.key.seed, 0)
+    salt, chance = number.to_bytes(16, "big"), number.to_bytes(32, "big")
+    reader = [(node.own.id, key.public)]
+    return make(
+        node.neighbour.device,
+        town=node.neighbour.id,
+        epoch=b"many",
+        counter=number,
+        stamp=(START_MS - 3_600_000 + number) << 16,
+        kind="claim",
+        lane=Lane.EVERYDAY,
+        federations=[node.federation],
+        born=START_S - 3_600,
+        expires=expires,
+        nonce=number.to_bytes(8, "big"),
+        op=Op.PUT,
+        body=seal(fields, reader, town=node.neighbour.id, kind="claim", salt=salt, chance=chance),
+    )
+
+
+async def offered(node: Any, **more: Value) -> tuple[DocId, DocId]:
+    """Post an offer of Bob; return it and its ledger."""
+    fields = {"title": "Boxes of apples", "quantity": boxes(24), **more}
+    document = await node.board.show((await node.board.post("offer", fields, by="bob")).address)
+    return document.doc, ledger_id((await node.board.record(document)).header)
+
+
+def keeper_of(node: Any) -> Keeper:
+    """The keeper at work in this node."""
+    return Keeper(node.claims, node.store, Incidents(node.clock.now_ms), node.clock.read)
+
+
+async def unanswered(node: Any) -> list[ClaimView]:
+    """The claims that nobody has answered."""
+    return [each for each in await node.claims.all() if each.stage is Stage.ASKED]
+
+
+class Counted:
+    """How often something was called, which goes on doing what it does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.calls = 0
+        self._real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, self)
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        """Count, and do it."""
+        self.calls += 1
+        return self._real(*given, **named)
+
+
+async def test_what_nobody_could_grant_is_looked_at_a_few_times_and_holds_up_no_other_ledger(
+    node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (target, ledger), (other, beside) = await offered(node), await offered(node, accept="auto")
+    much = asks(target, ledger) | {"milli": 10**9}
+    count = (TURNS_AT_ONCE + 1) * WORDS_MAX
+    await node.hear(*(sealed_claim(node, much) for _ in range(count)))
+    one = sealed_claim(node, asks(other, beside))
+    await node.hear(one)
+    fault, opened = Counted(monkeypatch, keepers, "fault"), Counted(monkeypatch, node.seals, "open")
+    read = Counted(monkeypatch, rows, "to_record")
+    keeper = keeper_of(node)
+    await keeper._work(keeper.all)
+    costs = [(fault.calls, opened.calls, read.calls)]
+    assert (await node.claims.show(one.doc.hex())).stage is Stage.ACCEPTED
+    assert len(await unanswered(node)) == WORDS_MAX
+    fault.calls = opened.calls = read.calls = 0
+    await keeper._work(keeper.concerned)
+    costs.append((fault.calls, opened.calls, read.calls))
+    assert await unanswered(node) == []
+    looks, openings, readings = (sum(each) / count for each in zip(*costs, strict=True))
+    assert looks <= 2 and openings <= 3 and readings <= 32, costs
