@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from node.promises.shelf import held_of, is_withdrawn
 from protocol.ids import DocId
@@ -18,7 +19,7 @@ from protocol.record import fields_of
 from sync.keeping import Longer, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from node.seals import Seals
     from node.store import Reader, Store
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from protocol.record import Record
     from sync.ledger import Ledger
 
+K = TypeVar("K")
+
 CLAIM: Final = "claim"
 RECEIPT: Final = "receipt"
+RECEIPTS_MAX: Final = 8
+"""Receipts of one claim that are looked at; its town writes one."""
 URGENCIES: Final = ("normal", "soon", "urgent", "life")
 """From 0 to 3, as `Request.urgency` counts."""
 
@@ -166,7 +171,7 @@ class Register:
         self._turn = asyncio.Lock()
         self._noted: dict[DocId, Noted] = {}
         self._claims: dict[DocId, dict[DocId, None]] = defaultdict(dict)
-        self._receipts: dict[DocId, dict[DocId, None]] = defaultdict(dict)
+        self._receipts: dict[tuple[DocId, TownId], dict[DocId, None]] = defaultdict(dict)
 
     async def catch_up(self) -> None:
         """Take note of all that has been committed since, and of what a new sealing key opens."""
@@ -180,9 +185,18 @@ class Register:
                 elif noted is not None:
                     self._noted[claim] = noted
                     self._claims[noted.ledger][claim] = None
-            for receipt, claim in receipts:
-                self._receipts[claim][receipt] = None
+            for receipt, claim, town in receipts:
+                self._receipts[claim, town][receipt] = None
             self._change, self._keys = change, keys
+
+    async def forget(self) -> None:
+        """Forget what is held no more: claims and receipts that ended, or lost their right or their room."""
+        async with self._turn:
+            gone = await self._store.read(self._gone)
+            _leave_out(self._claims, gone)
+            _leave_out(self._receipts, gone)
+            for claim in gone:
+                self._noted.pop(claim, None)
 
     def ledger_of(self, claim: DocId) -> DocId | None:
         """Return the ledger that a claim names."""
@@ -197,9 +211,9 @@ class Register:
         """Return the claims that name a ledger, withdrawn ones among them."""
         return tuple(self._claims.get(ledger, ()))
 
-    def receipts_of(self, claim: DocId) -> tuple[DocId, ...]:
-        """Return the receipts that name a claim, whoever wrote them."""
-        return tuple(self._receipts.get(claim, ()))
+    def receipts_of(self, claim: DocId, town: TownId) -> tuple[DocId, ...]:
+        """Return the receipts of a town that name a claim, at most `RECEIPTS_MAX`."""
+        return tuple(islice(self._receipts.get((claim, town), ()), RECEIPTS_MAX))
 
     def ledgers(self) -> list[DocId]:
         """Return the ledgers that some claim names."""
@@ -211,7 +225,7 @@ class Register:
 
     def _read(
         self, reader: Reader, after: int
-    ) -> tuple[int, list[tuple[DocId, Noted | None]], list[tuple[DocId, DocId]]]:
+    ) -> tuple[int, list[tuple[DocId, Noted | None]], list[tuple[DocId, DocId, TownId]]]:
         named = []
         for _, record in reader.held_since(CLAIM, after):
             asked = read_claim(self._seals, record)
@@ -221,21 +235,31 @@ class Register:
         for _, record in reader.held_since(RECEIPT, after):
             claim = (fields_of(record) or {}).get("claim")
             if isinstance(claim, bytes):
-                receipts.append((record.doc, DocId(claim)))
+                receipts.append((record.doc, DocId(claim), record.header.town))
         return reader.change(), named, receipts
+
+    def _gone(self, reader: Reader) -> set[DocId]:
+        receipts = (each for of in self._receipts.values() for each in of)
+        return {doc for doc in chain(self._noted, receipts) if not reader.document_records(doc)}
+
+
+def _leave_out(notes: dict[K, dict[DocId, None]], gone: set[DocId]) -> None:
+    for name, docs in list(notes.items()):
+        notes[name] = {each: None for each in docs if each not in gone}
+        if not notes[name]:
+            del notes[name]
 
 
 def _note(asked: Asked) -> Noted:
     return Noted(asked.ledger, asked.urgency, asked.share)
 
 
-def receipt_of(reader: Reader, receipts: tuple[DocId, ...], town: TownId) -> str:
-    """Return what the claimant's town says of the hand-over: yes, partly or no; nothing if it says
-    nothing."""
+def receipt_of(reader: Reader, receipts: Iterable[DocId]) -> str:
+    """Return what a town says of a hand-over: yes, partly or no; nothing if it says nothing."""
     for doc in receipts:
         for record in held_of(reader, doc):
             said = (fields_of(record) or {}).get("ok")
-            if record.header.town == town and isinstance(said, str):
+            if isinstance(said, str):
                 return said
     return ""
 

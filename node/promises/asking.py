@@ -253,10 +253,9 @@ class Asking(Sight):
         return doc, held_of(reader, doc)[0].header, held.asked
 
     def _own_receipt(self, reader: Reader, claim: DocId) -> DocId | None:
-        for doc in self.register.receipts_of(claim):
-            if any(record.header.town == self.own_town for record in held_of(reader, doc)):
-                return doc
-        return None
+        return next(
+            (doc for doc in self.register.receipts_of(claim, self.own_town) if held_of(reader, doc)), None
+        )
 
 
 def _wish(

@@ -25,6 +25,7 @@ from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeat
 from node.promises.shares import given_back
 from node.promises.shelf import held_of, is_withdrawn, ledger_at
 from node.promises.trouble import Trouble, troubles
+from protocol.ids import DocId
 from sync.keeping import decide, lost_blamelessly, overdue, prolong, refusal, settle
 from sync.ledger import LEDGER
 from sync.promises import Act, Status, Word
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from node.promises.claims import Claims
     from node.promises.pen import Words
     from node.store import Document, Reader, Store, Transaction
-    from protocol.ids import DocId
+    from node.store.contract import Cell
     from sync.events import Committed
     from sync.ledger import Ledger
 
@@ -49,8 +50,6 @@ TURNS_MAX: Final = 256
 TURNS_AT_ONCE: Final = 4
 """Turns after which the other ledgers are looked at; what is left comes after them."""
 _ANSWERS: Final = {Status.ACCEPTED: Act.RELEASE, Status.WAITING: Act.DECLINE}
-LIFETIME_S: Final = 6 * 366 * 86_400
-"""No claim lives longer than this."""
 
 
 class Keeper:
@@ -70,6 +69,7 @@ class Keeper:
         self._stirred = asyncio.Event()
         self._change = 0
         self._keys = 0
+        self._forgot_s = 0
         self._due: dict[DocId, int] = {}
         self._told: set[tuple[str, bytes]] = set()
         self._unfinished: set[DocId] = set()
@@ -119,6 +119,7 @@ class Keeper:
         change, in_use = await self._store.read(lambda reader: (reader.change(), reader.ledgers_in_use()))
         register = self._claims.register
         await register.catch_up()
+        await self._forget(self._clock().now_ms // 1_000)
         await self._note_heard([each for ledger in register.ledgers() for each in register.claims_of(ledger)])
         self._change, self._keys = change, keys
         return {*in_use, *register.ledgers()}
@@ -137,6 +138,8 @@ class Keeper:
         )
         register, own = self._claims.register, self._claims.own_town
         await register.catch_up()
+        now_s = self._clock().now_ms // 1_000
+        await self._forget(now_s)
         await self._note_heard([each.doc for _, each in asked])
         self._change = change
         named = (register.ledger_of(each.doc) for _, each in asked)
@@ -155,7 +158,6 @@ class Keeper:
             for _, each in moved
             if each.doc in asked_for or (each.header.town == own and each.header.cites)
         }
-        now_s = self._clock().now_ms // 1_000
         due = {doc for doc, at in self._due.items() if at <= now_s}
         return {ledger for ledger in named if ledger is not None} | written | kin | due | self._unfinished
 
@@ -179,7 +181,7 @@ class Keeper:
             self._stirred.set()
 
     async def _note_heard(self, claims: Iterable[DocId]) -> None:
-        """Note when this node first knew of claims that can be read here; forget those that have ended."""
+        """Note when this node first knew of claims that can be read here."""
         at = self._clock().now_ms // 1_000
         mine = [each for each in claims if self._claims.register.ledger_of(each) is not None]
         if not mine:
@@ -188,9 +190,28 @@ class Keeper:
         def work(tx: Transaction) -> None:
             for claim in mine:
                 tx.run("INSERT OR IGNORE INTO claims_heard (claim, at) VALUES (?, ?)", claim, at)
-            tx.run("DELETE FROM claims_heard WHERE at < ?", at - LIFETIME_S)
 
         await self._store.write(work)
+
+    async def _forget(self, now_s: int) -> None:
+        """Forget the claims that are held no more, every minute."""
+        if 0 <= now_s - self._forgot_s < LOOK_AGAIN_S:
+            return
+        self._forgot_s = now_s
+        await self._claims.register.forget()
+
+        def look(reader: Reader) -> list[Cell]:
+            rows = reader.rows("SELECT claim FROM claims_heard")
+            return [each for (each,) in rows if isinstance(each, bytes) and not _is_held(reader, each)]
+
+        gone = await self._store.read(look)
+
+        def work(tx: Transaction) -> None:
+            for claim in gone:
+                tx.run("DELETE FROM claims_heard WHERE claim = ?", claim)
+
+        if gone:
+            await self._store.write(work)
 
     def _next_words(self, opened: Opened, reader: Reader, ledger: Ledger) -> list[Word]:
         """Return the next entries of a ledger: the first sort of which there are any."""
@@ -242,6 +263,10 @@ class Keeper:
 
         await self._store.write(work)
         self._told |= {(each.code, each.about) for each in new}
+
+
+def _is_held(reader: Reader, doc: bytes) -> bool:
+    return bool(reader.document_records(DocId(doc)))
 
 
 def _look(doc: DocId, words: Words, reader: Reader) -> list[Word]:

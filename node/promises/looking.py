@@ -191,7 +191,7 @@ class Look:
             contact=asked.contact if asked is not None else "",
             on_behalf_of=asked.on_behalf_of if asked is not None else False,
             receipt_code=asked.code if asked is not None and ours else "",
-            received=receipt_of(self.reader, self.register.receipts_of(doc), held.town),
+            received=receipt_of(self.reader, self.register.receipts_of(doc, held.town)),
             ours=ours,
             to_answer=here,
         )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from node.incidents import Incidents
+from node.promises import asked
 from node.promises import keeper as keepers
 from node.promises.keeper import TURNS_AT_ONCE, Keeper
 from node.promises.pen import WORDS_MAX
@@ -69,6 +70,11 @@ async def unanswered(node: Any) -> list[ClaimView]:
     return [each for each in await node.claims.all() if each.stage is Stage.ASKED]
 
 
+async def heard(node: Any) -> list[tuple[bytes]]:
+    """The claims of which it is kept on the disk when they were heard of."""
+    return list(await node.store.read(lambda reader: reader.rows("SELECT claim FROM claims_heard")))
+
+
 class Counted:
     """How often something was called, which goes on doing what it does."""
 
@@ -105,3 +111,51 @@ async def test_what_nobody_could_grant_is_looked_at_a_few_times_and_holds_up_no_
     assert await unanswered(node) == []
     looks, openings, readings = (sum(each) / count for each in zip(*costs, strict=True))
     assert looks <= 2 and openings <= 3 and readings <= 32, costs
+
+
+async def test_claims_that_have_ended_are_remembered_neither_in_memory_nor_on_the_disk(node: Any) -> None:
+    target, ledger = await offered(node)
+    soon, register = START_S + 90, node.claims.register
+    lasting = sealed_claim(node, asks(target, ledger))
+    brief = [
+        sealed_claim(node, asks(target, DocId(at.to_bytes(16, "big"))), expires=soon) for at in range(1, 9)
+    ]
+    receipts = [
+        node.neighbour.record(
+            "receipt", {"ledger": ledger, "claim": each.doc, "ok": "yes"}, [node.federation]
+        )
+        for each in (lasting, brief[0])
+    ]
+    await node.hear(lasting, *brief, *receipts)
+    keeper = keeper_of(node)
+    await keeper.all()
+    assert len(register.ledgers()) == 9 and len(await heard(node)) == 9
+    node.clock.at_ms = soon * 1_000
+    assert await node.intake.reconsider() == len(brief)
+    await keeper.concerned()
+    assert await heard(node) == [(lasting.doc,)]
+    assert (register.ledgers(), register.claims_of(ledger)) == ([ledger], (lasting.doc,))
+    assert {register.ledger_of(each.doc) for each in brief} == {None}
+    assert register.receipts_of(lasting.doc, node.neighbour.id) == (receipts[0].doc,)
+
+
+async def test_receipts_of_other_towns_for_a_claim_are_not_looked_at(
+    node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, ledger = await offered(node)
+    ours = await node.claims.ask(target.hex(), quantity=boxes(1), by="carol")
+    theirs = sealed_claim(node, asks(target, ledger))
+    claim = (await node.claims.show(ours.address)).doc
+
+    def received(claim: DocId, ok: str) -> Record:
+        fields: dict[str, Value] = {"ledger": ledger, "claim": claim, "ok": ok}
+        record: Record = node.neighbour.record("receipt", fields, [node.federation])
+        return record
+
+    await node.hear(theirs, *(received(claim, "no") for _ in range(32)))
+    await node.hear(*(received(theirs.doc, "partly") for _ in range(32)))
+    held = Counted(monkeypatch, asked, "held_of")
+    assert (await node.claims.show(ours.address)).received == ""
+    assert held.calls <= 1
+    assert (await node.claims.show(theirs.doc.hex())).received == "partly"
+    assert held.calls <= 4
