@@ -34,6 +34,8 @@ CLAIM: Final = "claim"
 RECEIPT: Final = "receipt"
 RECEIPTS_MAX: Final = 8
 """Receipts of one claim that are looked at; its town writes one."""
+OPENED_MAX: Final = 1_000
+"""Claims of one sort that are opened at one look, by a page or a keeper: nobody holds them up by asking."""
 URGENCIES: Final = ("normal", "soon", "urgent", "life")
 """From 0 to 3, as `Request.urgency` counts."""
 
@@ -148,10 +150,12 @@ class Noted:
     """What is remembered of a claim that can be read here.
 
     Attributes:
+        town: Of the claimant.
         urgency: From 0 to 3, as `Request.urgency` counts.
     """
 
     ledger: DocId
+    town: TownId
     urgency: int
     share: bool
     withdrawn: bool = False
@@ -203,9 +207,9 @@ class Register:
         noted = self._noted.get(claim)
         return noted.ledger if noted is not None else None
 
-    def noted(self, claim: DocId) -> Noted:
-        """Return what is remembered of one of `claims_of`."""
-        return self._noted[claim]
+    def noted(self, claim: DocId) -> Noted | None:
+        """Return what is remembered of a claim; None if it cannot be read here, or is held no more."""
+        return self._noted.get(claim)
 
     def claims_of(self, ledger: DocId) -> tuple[DocId, ...]:
         """Return the claims that name a ledger, withdrawn ones among them."""
@@ -251,7 +255,7 @@ def _leave_out(notes: dict[K, dict[DocId, None]], gone: set[DocId]) -> None:
 
 
 def _note(asked: Asked) -> Noted:
-    return Noted(asked.ledger, asked.urgency, asked.share)
+    return Noted(asked.ledger, asked.town, asked.urgency, asked.share)
 
 
 def receipt_of(reader: Reader, receipts: Iterable[DocId]) -> str:

@@ -220,7 +220,8 @@ class Asking(Sight):
     async def _refuse_twice(self, ledger_doc: DocId, by: str, nonce: bytes | None) -> None:
         """Refuse what somebody has asked for already, unless this is the repetition of that very request."""
         await self.register.catch_up()
-        claims = self.register.claims_of(ledger_doc)
+        named = self.register.claims_of(ledger_doc)
+        claims = [each for each in named if (of := self.register.noted(each)) and of.town == self.own_town]
 
         def standing(look: Look) -> list[ClaimView]:
             nonces = {each.header.nonce for doc in claims for each in held_of(look.reader, doc)[:1]}

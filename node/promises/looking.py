@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from node.promises import sentences
-from node.promises.asked import Asked, Held, claim_at, receipt_of
-from node.promises.shelf import held_of, ledger_at, target_of
-from node.promises.views import ClaimView, LedgerView, SetAside, Stage, Taken
+from node.promises.asked import OPENED_MAX, Asked, Held, claim_at, receipt_of
+from node.promises.shelf import header_at, held_of, ledger_at, target_of
+from node.promises.views import ClaimView, LedgerView, SetAside, Stage, Taken, Whose
 from protocol.ids import DeviceId, address
 from protocol.kinds import kind_of
 from protocol.record import Header
@@ -17,7 +17,7 @@ from sync.ledger import Ledger
 from sync.promises import Mode, Promise, Promises, Status
 
 if TYPE_CHECKING:
-    from node.promises.asked import Register
+    from node.promises.asked import Noted, Register
     from node.seals import Seals
     from node.store import Document, Reader
     from protocol.ids import DocId, TownId
@@ -51,13 +51,16 @@ class Look:
     now_ms: int
     _ledgers: dict[DocId, Ledger | None] = field(default_factory=dict)
     _names: dict[TownId, str] = field(default_factory=dict)
+    _places: dict[DocId, dict[DocId, int]] = field(default_factory=dict)
+    _newest: dict[DocId, int] = field(default_factory=dict)
+    _kept_here: dict[DocId, bool] = field(default_factory=dict)
 
-    def ledger(self, target: Document, header: Header, doc: DocId, *, claims: bool = True) -> LedgerView:
-        """Return the ledger of a document that is shown; its claims are opened one by one, if at all."""
+    def ledger(self, target: Document, header: Header, doc: DocId, whose: Whose) -> LedgerView:
+        """Return the ledger of a document that is shown."""
         ledger = self._ledger(doc)
         promises = ledger.promises if ledger is not None and ledger.is_known else None
-        views = [self.claim(each) for each in self.register.claims_of(doc)] if claims else []
-        found = sorted((each for each in views if each is not None), key=lambda each: (each.born, each.doc))
+        claims = self.register.claims_of(doc) if whose is not Whose.NOBODYS else ()
+        found = sorted(self._opened(claims, whose), key=lambda each: (each.born, each.doc))
         waiting = len(promises.waiting()) if promises is not None else 0
         windows = promises.mode is Mode.WINDOW if promises is not None else target.kind == "item"
         taken = promises.open_ones() if promises is not None and windows else []
@@ -79,7 +82,6 @@ class Look:
             promised=amounts.promised,
             free=amounts.free,
             waiting=waiting,
-            unanswered=sum(each.stage is Stage.ASKED for each in found),
             taken=tuple(sorted((_taken(each) for each in taken), key=lambda each: each.start)),
             forks=sum(not each.by_town_key for each in ledger.forks) if ledger is not None else 0,
             keeper=ledger.keeper if ledger is not None else None,
@@ -93,13 +95,18 @@ class Look:
             claims=tuple(found),
         )
 
+    def all(self) -> list[ClaimView]:
+        """Return the claims that can be read here, of our town and of others at most `OPENED_MAX` each."""
+        register = self.register
+        return self._opened(claim for each in register.ledgers() for claim in register.claims_of(each))
+
     def claim(self, doc: DocId) -> ClaimView | None:
         """Return a claim that can be read here; None if nothing of it is held any more."""
         held = claim_at(self.reader, self.seals, doc)
         ledger_doc = self.register.ledger_of(doc)
         if held is None or ledger_doc is None:
             return None
-        return self._claim(doc, held, ledger_doc, self._ledger(ledger_doc))
+        return self._claim(doc, held, ledger_doc, self._ledger_for(held.town, ledger_doc))
 
     def _set_aside(self, ledger: DocId, promise: Promise) -> SetAside:
         assert promise.share is not None
@@ -113,6 +120,38 @@ class Look:
         if not self._names:
             self._names.update((town, facts.name) for town, facts in self.reader.towns().items())
         return self._names.get(town) or f"Town {town.hex()[:8]}"
+
+    def _opened(self, claims: Iterable[DocId], whose: Whose = Whose.ALL) -> list[ClaimView]:
+        """Open claims of our town and of others, of each at most `OPENED_MAX`, first those that count."""
+        named = [(claim, noted) for claim in claims if (noted := self.register.noted(claim)) is not None]
+        ours = [each for each in named if each[1].town == self.own_town]
+        theirs = [each for each in named if each[1].town != self.own_town and whose is Whose.ALL]
+        chosen = [each for part in (ours, theirs) for each in sorted(part, key=self._rank)[:OPENED_MAX]]
+        return [view for claim, _ in chosen if (view := self.claim(claim)) is not None]
+
+    def _rank(self, each: tuple[DocId, Noted]) -> tuple[int, int]:
+        """What is promised or waits comes first, then what has no answer, urgent before other, then the
+        rest."""
+        claim, noted = each
+        ledger = self._ledger_for(noted.town, noted.ledger)
+        promise = ledger.promises.claims.get(claim) if ledger is not None else None
+        if promise is not None:
+            return (0 if promise.is_open or promise.status is Status.WAITING else 2), -noted.urgency
+        return (2 if noted.withdrawn or ledger is None else 1), -noted.urgency
+
+    def _place(self, ledger: Ledger, claim: DocId) -> int:
+        """Return the place on the waiting list; it is counted out once a look."""
+        if ledger.doc not in self._places:
+            waiting = enumerate(ledger.promises.waiting(), 1)
+            self._places[ledger.doc] = {each.claim: place for place, each in waiting}
+        return self._places[ledger.doc].get(claim, 0)
+
+    def _ledger_for(self, town: TownId, doc: DocId) -> Ledger | None:
+        """Return the ledger that answers a claim of a town; what others ask of us no other town answers."""
+        if town != self.own_town and doc not in self._kept_here:
+            header = header_at(self.reader, doc)
+            self._kept_here[doc] = header is not None and header.town == self.own_town
+        return self._ledger(doc) if town == self.own_town or self._kept_here[doc] else None
 
     def _ledger(self, doc: DocId) -> Ledger | None:
         """Return a ledger; however many claims it answers, it is folded once a look."""
@@ -130,7 +169,7 @@ class Look:
         keeper = self._keeper(target, ledger, held.town)
         promise = ledger.promises.claims.get(doc) if ledger is not None else None
         stage, code = _stage(held, promise)
-        place = _place(ledger, doc) if stage is Stage.WAITING else 0
+        place = self._place(ledger, doc) if ledger is not None and stage is Stage.WAITING else 0
         start, end = _window(asked, promise)
         unit = asked.unit if asked is not None else "each"
         milli = promise.milli if promise is not None and not end else 0
@@ -214,8 +253,11 @@ class Look:
         over_a_link = self.heard(town)
         if over_a_link is not None:
             return over_a_link
-        stamps = [each.header.stamp >> 16 for doc in docs for each in held_of(self.reader, doc)]
-        return max(stamps, default=None)
+        for doc in docs:
+            if doc not in self._newest:
+                stamps = (each.header.stamp >> 16 for each in held_of(self.reader, doc))
+                self._newest[doc] = max(stamps, default=0)
+        return max(self._newest[doc] for doc in docs) or None
 
 
 def _stage(held: Held, promise: Promise | None) -> tuple[Stage, str]:
@@ -228,11 +270,6 @@ def _stage(held: Held, promise: Promise | None) -> tuple[Stage, str]:
     if held.withdrawn:
         return Stage.WITHDRAWN, ""
     return (Stage.WAITING, promise.reason) if promise is not None else (Stage.ASKED, "")
-
-
-def _place(ledger: Ledger | None, doc: DocId) -> int:
-    claims = [each.claim for each in ledger.promises.waiting()] if ledger is not None else []
-    return claims.index(doc) + 1 if doc in claims else 0
 
 
 def _window(asked: Asked | None, promise: Promise | None) -> tuple[int, int]:

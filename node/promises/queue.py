@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from node.promises.asked import Asked, claim_at
+from node.promises.asked import OPENED_MAX, Asked, claim_at
 from node.promises.rules import decides_alone, policy_of
 from node.promises.shelf import target_of
 from sync.keeping import Policy, Request, Turns, lost_blamelessly, turns
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from protocol.ids import DocId
     from sync.ledger import Ledger
 
-OPENED_MAX: Final = 1_000
-"""Claims of one sort that were answered before and are opened at one look: nobody holds up a keeper."""
 NEW_MAX: Final = 128
 """New ones: where the node answers by itself each of them gets an answer, and a turn writes half as many."""
 
@@ -65,7 +63,7 @@ def queue(
     new, shares = list[Request](), list[Request]()
     for claim in register.claims_of(ledger.doc):
         noted = register.noted(claim)
-        if noted.withdrawn or (claim in known and not lost_blamelessly(known[claim])):
+        if noted is None or noted.withdrawn or (claim in known and not lost_blamelessly(known[claim])):
             continue
         request = Request(claim, heard(reader, claim, now_s), noted.urgency)
         (shares if noted.share else new).append(request)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from node.store import Document, Reader
     from protocol.ids import DocId
-    from protocol.record import Record
+    from protocol.record import Header, Record
 
 CLAIMABLE: Final = ("offer", "need", "item", "event")
 """The kinds that have a ledger."""
@@ -52,13 +52,21 @@ def held_of(reader: Reader, doc: DocId) -> Sequence[Record]:
     return list(reader.records(reader.document_records(doc)).values())
 
 
+def header_at(reader: Reader, doc: DocId) -> Header | None:
+    """Return what all records of a document share, from one of them; None if none is held."""
+    records = reader.records(reader.document_records(doc)[:1])
+    return next((each.header for each in records.values()), None)
+
+
 def target_of(reader: Reader, ledger: DocId, now_s: int) -> Document | None:
     """Return what a ledger is of, as its own header says; None if that is not here, or is over."""
-    for record in held_of(reader, ledger)[:1]:
-        for kind in CLAIMABLE:
-            found = reader.document(target_id(record.header, kind), now_s)
-            if found is not None:
-                return found
+    header = header_at(reader, ledger)
+    if header is None:
+        return None
+    for kind in CLAIMABLE:
+        found = reader.document(target_id(header, kind), now_s)
+        if found is not None:
+            return found
     return None
 
 

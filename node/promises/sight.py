@@ -11,8 +11,8 @@ from node.promises.codes import Counter
 from node.promises.looking import Look
 from node.promises.pen import Pen
 from node.promises.sentences import amount, because
-from node.promises.shelf import CLAIMABLE, held_of, ledger_at
-from node.promises.views import ClaimView, LedgerView
+from node.promises.shelf import CLAIMABLE, header_at, ledger_at
+from node.promises.views import ClaimView, LedgerView, Whose
 from protocol.ids import DocId, TownId, address_range, parse_address
 from sync.ledger import ledger_id
 from sync.promises import Mode
@@ -65,11 +65,11 @@ class Sight:
         self._heard = heard
         self._counter = Counter(now_ms)
 
-    async def ledger_of(self, address: str, *, claims: bool = True) -> LedgerView | None:
+    async def ledger_of(self, address: str, whose: Whose = Whose.ALL) -> LedgerView | None:
         """Return what there is of a document and who asked for it; None if its kind cannot be claimed.
 
         Args:
-            claims: False leaves out who asked, which takes long where many did.
+            whose: Which claims are opened: it takes long where many asked.
 
         Raises:
             InvalidAddress, NotFound, AmbiguousAddress.
@@ -78,10 +78,10 @@ class Sight:
         await self.register.catch_up()
 
         def work(look: Look) -> LedgerView | None:
-            header = header_of(look.reader, target)
+            header = header_at(look.reader, target.doc)
             if header is None:
                 return None
-            return look.ledger(target, header, ledger_id(header), claims=claims)
+            return look.ledger(target, header, ledger_id(header), whose)
 
         return await self._look(work) if _has_ledger(target) else None
 
@@ -98,14 +98,11 @@ class Sight:
         return found
 
     async def all(self) -> list[ClaimView]:
-        """Return every claim that can be read here, the newest first: our own, and those to be answered."""
+        """Return the claims that can be read here, the newest first: our own, and those to be answered; of
+        both at most `OPENED_MAX`, those first that are promised, wait, or have no answer yet."""
         await self.register.catch_up()
-        docs = [claim for ledger in self.register.ledgers() for claim in self.register.claims_of(ledger)]
-
-        def work(look: Look) -> list[ClaimView]:
-            return [view for doc in docs if (view := look.claim(doc)) is not None]
-
-        return sorted(await self._look(work), key=lambda view: (view.born, view.doc), reverse=True)
+        found = await self._look(lambda look: look.all())
+        return sorted(found, key=lambda view: (view.born, view.doc), reverse=True)
 
     # Below here: how.
 
@@ -155,7 +152,7 @@ class Sight:
 
     async def _ledger(self, target: Document) -> tuple[Header, Ledger | None]:
         def read(reader: Reader) -> tuple[Header | None, Ledger | None]:
-            header = header_of(reader, target)
+            header = header_at(reader, target.doc)
             return header, None if header is None else ledger_at(reader, ledger_id(header))
 
         header, ledger = await self._store.read(read)
@@ -184,12 +181,6 @@ def refuse(code: str, ledger: Ledger | None) -> None:
 
 def _has_ledger(target: Document) -> bool:
     return target.kind in CLAIMABLE
-
-
-def header_of(reader: Reader, target: Document) -> Header | None:
-    """Return what all records of a document share; None if it has just gone."""
-    records = held_of(reader, target.doc)
-    return records[0].header if records else None
 
 
 def nothing() -> NotFound:

@@ -30,6 +30,15 @@ class Stage(Enum):
     WITHDRAWN = "withdrawn"
 
 
+class Whose(Enum):
+    """Whose claims on a document are opened: as many as somebody may see, and no more."""
+
+    NOBODYS = "nobodys"
+    OURS = "ours"
+    """Those made in our town."""
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Taken:
     """A stretch of time that is promised: `start` to `end`, which is not part of it, renewed so often."""
@@ -136,14 +145,14 @@ class LedgerView:
         windows: True: it is lent in stretches of time, which `taken` has in order; amounts are then 0.
         capacity: All there is; `promised` and `free` of it, in thousandths of `unit`.
         waiting: Claims on the waiting list.
-        unanswered: Claims of which the ledger does not speak yet; only at the two towns that can read them.
         forks: Places where the keeper's key was found to have been in two places.
         keeper: The device that may write.
         keeps: Whether that is this node.
         share_of: Full id of the ledger of which this is a share; `from_address`, `from_title` and `from_name`
             say of what that is the ledger, and of which town; empty if that is not here.
         shares: What is set aside for towns that give it away in their turn.
-        claims: Those that can be read here: all of them at the keeper's town, else our own, oldest first.
+        claims: Those that were opened, oldest first: at the keeper's town all of them, else our own; of each
+            sort at most `OPENED_MAX`.
     """
 
     target: DocId
@@ -158,7 +167,6 @@ class LedgerView:
     promised: int
     free: int
     waiting: int
-    unanswered: int
     taken: tuple[Taken, ...]
     forks: int
     keeper: DeviceId | None

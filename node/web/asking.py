@@ -16,7 +16,7 @@ from aiohttp import web
 from node.accounts import OPERATOR
 from node.errors import HedgerowError, NotFound
 from node.promises.shelf import CLAIMABLE
-from node.promises.views import LedgerView
+from node.promises.views import LedgerView, Whose
 from node.store import Document
 from node.web import forms, pages, present, promised
 from node.web.editing import must_sign_in, nonce_of, not_yours, says_of, status_of, typed_form
@@ -75,7 +75,7 @@ async def ask(request: web.Request) -> web.Response:
         raise NotFound(
             "Nobody keeps count of that, so there is nothing to ask for; its page says how to answer"
         )
-    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=False)
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), Whose.NOBODYS)
     assert ledger is not None, "what can be claimed has a ledger"
     if request.method != "POST":
         return await _form(request, found, ledger, _begun(found, ledger))

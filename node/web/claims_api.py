@@ -18,7 +18,7 @@ from node.promises.views import ClaimView
 from node.store import Document
 from node.web import pages
 from node.web.api import _json, _must_write, _nonce, _object, _refuse_unknown
-from node.web.site import SITE, may_change, poster_of, session_of
+from node.web.site import SITE, may_change, poster_of, session_of, whose_claims
 from protocol.encoding import Value
 from protocol.structures import Measure
 
@@ -29,7 +29,7 @@ async def ledger(request: web.Request) -> web.Response:
     """`GET documents/ADDRESS/claims`: what there is of it, and the claims that who asks may see."""
     site = request.app[SITE]
     found = await pages.find(request)
-    view = await site.node.claims.ledger_of(found.doc.hex())
+    view = await site.node.claims.ledger_of(found.doc.hex(), whose_claims(request, found))
     if view is None:
         raise NotFound("nothing of that sort can be asked for, so it has no claims", code="not_claimable")
     seen = [

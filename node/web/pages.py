@@ -21,7 +21,17 @@ from node.store import Document, Near, Query, TownFacts
 from node.store.documents import distance_km, ends_of
 from node.web import present, promised
 from node.web.render import Pressed, card_html, html, render
-from node.web.site import CARDS_KEPT, SITE, Site, Surroundings, may_change, part_of, poster, session_of
+from node.web.site import (
+    CARDS_KEPT,
+    SITE,
+    Site,
+    Surroundings,
+    may_change,
+    part_of,
+    poster,
+    session_of,
+    whose_claims,
+)
 from protocol.identity import fingerprint
 from protocol.ids import Op, TownId, parse_address, show_address
 from protocol.kinds import KINDS, kind_of
@@ -150,8 +160,7 @@ async def _promised(request: web.Request, found: Document) -> dict[str, object]:
     site, session = request.app[SITE], session_of(request)
     if found.kind not in CLAIMABLE:
         return {"free": None}
-    # A stranger may look as often as they like, and is shown nobody's claim: none is opened for them.
-    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=session is not None)
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), whose_claims(request, found))
     if ledger is None:
         return {"free": None}
     parts = [(part_of(session, each, poster(found)), each) for each in ledger.claims]

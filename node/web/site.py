@@ -20,7 +20,7 @@ from node.clock import NodeClock
 from node.config import Settings
 from node.errors import InvalidRequest, NotAllowed, NotOurs
 from node.promises.claims import Claims
-from node.promises.views import ClaimView
+from node.promises.views import ClaimView, Whose
 from node.store import Document, Store, TownFacts
 from node.web.render import Pressed
 from node.web.tally import Tallies
@@ -195,6 +195,14 @@ def may_change(request: web.Request, found: Document, *, revise: bool = False) -
     if session.name == OPERATOR or (revise and kind is not None and kind.op is Op.ENTRY):
         return True
     return poster(found).casefold() == session.name.casefold()
+
+
+def whose_claims(request: web.Request, found: Document) -> Whose:
+    """Return whose claims on a document somebody may see any of: a stranger may look as often as they like,
+    and sees none."""
+    if session_of(request) is None:
+        return Whose.NOBODYS
+    return Whose.ALL if may_change(request, found) else Whose.OURS
 
 
 def must_be_theirs(request: web.Request, found: Document, *, revise: bool = False) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from node.errors import NotFound, NotKeeper, NotOurs, Refused, TooMany
+from node.promises import looking
 from node.promises.codes import short_code
+from node.promises.shelf import held_of
 from node.promises.views import Stage
 from protocol.errors import InvalidField
 from tests.node.conftest import START_MS
@@ -473,3 +475,23 @@ async def test_a_claim_that_its_kind_does_not_allow_is_refused(valley: Valley) -
     address = await offered(valley)
     with pytest.raises(InvalidField):
         await valley.sides[1].claims.ask(address, quantity=boxes(1), reason="x" * 1_001)
+
+
+async def test_when_a_keeper_was_heard_is_looked_up_once_for_all_claims_of_a_list(
+    valley: Valley, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no link to its town, so the newest of its own words tells, and all of them are read."""
+    _, charlieu, _ = valley.sides
+    address = await offered(valley)
+    for number in range(6):
+        await charlieu.claims.ask(address, quantity=boxes(1), by=f"r{number}")
+    ledger, read = (await charlieu.ledger(address)).doc, list[object]()
+
+    def counted(reader: Any, doc: Any) -> Any:
+        read.append(doc)
+        return held_of(reader, doc)
+
+    monkeypatch.setattr(looking, "held_of", counted)
+    views = await charlieu.claims.all()
+    assert [view.heard_ms for view in views] == [START_MS] * 6
+    assert read == [ledger]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.incidents import Incidents
-from node.promises import asked
+from node.promises import asked, looking
 from node.promises import keeper as keepers
 from node.promises.keeper import TURNS_AT_ONCE, Keeper
 from node.promises.pen import WORDS_MAX
@@ -19,7 +19,9 @@ from protocol.ids import DocId, Lane, Op
 from protocol.record import Record, make
 from protocol.sealing import derive, seal
 from sync.ledger import ledger_id
+from sync.promises import Promises
 from tests.node.conftest import START_MS
+from tests.node.programs import Program
 from tests.node.valley import boxes
 
 START_S = START_MS // 1_000
@@ -80,13 +82,13 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.calls = 0
-        self._real = getattr(owner, name)
-        monkeypatch.setattr(owner, name, self)
+        real = getattr(owner, name)
 
-    def __call__(self, *given: Any, **named: Any) -> Any:
-        """Count, and do it."""
-        self.calls += 1
-        return self._real(*given, **named)
+        def counted(*given: Any, **named: Any) -> Any:
+            self.calls += 1
+            return real(*given, **named)
+
+        monkeypatch.setattr(owner, name, counted)
 
 
 async def test_what_nobody_could_grant_is_looked_at_a_few_times_and_holds_up_no_other_ledger(
@@ -159,3 +161,34 @@ async def test_receipts_of_other_towns_for_a_claim_are_not_looked_at(
     assert held.calls <= 1
     assert (await node.claims.show(theirs.doc.hex())).received == "partly"
     assert held.calls <= 4
+
+
+async def test_of_many_claims_no_more_are_opened_than_who_asks_may_see_and_those_first_that_count(
+    node: Any, browser: Any, stranger: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, ledger = await offered(node)
+    promised, *others = [sealed_claim(node, asks(target, ledger)) for _ in range(24)]
+    elsewhere = [sealed_claim(node, asks(target, DocId(bytes([at]) * 16), urgency="life")) for at in range(8)]
+    await node.hear(*elsewhere, *others, promised)
+    await node.claims.accept(promised.doc.hex())
+    for each in others[:2]:
+        await node.claims.put_on_list(each.doc.hex())
+    carols = await node.claims.ask(target.hex(), quantity=boxes(1), by="carol")
+    carol = Program(browser.client, await node.accounts.make_token("carol"))
+    bob = Program(browser.client, await node.accounts.make_token("bob"))
+    await node.claims.register.catch_up()
+    monkeypatch.setattr(looking, "OPENED_MAX", 8)
+    opened = Counted(monkeypatch, node.seals, "open")
+    waiting = Counted(monkeypatch, Promises, "waiting")
+    seen = dict[str, tuple[int, int, int]]()
+    for name, program in (("stranger", stranger), ("carol", carol), ("bob", bob)):
+        opened.calls = waiting.calls = 0
+        status, told, _ = await program.call("GET", f"/api/v1/documents/{target.hex()}/claims")
+        seen[name] = (status, opened.calls, len(told["claims"]))
+    assert seen == {"stranger": (200, 0, 0), "carol": (200, 1, 1), "bob": (200, 9, 9)}
+    found = await node.claims.all()
+    assert len(found) == 9 and {carols.address} < {each.address for each in found}
+    first = {promised.doc, others[0].doc, others[1].doc}
+    assert first < {each.doc for each in found} and {each.place for each in found} == {0, 1, 2}
+    assert {each.doc for each in found}.isdisjoint(each.doc for each in elsewhere)
+    assert waiting.calls <= 4, "places are counted out once a look"
