@@ -311,24 +311,31 @@ class Application:
     # Documents that were here before.
 
     def _fold_again(self) -> None:
-        """Fold every touched document from all that is held of it now; one of which nothing is held goes."""
+        """Fold every touched document from all that is held of it now; one of which nothing is held goes. Of
+        a kind that no page shows none is opened, however many there are."""
         tx = self._tx
+        sql = (
+            "SELECT d.number, d.kind, d.town, d.audience, d.place,"
+            " EXISTS (SELECT 1 FROM records r WHERE r.document = d.number)"
+            " FROM documents d WHERE d.number IN"
+        )
+        documents = list(tx.select_in(sql, list(self._touched)))
+        shown = [number for number, kind, *_ in documents if is_shown(kind)]
         records: dict[int, list[tuple[int, Record]]] = defaultdict(list)
         sql = f"SELECT d.number, r.row, {LEAN_COLUMNS} WHERE d.number IN"
-        for number, row, *parts in tx.select_in(sql, list(self._touched)):
+        for number, row, *parts in tx.select_in(sql, shown):
             records[number].append((row, to_record(parts)))
         gone: list[tuple[int]] = []
-        sql = "SELECT number, kind, town, audience, place FROM documents WHERE number IN"
-        for number, kind, town, audience, place in list(tx.select_in(sql, list(self._touched))):
+        for number, kind, town, audience, place, held in documents:
             if kind == PROFILE:
                 self._profiles.add(town)
-            found = records.get(number, [])
-            folded = fold([each for _, each in found], read=tx.with_body) if is_shown(kind) else None
             if place is not None:
                 tx.unshow(place, kind, town, audience)
-            if not found:
+            if not held:
                 gone.append((number,))
                 continue
+            found = records[number]
+            folded = fold([each for _, each in found], read=tx.with_body) if found else None
             columns = _UNSHOWN
             if folded is not None:
                 head = folded.head.record

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from protocol.ids import DocId, Op
+from node.store import applying, records
+from protocol.ids import DocId, Op, RecordId
+from protocol.record import Record
 from sync.ledger import fields_of_entry
 from sync.promises import Act, Word
 from tests.node.stores import BASIS, BEE, OWN, SEA, Bench, open_bench, write
@@ -72,3 +74,25 @@ def test_records_of_a_kind_are_found_since_a_change(bench: Bench) -> None:
         first.id,
         gone.id,
     ]
+
+
+def test_one_more_entry_of_a_ledger_opens_none_of_those_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No page shows a ledger, so there is nothing to fold: a full one would cost 4,096 records each time."""
+    entries = [write(BEE, "ledger", "one", ALONE, later_ms=at) for at in range(16)]
+    bench.hold(*entries[:-1])
+    opened, real = list[RecordId](), records.to_record
+
+    def counted(parts: Any) -> Record:
+        record = real(parts)
+        opened.append(record.id)
+        return record
+
+    for module in (applying, records):
+        monkeypatch.setattr(module, "to_record", counted)
+    bench.hold(entries[-1])
+    assert opened == []
+    monkeypatch.undo()
+    held = bench.read(lambda reader: reader.document_records(entries[0].doc))
+    assert sorted(held) == sorted(each.id for each in entries)
