@@ -48,7 +48,10 @@ def troubles(reader: Reader, doc: DocId, ledger: Ledger | None, own_town: TownId
     """Return what is to be told of a ledger; None: nothing of its chain is held."""
     if ledger is None:
         return _withdrawn(reader, doc, own_town)
-    found = [_of_fork(reader, ledger, fork, own_town) for fork in ledger.forks if not fork.by_town_key]
+    forks = [each for each in ledger.forks if not each.by_town_key]
+    # Whoever forks a ledger of their own a thousand times is told of once, and not in a thousand lines.
+    told = [each for each in forks if each.n == 1][:1] + [each for each in forks if each.n > 1][:1]
+    found = [_of_fork(reader, ledger, fork, own_town) for fork in told]
     beside = [id for id, code in ledger.void.items() if code == NOT_THE_KEEPER]
     writers = {record.header.device for record in reader.records(beside).values()}
     return found + [_meddled(reader, ledger, device, own_town) for device in sorted(writers)]
@@ -63,7 +66,7 @@ def _of_fork(reader: Reader, ledger: Ledger, fork: Fork, own_town: TownId) -> Tr
         f"{_name(reader, ledger.town)}'s key was in two places: two entries of one ledger contradict each"
         f" other, and {void} of the promises made there do not count; those concerned are shown so"
     )
-    return Trouble(FORK_FOUND, ledger.doc + fork.n.to_bytes(8, "big"), says)
+    return Trouble(FORK_FOUND, ledger.doc, says)
 
 
 def _meddled(

@@ -12,14 +12,15 @@ from node.promises import asked, looking
 from node.promises import keeper as keepers
 from node.promises.keeper import TURNS_AT_ONCE, Keeper
 from node.promises.pen import WORDS_MAX
+from node.promises.trouble import FORK_FOUND
 from node.promises.views import ClaimView, Stage
 from node.store import records as rows
 from protocol.encoding import Value
-from protocol.ids import DocId, Lane, Op
+from protocol.ids import DocId, Lane, Op, RecordId
 from protocol.record import Record, make
 from protocol.sealing import derive, seal
-from sync.ledger import ledger_id
-from sync.promises import Promises
+from sync.ledger import LEDGER, fields_of_entry, ledger_id
+from sync.promises import Act, Promises, Word
 from tests.node.conftest import START_MS
 from tests.node.programs import Program
 from tests.node.valley import boxes
@@ -192,3 +193,26 @@ async def test_of_many_claims_no_more_are_opened_than_who_asks_may_see_and_those
     assert first < {each.doc for each in found} and {each.place for each in found} == {0, 1, 2}
     assert {each.doc for each in found}.isdisjoint(each.doc for each in elsewhere)
     assert waiting.calls <= 4, "places are counted out once a look"
+
+
+async def test_a_neighbour_that_forks_its_own_ledger_again_and_again_is_one_incident(node: Any) -> None:
+    """Its claim, sealed to us, names that ledger: so our keeper looks at it."""
+
+    def entry(n: int, word: Word, cites: tuple[RecordId, ...], after: Record | None) -> Record:
+        record: Record = node.neighbour.record(
+            LEDGER, fields_of_entry(n, word), [node.federation], follows=after, cites=cites
+        )
+        return record
+
+    first = head = entry(1, Word(Act.CAPACITY, milli=1_000), (), None)
+    for n in range(2, 10):
+        word = Word(Act.WAIT, DocId(bytes([n]) * 16))
+        pair = [entry(n, word, (head.id,), first) for _ in range(2)]
+        await node.hear(*pair, *([first] if n == 2 else []))
+        head = min(pair, key=lambda each: each.id)
+    await node.hear(sealed_claim(node, asks(DocId(bytes(16)), first.doc)))
+    incidents, keeper = Incidents(node.clock.now_ms), keeper_of(node)
+    for each in await keeper.all():
+        await keeper.attend(each)
+    told = await node.store.read(incidents.list)
+    assert [each.code for each in told] == [FORK_FOUND]
