@@ -12,6 +12,7 @@ import asyncio
 import hmac
 import secrets
 import sqlite3
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from typing import Final, Literal, TypeVar
 from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
-from node.errors import DataUnreadable, InvalidRequest, NotSignedIn, StorageUnavailable, TooMany
+from node.errors import DataUnreadable, InvalidRequest, NotFound, NotSignedIn, StorageUnavailable, TooMany
 
 T = TypeVar("T")
 
@@ -135,20 +136,26 @@ class Accounts:
         self._thread.shutdown(wait=False)
         self._hashers.shutdown(wait=False)
 
-    async def add(self, name: str, secret: str) -> None:
-        """Make an account, or give the one of this name a new PIN and end its sessions.
+    async def add(self, name: str, secret: str, *, new_pin: bool = False) -> str:
+        """Make an account, or give the one of this name a new PIN and end its sessions; return its spelling.
+
+        Args:
+            new_pin: That there is such an account is known, and it shall have another PIN.
 
         Raises:
-            InvalidRequest: The name or the PIN is too short or too long.
+            InvalidRequest: The name or the PIN is too short or too long, or somebody has the name
+                (`name_taken`).
+            NotFound: A new PIN for an account that there is not.
         """
-        name = name.strip()
-        if not _is_name(name) or name.casefold() == OPERATOR:
+        name = unicodedata.normalize("NFC", name.strip())
+        if not _is_name(name) or folded(name) == OPERATOR:
             raise InvalidRequest(f"a name has 1 to {NAME_CHARS_MAX} letters and is not “{OPERATOR}”")
         if not SECRET_CHARS_MIN <= len(secret) <= SECRET_CHARS_MAX:
             raise InvalidRequest(f"a PIN or password has {SECRET_CHARS_MIN} to {SECRET_CHARS_MAX} characters")
         hashed = (await self._hash(lambda: _make_hash(secret))).decode("ascii")
-        await self._run(lambda: self._put_account(name, hashed))
+        spelling = await self._run(lambda: self._put_account(name, hashed, new_pin=new_pin))
         self._end_sessions(name)
+        return spelling
 
     async def remove(self, name: str) -> None:
         """Take an account away and end its sessions."""
@@ -164,7 +171,7 @@ class Accounts:
         """Begin a session for who knows the PIN.
 
         Args:
-            name: The account; large and small letters are the same.
+            name: The account; large and small letters are the same, in every script.
             secret: The PIN or password.
             browser: The cookie of a browser in which somebody signed in before, or nothing.
 
@@ -178,7 +185,7 @@ class Accounts:
         )
         # A try that nobody has time to look at costs nothing, else a crowd could take away all tries.
         self._refuse_crowd()
-        key = (name.casefold()[:NAME_CHARS_MAX], _digest(browser) if known else b"")
+        key = (folded(name)[:NAME_CHARS_MAX], _digest(browser) if known else b"")
         bucket = self._bucket(key, is_account=found is not None)
         if bucket.left < 1:
             minutes = max(1, round(TRY_REFILL_MS * (1 - bucket.left) / 60_000))
@@ -271,7 +278,7 @@ class Accounts:
 
     def _end_sessions(self, name: str) -> None:
         """Forget the sessions of an account; memory is touched in the event loop's thread only."""
-        for key in [key for key, each in self._sessions.items() if each.name.casefold() == name.casefold()]:
+        for key in [key for key, each in self._sessions.items() if folded(each.name) == folded(name)]:
             del self._sessions[key]
 
     async def _is_right(self, found: tuple[str, str] | None, secret: str) -> str | None:
@@ -331,6 +338,7 @@ class Accounts:
     def _open(self) -> None:
         self._path.touch(mode=0o600, exist_ok=True)
         self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._database.create_function("folded", 1, folded, deterministic=True)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.executescript(files("node").joinpath("accounts.sql").read_text("utf-8"))
@@ -348,13 +356,23 @@ class Accounts:
     def _write(self, statement: str, *values: object) -> None:
         self._db.execute(statement, values)
 
-    def _put_account(self, name: str, hashed: str) -> None:
+    def _put_account(self, name: str, hashed: str, *, new_pin: bool) -> str:
+        known = self._find_account(name)
+        if known is not None and not new_pin:
+            says = (
+                f"{known[0]} has an account already: ask for a new PIN expressly to give it one (--new-pin)"
+            )
+            raise InvalidRequest(says, code="name_taken", status=409)
+        if known is None and new_pin:
+            raise NotFound(f"no account is called “{name}”: leave out that it is a new PIN to make it")
+        spelling = name if known is None else known[0]
         self._remove_account(name)
-        self._write("INSERT INTO account VALUES (?, ?, ?)", name, hashed, self._now_ms())
+        self._write("INSERT INTO account VALUES (?, ?, ?)", spelling, hashed, self._now_ms())
+        return spelling
 
     def _remove_account(self, name: str) -> None:
         for table in ("account", "session", "browser"):
-            self._write(f"DELETE FROM {table} WHERE name = ? COLLATE NOCASE", name)
+            self._write(f"DELETE FROM {table} WHERE folded(name) = ?", folded(name))
 
     def _put_session(self, digest: bytes, session: Session, browser: str | None, gone: list[bytes]) -> None:
         for each in gone:
@@ -374,12 +392,22 @@ class Accounts:
 
     def _find_account(self, name: str) -> tuple[str, str] | None:
         """Return an account's own spelling and the hash of its PIN."""
-        found = self._db.execute("SELECT name, hash FROM account WHERE name = ?", (name,)).fetchone()
+        # An older version kept Élodie and élodie apart: whoever types the one exactly means that one.
+        query = (
+            "SELECT name, hash FROM account WHERE folded(name) = ? ORDER BY name != ? COLLATE BINARY, made_ms"
+        )
+        found = self._db.execute(query, (folded(name), name)).fetchone()
         return (str(found[0]), str(found[1])) if found else None
 
     def _is_known_browser(self, name: str, browser: str) -> bool:
-        query = "SELECT 1 FROM browser WHERE hash = ? AND name = ?"
-        return bool(browser) and self._db.execute(query, (_digest(browser), name)).fetchone() is not None
+        query = "SELECT 1 FROM browser WHERE hash = ? AND folded(name) = ?"
+        found = self._db.execute(query, (_digest(browser), folded(name))) if browser else None
+        return found is not None and found.fetchone() is not None
+
+
+def folded(name: str) -> str:
+    """Return what two spellings of one name have in common: NFC, without large letters of any script."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip()).casefold())
 
 
 def _is_name(name: str) -> bool:

@@ -1,7 +1,8 @@
 -- Who may write at this node. A file of its own beside the records: nothing in it is ever gossiped, exported or
 -- written to a bundle, and losing it loses no record.
 
--- People whom the operator let in. A name is what stands as `by` in their records.
+-- People whom the operator let in. A name is what stands as `by` in their records. Names are compared by the
+-- function `folded` of node/accounts.py; NOCASE knows the letters A to Z only.
 CREATE TABLE IF NOT EXISTS account (
     name     TEXT PRIMARY KEY COLLATE NOCASE,  -- 1 to 40 characters
     hash     TEXT NOT NULL,                    -- argon2id, in libsodium's own text form

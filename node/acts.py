@@ -211,16 +211,8 @@ async def token(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def resident_add(daemon: Daemon, arguments: Arguments) -> object:
     """Make an account for the page, or give one that is there a new PIN if that is asked."""
-    name = _text(arguments, "name").strip()
-    known = {each.casefold(): each for each in await daemon.accounts.names()}.get(name.casefold())
-    new_pin = bool(arguments.get("new_pin"))
-    if known is not None and not new_pin:
-        says = f"{known} has an account already; add --new-pin to give it a new PIN"
-        raise InvalidRequest(says, code="name_taken", status=409)
-    if known is None and new_pin:
-        raise NotFound(f"no account is called “{name[:40]}”: leave --new-pin out to make it")
-    await daemon.accounts.add(known or name, _text(arguments, "pin"))
-    return {"name": known or name}
+    name, pin = _text(arguments, "name"), _text(arguments, "pin")
+    return {"name": await daemon.accounts.add(name, pin, new_pin=bool(arguments.get("new_pin")))}
 
 
 def page_url(daemon: Daemon) -> str:

@@ -56,7 +56,7 @@ async def people(request: web.Request) -> web.Response:
     if session is None or session.role != "operator":
         raise NotAllowed("Only the operator can do that: `hedgerow token --page` prints a link to sign in.")
     accounts = request.app[SITE].node.accounts
-    says, status = "", 200
+    says, status, typed = "", 200, {}
     if request.method == "POST":
         typed = await typed_form(request)
         try:
@@ -65,12 +65,15 @@ async def people(request: web.Request) -> web.Response:
             if typed.get("remove"):
                 await accounts.remove(typed["remove"])
             else:
-                await accounts.add(typed.get("name", ""), typed.get("pin", ""))
+                new_pin = typed.get("new_pin") == "yes"
+                await accounts.add(typed.get("name", ""), typed.get("pin", ""), new_pin=new_pin)
             raise web.HTTPSeeOther("/people")
         except HedgerowError as error:
             says, status = error.says, error.status
     values = pages.shell(request, await request.app[SITE].around(), "people") | {
         "names": await accounts.names(),
+        "name": typed.get("name", ""),
+        "new_pin": "new_pin" in typed,
         "says": says[:1].upper() + says[1:],
     }
     return html(request, render("people.html", values), status=status)

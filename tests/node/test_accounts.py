@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from node import accounts as module
 from node.accounts import LINK_MS, SESSION_MS, TRIES_MAX, TRY_REFILL_MS, Accounts
-from node.errors import DataUnreadable, InvalidRequest, NotSignedIn, TooMany
+from node.errors import DataUnreadable, InvalidRequest, NotFound, NotSignedIn, TooMany
 
 
 class Times:
@@ -118,12 +119,44 @@ async def test_a_session_ends_by_itself_and_by_signing_out(accounts: Accounts, t
 
 async def test_a_new_pin_and_a_removed_account_end_its_sessions(accounts: Accounts) -> None:
     old = await accounts.sign_in("Alice", "123456")
-    await accounts.add("alice", "newpin")
+    with pytest.raises(InvalidRequest, match="Alice has an account already"):
+        await accounts.add("alice", "newpin")
+    assert accounts.session(old.cookie) is not None, "a name that is there is not taken over in silence"
+    assert await accounts.add("alice", "newpin", new_pin=True) == "Alice"
     assert accounts.session(old.cookie) is None
     new = await accounts.sign_in("Alice", "newpin")
     await accounts.remove("ALICE")
     assert accounts.session(new.cookie) is None
     assert await accounts.names() == []
+
+
+async def test_large_and_small_letters_of_a_name_are_the_same_in_every_script(accounts: Accounts) -> None:
+    """Also where an accent is a letter of its own, as some keyboards write it."""
+    small, apart = "élodie", "E\u0301lodie"
+    await accounts.add("Élodie", "111111")
+    browser = (await accounts.sign_in(small, "111111")).browser or ""
+    assert (await accounts.sign_in(apart, "111111", browser)).browser is None, (
+        "a known browser of the same name"
+    )
+    assert await accounts.add(small, "222222", new_pin=True) == "Élodie"
+    with pytest.raises(NotSignedIn):
+        await accounts.sign_in("Élodie", "111111")
+    await accounts.remove(apart)
+    assert await accounts.names() == ["Alice"]
+    with pytest.raises(NotFound):
+        await accounts.add(small, "222222", new_pin=True)
+
+
+async def test_two_accounts_that_an_older_version_kept_apart_go_on_until_one_pin_is_given_to_both(
+    accounts: Accounts, tmp_path: Path
+) -> None:
+    await accounts.add("Élodie", "111111")
+    with closing(sqlite3.connect(tmp_path / "accounts.sqlite", isolation_level=None)) as older:
+        older.execute("INSERT INTO account SELECT 'élodie', hash, made_ms FROM account WHERE name = 'Alice'")
+    assert (await accounts.sign_in("Élodie", "111111")).session.name == "Élodie"
+    assert (await accounts.sign_in("élodie", "123456")).session.name == "élodie"
+    await accounts.add("élodie", "222222", new_pin=True)
+    assert await accounts.names() == ["Alice", "élodie"]
 
 
 async def test_sessions_tokens_and_accounts_outlive_a_restart(

@@ -160,10 +160,15 @@ async def test_the_operator_lets_people_in_and_takes_them_out(node: Any, browser
     status, _, _ = await browser.post("/people", {"_token": token, "name": "Bob", "pin": "abcdef"})
     assert status == 303
     assert "Bob" in (await browser.get("/people"))[1]
+    again = {"_token": token, "name": "bob", "pin": "fedcba"}
+    status, page, _ = await browser.post("/people", again)
+    assert (status, "Bob has an account already" in page, 'value="bob"' in page) == (409, True, True)
+    assert (await node.accounts.sign_in("Bob", "abcdef")).cookie, "nobody's PIN is changed in silence"
+    assert (await browser.post("/people", again | {"new_pin": "yes"}))[0] == 303
     status, _, _ = await browser.post("/people", {"_token": token, "name": "Eve", "pin": "1"})
     assert status == 400
     await browser.post("/sign-out", {"_token": token})
-    await browser.post("/sign-in", {"name": "Bob", "pin": "abcdef"})
+    await browser.post("/sign-in", {"name": "Bob", "pin": "fedcba"})
     status, _page = await browser.get("/people")
     assert status == 403
     token = await browser.sign_in(node)
