@@ -26,7 +26,7 @@ from node.custody import SAYS_OF_KEYS, Custody, taken_back
 from node.engine import Engine
 from node.errors import HedgerowError
 from node.federations import Federations
-from node.incidents import Incidents
+from node.incidents import Incidents, town_words
 from node.intake import Intake
 from node.invitations import Invitations
 from node.joining import Joinings
@@ -394,9 +394,10 @@ class Daemon:
             names = tx.towns()
             for code, town, device in found:
                 facts = names.get(town)
-                name = facts.name if facts else f"Town {town.hex()[:8]}"
+                name = town_words(town, facts.name if facts else None)
                 kept = len(after.rights_of(town).kept)
-                self.incidents.add(tx, code, SAYS_OF_KEYS[code].format(name, device.hex()[:8], kept), device)
+                says = SAYS_OF_KEYS[code].format(name, device.hex()[:8], kept)
+                self.incidents.add(tx, code, says, device, source=town)
 
         await self.store.write(work)
 

@@ -16,12 +16,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, assert_never
 
 from node.background import Background
 from node.errors import HedgerowError, StorageUnavailable
+from node.incidents import Noticed, Seen
 from node.transport.channel import Channel
 from node.transport.link import Link
 from protocol.ids import TownId
@@ -67,22 +67,11 @@ if TYPE_CHECKING:
 
 LOG: Final = logging.getLogger("hedgerow.engine")
 
-INCIDENTS_KEPT: Final = 100
 TURN_INPUTS: Final = 64
 """Inputs handled before the loop gives everybody else a turn."""
 
 TAKE_INS_WAITING_MAX: Final = 4
 """Batches of one link that wait for the door; the wire allows two, so more is a fault."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One thing that an operator should know of."""
-
-    at_ms: int
-    town: TownId | None
-    code: str
-    says: str
 
 
 class Engine:
@@ -108,7 +97,7 @@ class Engine:
         now_ms: Callable[[], int],
     ) -> None:
         self.hub = hub
-        self.incidents: deque[Seen] = deque(maxlen=INCIDENTS_KEPT)
+        self.incidents = Noticed()
         self._links = links
         self._store = store
         self._intake = intake
@@ -261,7 +250,9 @@ class Engine:
 
     def _note_incident(self, town: TownId | None, code: str, says: str) -> None:
         LOG.warning("%s: %s (%s)", town.hex()[:8] if town else "here", says, code)
-        self.incidents.append(Seen(self._clock.now_ms(), town, code, says))
+        # Whoever is no neighbour can have as many names as it likes: all strangers are one source.
+        source = town if town is not None and self._peers.get(town) is not None else b""
+        self.incidents.add(Seen(self._clock.now_ms(), town, code, says), source=source)
 
     async def _guarded(self, link: Link, work: Callable[[], Awaitable[None]]) -> None:
         """Do what needs the disk; if it fails, end this one link: the next one begins by comparing anew."""

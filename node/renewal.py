@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.drafts import Draft
 from node.errors import LimitReached, NotCertified, NotFound
+from node.incidents import town_words
 from node.stewardship import about, standing
 from protocol.ids import Op
 from sync.membership import ADMIT, SUSPEND, VOUCH
@@ -81,13 +82,13 @@ class Renewal:
         known = tx.meta(name)
         if isinstance(known, bytes) and all(step.id != known for step in federation.chain.steps):
             says = f"{federation.name}: a step that counted here was replaced by another, which stands now"
-            self._incidents.add(tx, "step_replaced", says, known)
+            self._incidents.add(tx, "step_replaced", says, known, source=federation.id)
         if known != current:
             tx.set_meta(name, bytes(current))
         for parent, town in federation.chain.struck:
-            who = self._federations.name_of(town) or town.hex()[:8]
+            who = town_words(town, self._federations.name_of(town))
             says = f"{federation.name}: {who} signed two steps of one round; its signatures count for neither"
-            self._incidents.add(tx, "double_signer", says, parent + town)
+            self._incidents.add(tx, "double_signer", says, parent + town, source=town)
 
     async def _renew(self, own: TownId, federation: Federation) -> None:
         def read(reader: Reader) -> list[Record]:
@@ -111,10 +112,10 @@ class Renewal:
         def tell(tx: Transaction) -> None:
             for each in old:
                 town = about(each)
-                who = (town and self._federations.name_of(town)) or (town or b"").hex()[:8]
+                who = town_words(town or b"", self._federations.name_of(town) if town else None)
                 what = {ADMIT: "admission", SUSPEND: "suspension"}.get(each.header.kind, "vouch")
                 says = f"{federation.name}: the {what} of {who} rested on an old step and was given again"
-                self._incidents.add(tx, "act_renewed", says, each.id)
+                self._incidents.add(tx, "act_renewed", says, each.id, source=federation.id)
 
         await self._store.write(tell)
         LOG.info("%d acts in %s rested on an old step and were given again", len(old), federation.name)

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from node import __version__
+from node.clones import CLONE
+from node.incidents import named
 from node.standing import of_the_board, of_the_seals
 from node.transport.dialer import Reach
 from protocol.ids import DeviceId, FederationId, Lane, TownId
@@ -135,7 +137,7 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         "sealing": of_seals,
         "joins": [_join_row(join, names) for join in daemon.joinings.all()],
         "keys": _keys(daemon, of_board),
-        "incidents": _incidents(daemon, kept),
+        "incidents": _incidents(daemon, kept, names),
     }
 
 
@@ -246,15 +248,22 @@ def _keys(daemon: Daemon, says: str) -> dict[str, Any]:
     }
 
 
-def _incidents(daemon: Daemon, kept: Sequence[Incident]) -> list[dict[str, Any]]:
-    """Return what is kept, and what was noticed on links since the start, the newest last."""
-    rows = [{"at_ms": each.at_ms, "town": "", "code": each.code, "says": each.says} for each in kept]
+def _incidents(daemon: Daemon, kept: Sequence[Incident], names: Mapping[TownId, str]) -> list[dict[str, Any]]:
+    """Return what is kept, and what was noticed on links since the start, the newest last.
+
+    A clone stands in `keys` for as long as it is unsettled, and nowhere else.
+    """
+    rows = [
+        {"at_ms": each.at_ms, "town": "", "code": each.code, "says": named(each.says, names)}
+        for each in kept
+        if each.code != CLONE
+    ]
     rows += [
         {
             "at_ms": seen.at_ms,
             "town": seen.town.hex() if seen.town else "",
             "code": seen.code,
-            "says": seen.says,
+            "says": named(seen.says, names),
         }
         for seen in daemon.engine.incidents
     ]

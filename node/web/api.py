@@ -112,11 +112,13 @@ async def withdraw(request: web.Request) -> web.Response:
 
 
 async def status(request: web.Request) -> web.Response:
-    """`GET status`: the state of the node; the URLs of its peers are shown to those who are signed in."""
+    """`GET status`: the state of the node; URLs of peers, and what the operator should look at, are
+    shown to those who are signed in.
+    """
     pages.must_read(request)
     answer = dict(await request.app[SITE].node.status())
     if session_of(request) is None:
-        hidden = {"url", "urls", "disk_bytes", "data"}
+        hidden = {"url", "urls", "disk_bytes", "data", "incidents", "keys"}
         answer = {name: value for name, value in answer.items() if name not in hidden}
         answer["peers"] = [
             {name: value for name, value in peer.items() if name not in hidden}

@@ -1,4 +1,4 @@
-"""The pages that are read: the board, one document, a guide and its revisions, the neighbours, about."""
+"""The pages that are read: the board, one document, a guide and its revisions, about."""
 
 from __future__ import annotations
 
@@ -43,8 +43,6 @@ EXCHANGED: Final = frozenset({"offer", "need", "item", "event"})
 """Kinds of what passes between people: afterwards they may say how it went."""
 SELDOM: Final = frozenset({"item", "event", "feedback"})
 """Kinds that many towns have none of: the board offers to look at them alone where there are some."""
-INCIDENTS_SHOWN: Final = 10
-"""The newest of what an operator should look at."""
 IN_ONE_LINE: Final = frozenset({"start", "end", "tz", "rrule"})
 """What the page of an event says in the line below its title."""
 REQUESTED_SHOWN: Final = 3
@@ -188,35 +186,6 @@ async def record(request: web.Request) -> web.Response:
         "fields": [(name, _plainly(value)) for name, value in (fields or {}).items()],
     }
     return html(request, render("record.html", values))
-
-
-async def neighbours(request: web.Request) -> web.Response:
-    """What this node knows of its neighbours, in the sentences that `status` says."""
-    site = request.app[SITE]
-    must_read(request)
-    around = await site.around()
-    peers = [
-        {
-            "name": peer.get("name") or str(peer.get("town", ""))[:8],
-            "says": _without_name(str(peer.get("says") or ""), str(peer.get("name") or "")),
-            "is_up": peer.get("state") == "up",
-            "distance": distance(around, str(peer.get("town", ""))),
-        }
-        for peer in around.status.get("peers", [])
-    ]
-    values = shell(request, around, "neighbours") | {
-        "news": around.news,
-        "peers": peers,
-        "status": around.status,
-        "federations": around.status.get("federations", []),
-        "lanes": ("urgent", "everyday", "library"),
-        "joins": [str(join.get("says") or "") for join in around.status.get("joins", [])],
-        "incidents": [
-            (present.age(int(seen["at_ms"]), site.node.clock.now_ms()), _incident(seen, around))
-            for seen in around.status.get("incidents", [])[-INCIDENTS_SHOWN:]
-        ],
-    }
-    return html(request, render("neighbours.html", values))
 
 
 async def about(request: web.Request) -> web.Response:
@@ -391,29 +360,6 @@ def _plainly(value: object) -> str:
     if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
         return ", ".join(map(_plainly, value)) or "none"
     return "none" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _without_name(says: str, name: str) -> str:
-    """Return the sentence on a neighbour without its name, which stands beside it."""
-    rest = says.removeprefix(f"{name}:").strip() if name else says
-    return rest[:1].upper() + rest[1:]
-
-
-_REFUSED: Final = {
-    "invitation_used": "an invitation that was used already",
-    "invitation_expired": "an invitation that is out of date",
-    "invitation_unknown": "an invitation that this node did not make",
-}
-
-
-def _incident(seen: Mapping[str, object], around: Surroundings) -> str:
-    """Return what an operator should look at, told to them and not to the other town, with its name."""
-    says, town = str(seen["says"]), str(seen.get("town") or "")
-    known = around.towns.get(TownId(bytes.fromhex(town))) if len(town) == 64 else None
-    name = known.name if known else f"A town that is not known here ({town[:8]})"
-    if why := _REFUSED.get(str(seen.get("code"))):
-        return f"{name} wants to join with {why}. To let it in, make a new one: hedgerow federation invite."
-    return f"{name}: {says}" if town and (known is None or known.name not in says) else says
 
 
 def _notice() -> str:

@@ -54,6 +54,9 @@ class Node(Protocol):
     async def status(self) -> dict[str, Any]:
         """Return what `status --json` prints."""
 
+    async def put_away(self) -> None:
+        """Forget what the operator has seen of incidents."""
+
 
 BOARDS_KEPT: Final = 64
 """About 12 kB each."""

@@ -147,6 +147,7 @@ class TestNode:
         )
         self.accounts = Accounts(directory / "accounts.sqlite", self.clock.now_ms)
         self.peers: list[dict[str, Any]] = []
+        self.incidents: list[dict[str, Any]] = []
         self.federation = FederationId(bytes(16))
 
     @property
@@ -203,7 +204,12 @@ class TestNode:
             "disk_bytes": 4_096,
             "federations": [federation],
             "peers": self.peers,
+            "incidents": self.incidents,
         }
+
+    async def put_away(self) -> None:
+        """Forget what the operator has seen."""
+        self.incidents = []
 
 
 class Browser:

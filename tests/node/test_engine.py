@@ -11,9 +11,11 @@ import pytest
 
 from node import beginnings, links
 from node.clock import wall_ms
+from node.clones import CLONE
 from node.config import read_settings
 from node.daemon import Daemon
 from node.errors import StorageUnavailable
+from node.incidents import NOTICED_OF_ONE
 from node.keys import CERTIFICATE, town_record
 from node.store import Query
 from node.transport.auth import Badge
@@ -97,6 +99,8 @@ async def test_a_full_disk_ends_the_link_and_loses_nothing_and_heals_by_itself(
     await until(lambda: any(seen.code == "storage_unavailable" for seen in charlieu.engine.incidents))
     await shows(ambierle, "while the disk is full")
     assert (await charlieu.status())["town"]["name"] == "Charlieu"
+    await charlieu.store.write(lambda tx: charlieu.incidents.add(tx, CLONE, "said in keys", b"clone"))
+    assert {each["code"] for each in (await charlieu.status())["incidents"]} == {"storage_unavailable"}
     monkeypatch.setattr(charlieu.intake, "accept", accept)
     await shows(charlieu, "while the disk is full")
 
@@ -218,6 +222,11 @@ async def test_a_crowd_of_strangers_gives_way_to_a_neighbour(
     await post(roanne, "neighbours come first")
     await shows(charlieu, "neighbours come first")
     assert roanne.links.reach(charlieu.town) is Reach.UP
+    # Nor do they push what it is the cause of out of the operator's sight, whatever names they take.
+    for town in (charlieu.town, *(TownId(secrets.token_bytes(32)) for _ in range(NOTICED_OF_ONE + 1))):
+        roanne.engine._note_incident(town, "invitation_unknown", "an invitation was refused")
+    seen = [each["town"] for each in (await roanne.status())["incidents"]]
+    assert seen[0] == charlieu.town.hex() and len(seen) == NOTICED_OF_ONE + 1
     for channel, caller in zip(channels, callers, strict=True):
         await channel.close()
         await caller.close()

@@ -4,8 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from node.incidents import INCIDENTS_MAX, SHOWN_MAX, Incident, Incidents
+from node.incidents import (
+    INCIDENTS_MAX,
+    NOTICED_OF_ONE,
+    OF_ONE_SHOWN,
+    Incident,
+    Incidents,
+    Noticed,
+    Seen,
+    named,
+    town_words,
+)
 from node.store import Transaction
+from protocol.ids import TownId
 from tests.node.stores import open_bench
 
 NOW_MS = 1_790_000_000_000
@@ -44,16 +55,45 @@ def test_an_incident_stays_until_it_is_put_away(tmp_path: Path) -> None:
     again.close()
 
 
-def test_incidents_are_bounded(tmp_path: Path) -> None:
-    """The oldest go first; of the rest the newest are shown."""
+def test_whoever_is_the_cause_of_many_incidents_crowds_out_its_own_only(tmp_path: Path) -> None:
+    """Of one source and code the oldest go first, the newest are shown, and the others are counted."""
     bench = open_bench("memory", tmp_path)
+    extra = 5
 
     def fill(tx: Transaction) -> None:
-        for number in range(INCIDENTS_MAX + 5):
-            INCIDENTS.add(tx, "odd", str(number), number.to_bytes(2, "big"))
+        INCIDENTS.add(tx, SIGNED_TWICE.code, SIGNED_TWICE.says, b"a", source=b"bee")
+        for number in range(INCIDENTS_MAX + extra):
+            INCIDENTS.add(tx, "odd", str(number), number.to_bytes(2, "big"), source=b"evil")
+        INCIDENTS.add(tx, "odd", "of Sea", b"sea", source=b"sea")
 
     bench.write(fill)
     assert bench.read(lambda reader: reader.rows("SELECT count(*) FROM incidents")) == [(INCIDENTS_MAX,)]
     shown = bench.read(INCIDENTS.list)
-    assert (len(shown), shown[-1].says) == (SHOWN_MAX, str(INCIDENTS_MAX + 4))
+    last = INCIDENTS_MAX + extra - 1
+    more = f"{INCIDENTS_MAX - 2 - OF_ONE_SHOWN} more like it"
+    assert [each.says for each in shown] == [
+        SIGNED_TWICE.says, str(last - 2), str(last - 1), f"{last} (and {more})", "of Sea"
+    ]  # fmt: skip
     bench.close()
+
+
+def test_what_was_noticed_is_bounded_for_each_source_and_code() -> None:
+    noticed = Noticed()
+    noticed.add(Seen(1, None, "bad_records", "of a neighbour"), source=b"bee")
+    for number in range(NOTICED_OF_ONE + 1):
+        noticed.add(Seen(2 + number, None, "invitation_unknown", str(number)), source=b"")
+    assert [each.says for each in noticed] == [
+        "of a neighbour",
+        *map(str, range(1, NOTICED_OF_ONE + 1)),
+    ]
+    noticed.clear()
+    assert list(noticed) == []
+
+
+def test_a_town_whose_name_came_later_is_named_when_the_incident_is_shown() -> None:
+    bee, sea = TownId(b"b" * 32), TownId(b"s" * 32)
+    says = f"{town_words(bee)}'s key was in two places; {town_words(sea, 'Sea')} did nothing"
+    assert named(says, {}) == says
+    assert named(says, {bee: "Bee", sea: "Sea"}) == "Bee's key was in two places; Sea did nothing"
+    twin = TownId(b"b" * 31 + b"x")
+    assert named(says, {bee: "Bee", twin: "Twin"}) == says, "no name is guessed"

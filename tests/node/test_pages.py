@@ -338,25 +338,33 @@ async def test_the_neighbours_page_says_what_status_says(node: Any, browser: Any
 
 
 async def test_what_to_look_at_names_the_town_and_what_the_operator_can_do(
-    node: Any, browser: Any, monkeypatch: pytest.MonkeyPatch
+    node: Any, browser: Any, stranger: Any
 ) -> None:
-    status, at_ms = node.status, node.clock.now_ms()
+    """Strangers learn that there is something; the operator puts it away."""
+    at_ms = node.clock.now_ms()
     used = {"code": "invitation_used", "says": "an invitation was refused: ask for a new one"}
-    seen = [
+    node.incidents = [
         {"at_ms": at_ms, "town": node.neighbour.id.hex(), **used},
         {"at_ms": at_ms, "town": "cc" * 32, "code": "odd", "says": "that is odd"},
         {"at_ms": at_ms, "town": "", "code": "storage_unavailable", "says": "the disk is full"},
     ]
 
-    async def with_incidents() -> dict[str, Any]:
-        return {**await status(), "incidents": seen}
-
-    monkeypatch.setattr(node, "status", with_incidents)
+    _, page = await browser.get("/neighbours")
+    assert "There is something that the operator should look at" in page
+    assert "invitation" not in page.split("To look at")[1] and "disk is full" not in page
+    assert "incidents" not in (await stranger.call("GET", "/api/v1/status"))[1]
+    token = await browser.sign_in(node)
     _, page = await browser.get("/neighbours")
     assert "Charlieu wants to join with an invitation that was used already." in page
     assert "ask for a new one" not in page
     assert "A town that is not known here (cccccccc): that is odd" in page
     assert "<li>the disk is full" in page
+    form = browser.form(page)
+    assert form == {"_token": token}
+    assert (await browser.post("/neighbours", {"_token": "0" * 32}))[0] == 403
+    assert len(node.incidents) == 3, "a form without its token does nothing"
+    assert (await browser.post("/neighbours", form))[0] == 303
+    assert "To look at" not in (await browser.get("/neighbours"))[1]
 
 
 async def test_about_names_whose_data_came_along(browser: Any) -> None:

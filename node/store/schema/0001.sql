@@ -235,13 +235,15 @@ CREATE TABLE joins (
     says TEXT NOT NULL DEFAULT ''       -- the last answer in plain words
 ) STRICT, WITHOUT ROWID;
 
--- What people must know of: said once for each thing that it is about. Bounded in number: the oldest go first.
+-- What people must know of: said once for each thing that it is about. Bounded in number: of the source and code that
+-- has most, the oldest goes first, so that nobody crowds out what others are the cause of.
 CREATE TABLE incidents (
     number INTEGER PRIMARY KEY,
     at_ms INTEGER NOT NULL,             -- node time
     code TEXT NOT NULL,                 -- stable code
     says TEXT NOT NULL,                 -- one plain sentence
     about BLOB NOT NULL,                -- what it is about, such as the id of a record
+    source BLOB NOT NULL,               -- the town or federation that is the cause; empty: this board
     seen INTEGER NOT NULL DEFAULT 0,    -- 1: the operator has put it away
     UNIQUE (code, about)
 ) STRICT;
