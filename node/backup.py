@@ -24,7 +24,7 @@ from typing import Any, Final
 from node.clones import BEGUN, RESTORED
 from node.config import SETTINGS_FILE
 from node.errors import DataNewer, HedgerowError
-from node.store.database import DATABASE, LOCK, lock_directory
+from node.store.database import DATABASE, LOCK, is_full, lock_directory
 
 FORMAT: Final = 1
 """The shape of a backup file; a newer one is refused."""
@@ -73,7 +73,7 @@ def write_backup(data: Path, file: Path, *, town: str, made_ms: int, with_keys: 
     beside = file.with_name(file.name + ".part")
     try:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
-            members = _gather(data, Path(folder), with_keys=with_keys)
+            members = _gather(data, Path(folder), file, with_keys=with_keys)
             files = {name: {"bytes": path.stat().st_size, "hash": _hash(path)} for name, path in members}
             manifest = {
                 "format": FORMAT, "town": town, "made_ms": made_ms, "keys": with_keys, "files": files,
@@ -127,12 +127,12 @@ def restore_backup(file: Path, data: Path) -> Backup:
     return Backup(manifest["town"], manifest["made_ms"], manifest["keys"], file.stat().st_size)
 
 
-def _gather(data: Path, folder: Path, *, with_keys: bool) -> list[tuple[str, Path]]:
+def _gather(data: Path, folder: Path, file: Path, *, with_keys: bool) -> list[tuple[str, Path]]:
     """Copy what belongs into a backup; return the names and where the copies lie."""
     members: list[tuple[str, Path]] = []
     for name in (DATABASE, ACCOUNTS):
         if (data / name).exists():
-            _copy_database(data / name, folder / name)
+            _copy_database(data / name, folder / name, file)
             members.append((name, folder / name))
     if not members or members[0][0] != DATABASE:
         raise BackupRefused(f"{data} holds no database: nothing has been kept there yet.")
@@ -146,8 +146,8 @@ def _gather(data: Path, folder: Path, *, with_keys: bool) -> list[tuple[str, Pat
     return members
 
 
-def _copy_database(source: Path, copy: Path) -> None:
-    """Copy a database that may be written to meanwhile, and look through the copy."""
+def _copy_database(source: Path, copy: Path, file: Path) -> None:
+    """Copy a database that may be written to meanwhile, for a backup file, and look through the copy."""
     try:
         with (
             closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as live,
@@ -156,8 +156,15 @@ def _copy_database(source: Path, copy: Path) -> None:
             live.backup(kept)
             kept.execute("PRAGMA journal_mode = DELETE").fetchall()
     except sqlite3.Error as error:
+        for path, remedy in (
+            (copy, "free some room there, or give another place"),
+            (source, "free some room"),
+        ):
+            if is_full(error, path.parent):
+                where = file.parent if path is copy else source.parent
+                raise BackupRefused(f"the disk that {where} lies on is full: {remedy}.") from None
         raise BackupRefused(
-            f"{source} cannot be copied ({error}): look at it with hedgerow doctor."
+            f"{source} cannot be copied ({error}): it is damaged or its disk fails; this backup was not kept."
         ) from None
     damage = _damage(copy)
     if damage:
@@ -173,7 +180,7 @@ def _unpack(file: Path, folder: Path) -> dict[str, Any]:
             if (
                 first is None
                 or first.name != MANIFEST
-                or not first.isreg()
+                or not _is_whole(first)
                 or first.size > MANIFEST_BYTES_MAX
             ):
                 raise BackupRefused(f"{file} is no backup of a node.")
@@ -181,7 +188,7 @@ def _unpack(file: Path, folder: Path) -> dict[str, Any]:
             files = dict(manifest["files"])
             while (member := tar.next()) is not None:
                 said = files.pop(member.name, None)
-                stream = tar.extractfile(member) if member.isreg() else None
+                stream = tar.extractfile(member) if _is_whole(member) else None
                 if said is None or stream is None or said["bytes"] != member.size:
                     raise altered
                 path = folder / member.name
@@ -207,7 +214,7 @@ def _manifest(file: Path, raw: bytes) -> dict[str, Any]:
     refused = BackupRefused(f"{file} is no backup of a node.")
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise refused from None
     if not isinstance(found, dict) or type(found.get("format")) is not int:
         raise refused
@@ -226,6 +233,11 @@ def _manifest(file: Path, raw: bytes) -> dict[str, Any]:
     ):
         raise refused
     return found
+
+
+def _is_whole(member: tarfile.TarInfo) -> bool:
+    """Tell whether a member is a plain file all of whose bytes lie in the backup: a sparse one unfolds."""
+    return member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and member.sparse is None
 
 
 def _is_ours(name: str) -> bool:

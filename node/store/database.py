@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from importlib.resources import files
@@ -32,6 +33,8 @@ WRITER_CACHE_KIB: Final = 16_384
 """Pages that the writer keeps in memory: the upper levels of every index of 100,000 records."""
 READER_CACHE_KIB: Final = 2_048
 """Pages that each reader keeps."""
+LOG_INDEX_BYTES: Final = 65_536
+"""The index of a log begins with 32 KiB, in pages of the file system."""
 
 _FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_NOMEM", "SQLITE_BUSY"})
 
@@ -98,6 +101,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     Raises:
         DataUnreadable: The file cannot be opened or is no database.
     """
+    connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -112,6 +116,12 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if read_only else WRITER_CACHE_KIB}")
         connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        if is_full(error, path.parent):
+            raise DataUnreadable(
+                f"the disk that {path} lies on is full: free some room, then start again"
+            ) from None
         raise DataUnreadable(
             f"the database {path} cannot be opened ({error}); look whether the disk is mounted, writable"
             " and whole"
@@ -125,6 +135,17 @@ def unavailable(error: sqlite3.Error) -> StorageUnavailable:
     if name == "SQLITE_FULL":
         return StorageUnavailable("the disk is full; free some room, then this node goes on by itself")
     return StorageUnavailable(f"the disk does not take this ({error}); nothing was kept, try again later")
+
+
+def is_full(error: sqlite3.Error, folder: Path) -> bool:
+    """Tell whether an error of a database means that the disk of its folder is full.
+
+    SQLite calls it an I/O error where there is no room for the index of its log.
+    """
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return name == "SQLITE_FULL" or (
+        name.startswith("SQLITE_IOERR") and shutil.disk_usage(folder).free < LOG_INDEX_BYTES
+    )
 
 
 def is_storage_failure(error: BaseException) -> bool:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import resource
 import sqlite3
+import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,9 +19,9 @@ from node import beginnings
 from node.backup import BackupRefused, restore_backup, write_backup
 from node.beginnings import Town
 from node.clones import BEGUN
-from node.errors import DataInUse, DataNewer, HedgerowError
+from node.errors import DataInUse, DataNewer, DataUnreadable, HedgerowError
 from node.keys import open_keys, open_town_key
-from node.store.database import lock_directory
+from node.store.database import DATABASE, connect, lock_directory
 from protocol.paper import heard, told
 
 
@@ -93,6 +97,40 @@ def lead_out(manifest: dict[str, object]) -> None:
     files["keys/../../../etc/town.key"] = files["hedgerow.toml"]
 
 
+def nested(raw: bytes) -> bytes:
+    """A manifest that nests without end."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("manifest.json")
+        info.size = 60_000
+        tar.addfile(info, io.BytesIO(b"[" * info.size))
+    return out.getvalue()
+
+
+def sparse(raw: bytes) -> bytes:
+    """The same backup, with a database of which it is said that it holds 256 MiB of nothing."""
+    size = 256 * 2**20
+
+    def change(manifest: dict[str, object]) -> None:
+        manifest["files"] = {"hedgerow.db": {"bytes": size, "hash": "0" * 64}}
+
+    with tarfile.open(fileobj=io.BytesIO(with_manifest(change)(raw))) as tar:
+        told_ = tar.extractfile("manifest.json")
+        assert told_ is not None
+        manifest = told_.read()
+    info = tarfile.TarInfo("manifest.json")
+    info.size = len(manifest)
+    header = tarfile.TarInfo("hedgerow.db")
+    header.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[386:410] = b"%011o\0%011o\0" % (size, 0)  # one piece, of nothing, at the end
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    whole = manifest.ljust(-(-len(manifest) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE, b"\0")
+    return info.tobuf(tarfile.GNU_FORMAT) + whole + bytes(block) + bytes(2 * tarfile.BLOCKSIZE)
+
+
 BAD: list[tuple[Callable[[bytes], bytes], str]] = [
     (cut, "damaged|cut short"),
     (altered, "damaged"),
@@ -103,6 +141,8 @@ BAD: list[tuple[Callable[[bytes], bytes], str]] = [
     (with_manifest(lambda manifest: manifest.update(format="1")), "no backup"),
     (with_manifest(lead_out), "no backup"),
     (with_manifest(lambda manifest: manifest.update(format=2)), "newer version"),
+    (nested, "no backup"),
+    (sparse, "altered"),
 ]
 
 
@@ -113,8 +153,14 @@ async def test_a_damaged_altered_or_newer_backup_is_refused_and_leaves_nothing(
     data = await begun(tmp_path / "data")
     write_backup(data, tmp_path / "b.tar", town="aa", made_ms=7, with_keys=True)
     (tmp_path / "bad.tar").write_bytes(spoil((tmp_path / "b.tar").read_bytes()))
-    with pytest.raises((BackupRefused, DataNewer), match=says) as told_:
-        restore_backup(tmp_path / "bad.tar", tmp_path / "again")
+    # No more may be written than the file can hold.
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * (tmp_path / "b.tar").stat().st_size, limit[1]))
+    try:
+        with pytest.raises((BackupRefused, DataNewer), match=says) as told_:
+            restore_backup(tmp_path / "bad.tar", tmp_path / "again")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert "\n" not in str(told_.value)
     assert {each.name for each in (tmp_path / "again").iterdir()} <= {"lock"}
 
@@ -144,3 +190,24 @@ async def test_a_damaged_database_is_not_backed_up_as_if_it_were_whole(tmp_path:
     with pytest.raises(HedgerowError, match=r"cannot be copied|is damaged"):
         write_backup(data, tmp_path / "b.tar", town="aa", made_ms=7, with_keys=True)
     assert not (tmp_path / "b.tar").exists()
+
+
+async def test_a_full_disk_is_called_full_whether_it_is_the_boards_or_the_backups(tmp_path: Path) -> None:
+    data, disk = await begun(tmp_path / "data"), tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("root that may mount a small file system is needed")
+    try:
+        await begun(disk / "data")
+        with (disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+            while ballast.write(bytes(4_096)):
+                pass
+        with pytest.raises(DataUnreadable, match="is full: free some room, then start again"):
+            connect(disk / "data" / DATABASE)
+        with pytest.raises(BackupRefused, match=f"the disk that {disk} lies on is full"):
+            write_backup(data, disk / "b.tar", town="aa", made_ms=7, with_keys=True)
+        with pytest.raises(BackupRefused, match=f"the disk that {disk / 'data'} lies on is full"):
+            write_backup(disk / "data", tmp_path / "b.tar", town="aa", made_ms=7, with_keys=True)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
