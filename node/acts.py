@@ -22,6 +22,7 @@ from node.arguments import whole_or_none as _whole
 from node.board import head_ids
 from node.errors import HedgerowError, InvalidRequest, NotFound, StaleEdit
 from node.exchange import document_json, each_shown, plain
+from node.status import why_away
 from node.store.documents import Document, Near, Query
 from node.transport.dialer import Reach
 from protocol.errors import ProtocolError
@@ -154,6 +155,12 @@ async def join(daemon: Daemon, arguments: Arguments) -> object:
 
 
 @act
+async def join_cancel(daemon: Daemon, arguments: Arguments) -> object:
+    """Give up an invitation that came to nothing yet, or all of them."""
+    return {"cancelled": await daemon.joinings.cancel((_text_or_none(arguments, "code") or "").strip())}
+
+
+@act
 async def federations(daemon: Daemon, arguments: Arguments) -> object:
     """The federations of this town."""
     return daemon.federations.list()
@@ -232,7 +239,7 @@ def _why_away(daemon: Daemon, town: TownId) -> str:
         return "this node calls nobody (links.dial is off)"
     if failure is None:
         return "no answer yet; this node goes on calling"
-    return str(failure.detail.get("why") or failure.says)
+    return f"{why_away(failure)} ({failure.detail.get('url')})"
 
 
 def _kind(name: str) -> Kind:

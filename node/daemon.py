@@ -264,7 +264,8 @@ class Daemon:
         device = DeviceId(self.keys.device.public)
         hub = Hub(self.town, device, self.authority(), held, Random(secrets.randbits(128)))
         self.caller = Caller(static_key=self._static_key, badge=self._badge, town_of=self._town_of)
-        self.dialer = Dialer(self._connect)
+        self.dialer = Dialer(self._connect, moved=self.peers.note_reached)
+        self.joinings.called_at = self.dialer.called_at
         now_ms = self.clock.steady()
         certificates = Certificates(self.store, self.intake, self.clock, authority=self.authority)
         self.links = Links(
@@ -406,7 +407,8 @@ class Daemon:
         self.links.check_approvals()
         callees = {peer.town: list(peer.urls) for peer in self.peers.all()}
         for join in self.joinings.waiting():
-            callees.setdefault(join.invitation.inviter, []).extend(join.invitation.urls)
+            known = callees.setdefault(join.invitation.inviter, [])
+            known[:0] = [url for url in join.invitation.urls if url not in known]
         self.dialer.set_callees((town, tuple(dict.fromkeys(urls))) for town, urls in callees.items())
         for town in callees:
             self.dialer.set_reach(town, self.links.reach(town))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from node.intake import Intake
     from node.keys import Keys
     from node.peers import Peers
-    from node.store import Cell, Store
+    from node.store import Cell, Store, Transaction
     from node.transport.auth import Identity
     from protocol.encoding import Value
     from sync.authority import Authority, Federation
@@ -40,6 +40,7 @@ _PUT: Final = """
     INSERT INTO joins (secret, federation, inviter, urls, asked_ms) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (secret) DO UPDATE SET state = 'waiting', says = '', urls = excluded.urls
 """
+_CANCEL: Final = "DELETE FROM joins WHERE secret = ?"
 _SETTLE: Final = "UPDATE joins SET state = ?, says = ? WHERE secret = ?"
 
 WAITING: Final = "waiting"
@@ -98,6 +99,8 @@ class Joinings:
         self.changed = changed
         self._joins: dict[bytes, Join] = {}
         self._records: dict[bytes, tuple[bytes, ...]] = {}
+        self.called_at: Callable[[TownId], str] = lambda town: ""
+        """Where a town that we called answered; empty: it called us."""
 
     async def load(self) -> None:
         """Read what is under way from the store, and make its records ready."""
@@ -111,8 +114,40 @@ class Joinings:
         return sorted(self._joins.values(), key=lambda join: join.asked_ms)
 
     def waiting(self) -> list[Join]:
-        """Return the invitations whose inviters have not answered yet."""
-        return [join for join in self._joins.values() if join.state == WAITING]
+        """Return the invitations whose inviters have not answered yet, the newest first."""
+        return [join for join in reversed(self.all()) if join.state == WAITING]
+
+    def open(self) -> list[Join]:
+        """Return the invitations that came to nothing yet, unanswered or refused; no other has served."""
+        known = self._authority().federations
+        return [
+            join for join in self.all() if join.state != JOINED and join.invitation.federation not in known
+        ]
+
+    async def cancel(self, code: str = "") -> int:
+        """Give up an invitation, or all that came to nothing yet; return how many that were.
+
+        Raises:
+            InvitationRefused: The code is mistyped.
+            StorageUnavailable: They go on.
+        """
+        secret = read_code(code).secret if code else b""
+        given_up = [join for join in self.open() if not code or join.invitation.secret == secret]
+        await self._let_go(given_up)
+        return len(given_up)
+
+    async def _let_go(self, joins: Sequence[Join]) -> None:
+        secrets = [join.invitation.secret for join in joins]
+
+        def write(tx: Transaction) -> None:
+            for secret in secrets:
+                tx.run(_CANCEL, secret)
+
+        if secrets:
+            await self._store.write(write)
+        for secret in secrets:
+            self._joins.pop(secret, None)
+        self.changed()
 
     async def take(self, code: str) -> Join:
         """Begin to use an invitation: consent, keep it, and have the inviter called.
@@ -142,8 +177,17 @@ class Joinings:
         await self._prepare(invitation)
         await self._store.write(lambda tx: tx.run(_PUT, invitation.secret, *cells))
         join = self._joins[invitation.secret] = Join(invitation, reading.now_ms)
-        self.changed()
+        # What the same town wrote before has perhaps an address that never answers: this one replaces it.
+        await self._let_go(
+            [each for each in self._like(join) if each.invitation.inviter == invitation.inviter]
+        )
         return join
+
+    def _like(self, join: Join) -> list[Join]:
+        """Return the other invitations into the same federation that came to nothing yet."""
+        wanted = join.invitation.federation
+        others = [each for each in self.all() if each is not join and each.state != JOINED]
+        return [each for each in others if each.invitation.federation == wanted]
 
     def ask_of(self, town: TownId) -> JoinAsk | None:
         """Return what to say first on a link to a town that invited us; None if none waits for it."""
@@ -159,16 +203,21 @@ class Joinings:
         Raises:
             StorageUnavailable: The welcome is asked for again on the next link.
         """
-        join = self._joins[ask.secret]
+        join = self._joins.get(ask.secret)
+        if join is None:
+            return
         await self._intake.accept(records)
-        invited = join.invitation.urls
+        reached = self.called_at(inviter.town)
+        invited = sorted(join.invitation.urls, key=lambda url: url != reached)
         await self._peers.approve(inviter.town, urls=invited, told=inviter.urls, near=inviter.near)
         await self._settle(join, JOINED, "welcome")
+        await self._let_go(self._like(join))
 
     async def refused(self, ask: JoinAsk, code: str, says: str) -> None:
         """Note that the inviter will not have us with this invitation."""
-        self._joins[ask.secret].code = code
-        await self._settle(self._joins[ask.secret], REFUSED, says)
+        if (join := self._joins.get(ask.secret)) is not None:
+            join.code = code
+            await self._settle(join, REFUSED, says)
 
     async def answer(self, joining: Joining, identity: Identity, handshake_hash: bytes) -> tuple[bytes, ...]:
         """Answer a stranger who shows an invitation; return the records that welcome it.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node.invitations import InvitationRefused
 from node.joining import JOINED, REFUSED, WAITING, Join, Joinings
 from node.peers import Peers, checked_url
+from node.status import join_row
 from node.transport.call import Caller
 from node.transport.dialer import Dialer, Reach
 from protocol.identity import fingerprint
@@ -121,14 +122,11 @@ class Neighbours:
         What is linked already compares by itself whenever something changes.
         """
         wanted = [peer.town for peer in self._peers.all() if town in (None, peer.town) and peer.urls]
-        before = {each: self._dialer.failure(each) for each in wanted}
+        before = {each: self._dialer.failure_count(each) for each in wanted}
         self._dialer.wake(town)
 
         def is_known(each: TownId) -> bool:
-            failure = self._dialer.failure(each)
-            return self._links.reach(each) is Reach.UP or (
-                failure is not None and failure is not before[each]
-            )
+            return self._links.reach(each) is Reach.UP or self._dialer.failure_count(each) > before[each]
 
         ends_s = asyncio.get_running_loop().time() + REACH_S_MAX
         while not all(map(is_known, wanted)) and asyncio.get_running_loop().time() < ends_s:
@@ -155,9 +153,9 @@ class Neighbours:
         if join.state == JOINED:
             says = f"this town is in {adopted.name if adopted else 'the federation'} now"
         else:
-            failure = self._dialer.failure(join.invitation.inviter)
-            why = f": {failure.says}" if failure is not None else ""
-            says = f"{inviter or 'the inviting town'} has not answered yet{why}; this node goes on calling"
+            row = join_row(join, inviter, self._dialer.failure(join.invitation.inviter))
+            where = f" at {row['failing_url']}" if row["failing_url"] else ""
+            says = f"{row['says']}{where}; hedgerow federation join --cancel gives it up"
         return {
             "federation": join.invitation.federation.hex(),
             "name": adopted.name if adopted else "",

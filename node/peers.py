@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from node.errors import InvalidRequest, NotFound
-from node.transport.nearness import Nearness, is_url, nearness_of_url, told_url
+from node.transport.nearness import Nearness, is_address, is_url, nearness_of_url, told_url
 from protocol.ids import TownId
 from protocol.limits import URL_CHARS_MAX, URLS_MAX
 
@@ -23,6 +23,7 @@ _PUT: Final = """
     ON CONFLICT (town) DO UPDATE SET name = excluded.name, url = excluded.url, policy = excluded.policy
 """
 _NOTE: Final = "UPDATE peers SET last_heard_ms = ?, synced_change = ? WHERE town = ?"
+_ORDER: Final = "UPDATE peers SET url = ? WHERE town = ?"
 _REMOVE: Final = "DELETE FROM peers WHERE town = ?"
 _LET_GO: Final = "UPDATE invitations SET secret = NULL WHERE used_by = ?"
 
@@ -33,7 +34,8 @@ class Peer:
 
     Attributes:
         name: What it was called when it was approved; its profile may know better.
-        urls: Where its nodes answer, those that the operator gave first; none: it calls us.
+        urls: Where its nodes answer, those that the operator gave first, unless they fail and another does
+            not; none: it calls us.
         last_heard_ms: Node time of the last frame that came from it; None: never.
         synced_change: It is known to hold all that we may tell it up to this change of our store.
     """
@@ -156,6 +158,21 @@ class Peers:
         self.changed()
         return peer
 
+    async def note_reached(self, town: TownId, url: str) -> None:
+        """Note that a town answers at this one of its addresses, and did not at the one that stands first.
+
+        Raises:
+            StorageUnavailable: Nothing was kept.
+        """
+        async with self._turn:
+            peer = self._peers.get(town)
+            if peer is None or url not in peer.urls or peer.urls[0] == url:
+                return
+            urls = _each_once([url], peer.urls)
+            await self._store.write(lambda tx: tx.run(_ORDER, " ".join(urls), bytes(town)))
+            peer.urls = urls
+        self.changed()
+
     async def remove(self, town: TownId) -> Peer:
         """Approve a town no longer; its links are dropped, and what invited it invites it no more.
 
@@ -205,10 +222,10 @@ def checked_url(url: str) -> str:
     """Return a URL at which a node can be called, as it is kept.
 
     Raises:
-        InvalidRequest: It is none; a bare HOST:PORT is taken as http.
+        InvalidRequest: It is none; a bare HOST:PORT, or a HOST with a dot, is taken as http.
     """
     text = url.strip()
-    if "://" not in text:
+    if is_address(text):
         text = f"http://{text}"
     if len(text) > URL_CHARS_MAX or any(letter.isspace() for letter in text) or not is_url(text):
         raise InvalidRequest(f"{url} is no address of a node: write it like http://roanne.example:8460")

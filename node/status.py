@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from node import __version__
 from node.clones import CLONE
 from node.incidents import named
+from node.joining import REFUSED
 from node.standing import of_the_board, of_the_seals
 from node.transport.dialer import Reach
 from protocol.ids import DeviceId, FederationId, Lane, TownId
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from node.joining import Join
     from node.peers import Peer
     from node.store import Reader, Totals
+    from node.transport.channel import LinkFailure
     from sync.authority import Authority
     from sync.hub import PeerState
 
@@ -39,6 +41,7 @@ class PeerFacts:
         shared: Federations in which we know it as a member.
         is_idle: Nothing is under way on its link.
         failure: Why the last call failed, in plain words; empty if none did.
+        failing_url: Where that was.
     """
 
     town: TownId
@@ -54,6 +57,7 @@ class PeerFacts:
     shared: tuple[FederationId, ...] = ()
     is_idle: bool = False
     failure: str = ""
+    failing_url: str = ""
 
 
 def sentence(facts: PeerFacts, now_ms: int) -> str:
@@ -73,6 +77,7 @@ def peer_row(facts: PeerFacts, now_ms: int) -> dict[str, Any]:
         "backlog_out": facts.backlog_out,
         "backlog_in": facts.backlog_in,
         "next_contact_ms": facts.next_contact_ms,
+        "failing_url": facts.failing_url,
         "says": sentence(facts, now_ms),
     }
 
@@ -135,7 +140,12 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         "federations": [_federation(authority, each, daemon.engine.hub.held) for each in _sorted(authority)],
         "peers": [peer_row(each, reading.now_ms) for each in facts],
         "sealing": of_seals,
-        "joins": [_join_row(join, names) for join in daemon.joinings.all()],
+        "joins": [
+            join_row(
+                join, names.get(join.invitation.inviter, ""), daemon.dialer.failure(join.invitation.inviter)
+            )
+            for join in daemon.joinings.open()
+        ],
         "keys": _keys(daemon, of_board),
         "incidents": _incidents(daemon, kept, names),
     }
@@ -209,7 +219,8 @@ def _facts(daemon: Daemon, peer: Peer, name: str, states: Sequence[PeerState], b
         serves=tuple({each for state in states for each in state.federations}),
         shared=_shared(daemon.authority(), peer.town),
         is_idle=all(state.is_idle for state in states),
-        failure=str(failure.detail.get("why") or failure.says) if failure is not None else "",
+        failure=why_away(failure),
+        failing_url=str(failure.detail.get("url") or "") if failure is not None else "",
     )
 
 
@@ -270,11 +281,29 @@ def _incidents(daemon: Daemon, kept: Sequence[Incident], names: Mapping[TownId, 
     return sorted(rows, key=lambda row: int(str(row["at_ms"])))
 
 
-def _join_row(join: Join, names: Mapping[TownId, str]) -> dict[str, Any]:
+def join_row(join: Join, name: str, failure: LinkFailure | None) -> dict[str, Any]:
+    """Return an invitation that came to nothing yet as `status --json` has it.
+
+    Args:
+        name: The inviter's, empty if it is not known.
+        failure: Why it is not reached.
+    """
     inviter = join.invitation.inviter
+    who = name or "Town " + inviter.hex()[:8]
+    if join.state == REFUSED:
+        says = f"{who} refused the invitation: {join.says}"
+    else:
+        why = f": {why_away(failure)}" if failure is not None else ""
+        says = f"{who} has not answered the invitation yet{why}; this node goes on calling"
     return {
         "federation": join.invitation.federation.hex(),
         "inviter": inviter.hex(),
         "state": join.state,
-        "says": f"{names.get(inviter) or 'Town ' + inviter.hex()[:8]}: {join.says or 'not answered yet'}",
+        "failing_url": str(failure.detail.get("url") or "") if failure is not None else "",
+        "says": says,
     }
+
+
+def why_away(failure: LinkFailure | None) -> str:
+    """Return why a town is not reached, in words that name no address; empty if nothing has failed."""
+    return "" if failure is None else str(failure.detail.get("why") or failure.says)

@@ -36,9 +36,16 @@ def invite(terminal: Terminal, federation: str | None, url: str | None) -> None:
 
 
 @command(federation, "join")
-@click.argument("code")
-def join(terminal: Terminal, code: str) -> None:
+@click.argument("code", required=False)
+@click.option("--cancel", is_flag=True, help="Give up what waits: this CODE, or without one all of them.")
+def join(terminal: Terminal, code: str | None, cancel: bool) -> None:
     """Join a federation with the code of an invitation."""
+    if cancel:
+        done = terminal.ask("join_cancel", code=code)
+        terminal.answer(done, f"given up: {counted(done['cancelled'], 'invitation')}")
+        return
+    if code is None:
+        raise click.UsageError("give the CODE that the other town's operator sent")
     joined = terminal.ask("join", code=code)
     terminal.answer(joined, joined["says"])
 
@@ -48,7 +55,8 @@ def list_(terminal: Terminal) -> None:
     """List the federations of this town."""
     found = terminal.ask("federations")
     rows = [{**row, "id": row["id"][:8], "members": counted(row["members"], "town")} for row in found]
-    terminal.answer(found, table(rows, ("name", "members", "id")) or "this town is in no federation yet")
+    shown = table(rows, ("name", "members", "id")) or "this town is in no federation yet"
+    terminal.answer(found, "\n".join([shown, *_joining(terminal)]))
 
 
 @command(peer, "add")
@@ -86,7 +94,8 @@ def _confirm(terminal: Terminal, seen: Any) -> None:
 def peers(terminal: Terminal) -> None:
     """List the peers and how each stands."""
     found = terminal.ask("peer_list")
-    terminal.answer(found, "\n".join(_peer_line(row) for row in found) or "no peers yet")
+    shown = "\n".join(peer_line(row) for row in found) or "no peers yet"
+    terminal.answer(found, "\n".join([shown, *_joining(terminal)]))
 
 
 @command(peer, "remove")
@@ -105,10 +114,21 @@ def sync(terminal: Terminal, peer: str | None) -> None:
     PEER is a name or the beginning of an id.
     """
     done = terminal.ask("sync", peer=peer)
-    terminal.answer(done, "\n".join(_peer_line(row) for row in done["peers"]) or "no peers yet")
+    terminal.answer(done, "\n".join(peer_line(row) for row in done["peers"]) or "no peers yet")
 
 
-def _peer_line(row: Any) -> str:
-    name = row.get("name") or row["town"][:8]
-    says = row.get("says")
-    return says if says else f"{name}: {row.get('state', '?')}, heard {said(row.get('last_heard_ms'), 0)}"
+def peer_line(row: Any) -> str:
+    """A neighbour, or an invitation, in one sentence, and where it was called in vain."""
+    name = row.get("name") or row.get("town", "")[:8]
+    says = row.get("says") or f"{name}: {row.get('state', '?')}, heard {said(row.get('last_heard_ms'), 0)}"
+    return f"{says} ({row['failing_url']})" if row.get("failing_url") else says
+
+
+def join_lines(state: Any) -> list[str]:
+    """The invitations of a status that came to nothing yet, and how to give them up."""
+    waiting = [f"joining: {peer_line(row)}" for row in state.get("joins", [])]
+    return [*waiting, "  hedgerow federation join --cancel gives it up"] if waiting else []
+
+
+def _joining(terminal: Terminal) -> list[str]:
+    return [] if terminal.as_json else join_lines(terminal.ask("status"))

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from node.cli.app import Commands, app
+from node.cli.federations import join_lines, peer_line
 from node.cli.terminal import Terminal, command, counted
 
 PIN_DIGITS = 6
@@ -68,6 +69,7 @@ def _sentences(state: Mapping[str, Any]) -> str:
         lines.append(f"{federation['name']}: {counted(federation['members'], 'town')}")
         for name, lane in federation["lanes"].items():
             lines.append(f"  {name}: {counted(lane['records'], 'record')}, digest {lane['digest'][:16]}")
-    lines += [peer["says"] for peer in state["peers"]] or ["no peers yet"]
+    lines += [peer_line(peer) for peer in state["peers"]] or ["no peers yet"]
+    lines += join_lines(state)
     lines += [f"look at this: {seen['says']}" for seen in state.get("incidents", [])]
     return "\n".join(lines)

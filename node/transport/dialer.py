@@ -25,8 +25,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Final
 
+from node.background import carefully
 from node.transport.channel import LinkFailure
 from protocol.ids import TownId
 
@@ -148,14 +150,36 @@ class _Callee:
     plan: Plan
     urls: tuple[str, ...]
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
-    failure: LinkFailure | None = None
+    turn: int = 0
+    """Which of the URLs is called next; the first one again, when a link has stood."""
+    called: dict[int, str] = field(default_factory=dict)
+    """Number of the attempt -> its URL."""
+    answered: str = ""
+    """The URL at which the town answered last."""
+    failure_count: int = 0
+    """Attempts that have failed so far."""
+    failures: dict[str, LinkFailure] = field(default_factory=dict)
+    """Why the last attempt at a URL failed, since a link stood."""
+
+    def failed(self, url: str, failure: LinkFailure) -> None:
+        """Note why an attempt failed, and where."""
+        detail = {**failure.detail, "url": url}
+        self.failure_count += 1
+        self.failures[url] = LinkFailure(failure.says, code=failure.code, detail=detail)
 
 
 class Dialer:
-    """Carries out the plans of all peers in one task."""
+    """Carries out the plans of all peers in one task.
 
-    def __init__(self, connect: Connect, *, chance: random.Random | None = None) -> None:
+    Args:
+        moved: Told the URL at which a town answers, where the one that stands first fails.
+    """
+
+    def __init__(
+        self, connect: Connect, *, chance: random.Random | None = None, moved: Connect | None = None
+    ) -> None:
         self._connect = connect
+        self._moved = moved
         self._chance = chance or random.Random()
         self._callees: dict[TownId, _Callee] = {}
         self._changed = asyncio.Event()
@@ -184,7 +208,10 @@ class Dialer:
                 task.cancel()
         for town, urls in wanted.items():
             if town in self._callees:
-                self._callees[town].urls = urls
+                callee = self._callees[town]
+                if callee.urls != urls:
+                    callee.urls, callee.turn = urls, 0
+                    callee.failures = {url: why for url, why in callee.failures.items() if url in urls}
             else:
                 self._callees[town] = _Callee(Plan(self._chance, next_ms=_now_ms()), urls)
         self._changed.set()
@@ -195,14 +222,15 @@ class Dialer:
         if callee is not None:
             callee.plan.set_reach(reach, _now_ms())
             if reach is Reach.UP:
-                callee.failure = None
+                callee.failures.clear()
+                callee.turn = 0
             self._changed.set()
 
     def note_failure(self, town: TownId, failure: LinkFailure) -> None:
         """Say why a link to a town has ended that had been called well."""
         callee = self._callees.get(town)
         if callee is not None and callee.plan.reach is not Reach.UP:
-            callee.failure = failure
+            callee.failed(callee.urls[0], failure)
 
     def encourage(self, town: TownId) -> None:
         """Say that something was heard from a town, if only a call that failed."""
@@ -233,9 +261,22 @@ class Dialer:
         return callee is not None and bool(callee.tasks)
 
     def failure(self, town: TownId) -> LinkFailure | None:
-        """Return why the last attempt at a town failed; None if none did since a link stood."""
+        """Return why a town is not reached: at the first of its URLs that failed, which is in the detail as
+        `url`; None if none did since a link stood.
+        """
         callee = self._callees.get(town)
-        return None if callee is None else callee.failure
+        failures = {} if callee is None else callee.failures
+        return next((failures[url] for url in (callee.urls if callee else ()) if url in failures), None)
+
+    def failure_count(self, town: TownId) -> int:
+        """Return how many calls of a town have failed since this node knows of it."""
+        callee = self._callees.get(town)
+        return callee.failure_count if callee is not None else 0
+
+    def called_at(self, town: TownId) -> str:
+        """Return the URL at which a town answered last; empty if none did."""
+        callee = self._callees.get(town)
+        return callee.answered if callee is not None else ""
 
     async def _run(self) -> None:
         while True:
@@ -253,25 +294,32 @@ class Dialer:
 
     def _carry_out(self, town: TownId, callee: _Callee, now_ms: int) -> None:
         given_up, starts = callee.plan.due(now_ms)
-        if given_up and callee.plan.reach is not Reach.UP:
-            callee.failure = LinkFailure("no answer", code="unreachable")
         for attempt in given_up:
+            url = callee.called.get(attempt)
+            if url is not None and callee.plan.reach is not Reach.UP:
+                callee.failed(url, LinkFailure("no answer", code="unreachable"))
             task = callee.tasks.get(attempt)
             if task is not None:
                 task.cancel()
         if starts is not None:
-            url = callee.urls[starts % len(callee.urls)]
+            url = callee.called[starts] = callee.urls[callee.turn % len(callee.urls)]
+            callee.turn += 1
             callee.tasks[starts] = asyncio.create_task(self._attempt(town, callee, starts, url))
 
     async def _attempt(self, town: TownId, callee: _Callee, attempt: int, url: str) -> None:
+        first_fails = callee.urls[0] != url and callee.urls[0] in callee.failures
         try:
             await self._connect(town, url)
+            callee.answered = url
+            if first_fails and self._moved is not None:
+                await carefully(partial(self._moved, town, url))
         except LinkFailure as failure:
-            callee.failure = failure
+            callee.failed(url, failure)
             LOG.debug("calling %s: %s (%s)", url, failure.says, failure.code)
         finally:
             callee.plan.ended(attempt)
             callee.tasks.pop(attempt, None)
+            callee.called.pop(attempt, None)
             self._changed.set()
 
     def _notice_sleep(self) -> None:

@@ -21,6 +21,8 @@ SYNC_PATH: Final = "/sync"
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 """Only what every reader of URLs reads alike: no other alphabet whose figures one of them would fold."""
 
+_ADDRESS: Final = re.compile(rf"(?P<host>{_HOST.pattern})(:(?P<port>[0-9]{{1,5}}))?(/.*)?")
+
 _TRANSLATED: Final = IPv6Network("64:ff9b::/96")
 """Behind such an address stands an IPv4 one (RFC 6052)."""
 
@@ -54,6 +56,12 @@ def nearness_of_url(url: str) -> Nearness | None:
     return nearness(urlsplit(url).hostname or "")
 
 
+def is_address(text: str) -> bool:
+    """Tell whether a text without a scheme says where a node is: HOST:PORT, or a HOST with a dot."""
+    found = _ADDRESS.fullmatch(text)
+    return found is not None and bool(found["port"] or "." in found["host"] or ":" in found["host"])
+
+
 def is_url(url: str) -> bool:
     """Tell whether a text is a URL at which a node can be called."""
     try:
@@ -61,7 +69,9 @@ def is_url(url: str) -> bool:
         port_fits = parts.port is None or parts.port > 0
     except ValueError:
         return False
-    return parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname) and port_fits
+    host = parts.hostname or ""
+    is_host = bool(host) and all(host.removesuffix(".").split("."))
+    return parts.scheme in ("ws", "wss", "http", "https") and is_host and port_fits
 
 
 def told_url(url: str) -> str | None:

@@ -118,11 +118,15 @@ async def status(request: web.Request) -> web.Response:
     pages.must_read(request)
     answer = dict(await request.app[SITE].node.status())
     if session_of(request) is None:
-        hidden = {"url", "urls", "disk_bytes", "data", "incidents", "keys"}
+        hidden = {"url", "urls", "disk_bytes", "data", "incidents", "keys", "failing_url"}
         answer = {name: value for name, value in answer.items() if name not in hidden}
         answer["peers"] = [
             {name: value for name, value in peer.items() if name not in hidden}
             for peer in answer.get("peers", [])
+        ]
+        answer["joins"] = [
+            {name: value for name, value in each.items() if name not in hidden}
+            for each in answer.get("joins", [])
         ]
     return _json(answer)
 

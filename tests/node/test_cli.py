@@ -178,6 +178,26 @@ def test_a_town_that_came_back_with_its_keys_alone_has_no_name_yet(
     )
 
 
+def test_an_invitation_that_waits_is_shown_and_given_up(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = {"says": "Roanne has not answered the invitation yet: refused", "failing_url": "http://foo:1"}
+    state = STATUS | {"joins": [waits]}
+    answers = {"status": state, "peer_list": [], "federations": [], "join_cancel": {"cancelled": 1}}
+    data, asked = node({name: (200, answer) for name, answer in answers.items()})
+    for words in (["status"], ["peer", "list"], ["federation", "list"]):
+        assert run([*words, "--data", str(data)]) == 0
+        out = capsys.readouterr().out
+        assert out.endswith(
+            "joining: Roanne has not answered the invitation yet: refused (http://foo:1)\n"
+            "  hedgerow federation join --cancel gives it up\n"
+        )
+    assert run(["federation", "join", "--cancel", "--data", str(data)]) == 0
+    assert capsys.readouterr().out == "given up: 1 invitation\n"
+    assert asked[-1] == ("join_cancel", {})
+    assert run(["federation", "join", "--data", str(data)]) == 2
+
+
 def test_a_list_is_asked_for_in_pages_until_it_ends(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     document = {
         "address": "K7PQ42XW9TB",

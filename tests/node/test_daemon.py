@@ -17,7 +17,7 @@ from node.daemon import Daemon
 from node.demo.relay import Relay
 from node.errors import DataInUse, HedgerowError, InvalidRequest, NotFound
 from node.intake import Draft
-from node.invitations import InvitationRefused
+from node.invitations import InvitationRefused, read_code
 from node.joining import WAITING
 from node.keys import TOWN_FILE, KeysUnreadable, open_town_key
 from node.store import Query
@@ -370,6 +370,9 @@ async def test_an_invitation_waits_until_the_inviter_can_be_reached_also_across_
     await until(
         lambda: bool(charlieu.joinings.waiting()) and charlieu.dialer.failure(roanne.town) is not None
     )
+    (waits,) = (await charlieu.status())["joins"]
+    assert "has not answered the invitation yet" in waits["says"]
+    assert waits["failing_url"] == read_code(code).urls[0]
     joining.cancel()
     await asyncio.gather(joining, return_exceptions=True)
     await charlieu.stop()
@@ -378,6 +381,7 @@ async def test_an_invitation_waits_until_the_inviter_can_be_reached_also_across_
     charlieu.dialer.wake()
     await agree(federation, roanne, charlieu)
     assert charlieu.joinings.waiting() == []
+    assert (await charlieu.status())["joins"] == []
 
 
 async def test_a_stranger_gets_no_further_than_the_door(valley: Valley) -> None:

@@ -199,8 +199,33 @@ async def test_a_peer_with_two_addresses_is_called_at_each_in_turn() -> None:
         await twice.wait()
     assert set(called) == {"http://a", "http://b"}
     assert failure is not None and failure.code == "unreachable"
+    assert failure.detail["url"] == "http://a", "it is said where nobody answered"
     assert dialer.failure(OTHER) is None
     assert dialer.next_call_in_ms(OTHER) is None
+    await dialer.stop()
+
+
+async def test_the_address_that_answers_is_told_where_the_first_one_fails() -> None:
+    moved: list[str] = []
+    told = asyncio.Event()
+
+    async def connect(town: TownId, url: str) -> None:
+        if url == "http://dead":
+            raise LinkFailure("refused", code="unreachable")
+
+    async def note(town: TownId, url: str) -> None:
+        moved.append(url)
+        told.set()
+
+    dialer = Dialer(connect, moved=note)
+    dialer.set_callees([(TOWN, ("http://dead", "http://good"))])
+    dialer.start()
+    async with asyncio.timeout(WAIT_S):
+        while dialer.failure(TOWN) is None:
+            await asyncio.sleep(0)
+        dialer.wake()
+        await told.wait()
+    assert moved == ["http://good"] == [dialer.called_at(TOWN)]
     await dialer.stop()
 
 

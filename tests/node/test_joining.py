@@ -233,3 +233,29 @@ async def test_an_invitation_that_was_taken_waits_across_a_restart_and_a_refusal
     ]
     assert taken.state == WAITING
     await store.close()
+
+
+async def test_a_new_invitation_of_a_town_replaces_its_old_one_and_what_waits_can_be_given_up(
+    inviter: tuple[Inviter, FederationId],
+) -> None:
+    """An old one may hold an address that never answers: it would be called for good."""
+    founder, _ = inviter
+    there, town = FederationId(b"x" * 16), TownId(b"i" * 32)
+
+    def code(url: str, inviter: TownId = town) -> str:
+        return Invitation(there, inviter, (url,), secrets.token_bytes(16), 2**40).code()
+
+    await founder.joinings.take(code("http://dead.example"))
+    await founder.joinings.take(code("http://good.example"))
+    (left,) = founder.joinings.waiting()
+    assert left.invitation.urls == ("http://good.example",)
+    other = code("http://other.example", TownId(b"o" * 32))
+    await founder.joinings.take(other)
+    assert await founder.joinings.cancel(other) == 1
+    assert founder.joinings.open() == [left]
+    ask = founder.joinings.ask_of(town)
+    assert await founder.joinings.cancel() == 1
+    assert founder.joinings.all() == []
+    assert ask is not None
+    await founder.joinings.refused(ask, "invitation_used", "an answer that comes too late")
+    assert founder.joinings.all() == []

@@ -149,6 +149,19 @@ async def test_new_addresses_of_a_peer_find_room_and_the_operators_stay(store: S
     assert urls[:2] == ("http://given.example", f"http://told-{2 * URLS_MAX - 1}.example")
 
 
+async def test_where_a_peer_answers_goes_before_where_it_does_not(store: SqliteStore) -> None:
+    peers = Peers(store, now_ms=lambda: 7)
+    dead, good = "http://dead.example", "http://good.example"
+    await peers.approve(OTHER, urls=[dead, good])
+    await peers.note_reached(OTHER, good)
+    await peers.note_reached(OTHER, "http://unknown.example")
+    again = Peers(store, now_ms=lambda: 7)
+    await again.load()
+    for each in (peers, again):
+        peer = each.get(OTHER)
+        assert peer is not None and peer.urls == (good, dead)
+
+
 async def test_a_peer_that_is_removed_does_not_come_back_by_telling_where_it_is(store: SqliteStore) -> None:
     peers = Peers(store, now_ms=lambda: NOW_MS)
     await peers.approve(OTHER, urls=["http://a"])
@@ -176,8 +189,10 @@ async def test_a_peer_is_found_by_its_name_or_the_beginning_of_its_id(store: Sql
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://a", "http://", "http://a b", "http://a:99999", "javascript:alert", "a" * 300]
-)
+    "url",
+    ["", "ftp://a", "http://", "http://a b", "http://a:99999", "javascript:alert", "a" * 300, "foo",
+     "http:/roanne.example", "roanne.example:846O", "http://roanne..example", "://roanne.example"],
+)  # fmt: skip
 def test_what_is_no_address_of_a_node_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequest):
         checked_url(url)

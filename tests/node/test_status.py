@@ -133,5 +133,6 @@ def test_a_row_has_all_that_programs_rely_on(facts: PeerFacts, state: str) -> No
         "backlog_out",
         "backlog_in",
         "next_contact_ms",
+        "failing_url",
         "says",
     }
