@@ -256,7 +256,8 @@ class _Import:
         try:
             if len(line) > LINE_CHARS_MAX:
                 raise HedgerowError(
-                    f"has {len(line)} characters; a record fits in {LINE_CHARS_MAX}", code="limit_exceeded"
+                    f"has more than {LINE_CHARS_MAX:,} characters; a record fits in so many",
+                    code="limit_exceeded",
                 )
             entry = json.loads(line)
             if not isinstance(entry, dict):

@@ -14,7 +14,11 @@ from node.cli.terminal import Terminal, command, counted, table
 
 IMPORT_LINES = 200
 """Lines sent to the node at once: one writer's turn, well under the bound of a control request."""
+IMPORT_CHARS = 4_194_304
+"""Characters sent at once: escaped they are six times as many, and a control request may have 32 MiB."""
 REFUSED_LINES_SHOWN = 20
+REFUSED_LINES_KEPT = 1_000
+"""Refused lines that an answer in JSON names; the others are counted."""
 PAGE_DOCUMENTS = 500
 """Documents asked for at once; `list` goes on until there are no more."""
 
@@ -162,7 +166,8 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
         answer = terminal.ask("import", lines=[line for _, line in batch], by=by)
         for name in totals:
             totals[name] += answer.get(name, 0)
-        refused += [{**line, "line": batch[line["line"] - 1][0]} for line in answer["lines"]]
+        named = [{**line, "line": batch[line["line"] - 1][0]} for line in answer["lines"]]
+        refused += named[: REFUSED_LINES_KEPT - len(refused)]
         before += len(batch)
         terminal.progress(f"{before} lines")
     terminal.progress("")
@@ -178,11 +183,15 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
 
 @command(app, "export")
 @click.argument("file", type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
-def export(terminal: Terminal, file: Path) -> None:
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def export(terminal: Terminal, file: Path, force: bool) -> None:
     """Write every record held, one a line.
 
     Each line has the exact bytes in base64 beside what they say.
     """
+    if str(file) != "-" and file.exists() and not (force and file.is_file()):
+        more = ", or add --force to write over it" if file.is_file() else ""
+        raise click.ClickException(f"{file} is there already: give another name{more}.")
     lines = terminal.lines("export")
     if str(file) == "-":
         for line in lines:
@@ -316,14 +325,14 @@ def _page(document: Mapping[str, Any]) -> str:
 
 def _lines(file: str, kind: str | None) -> Iterator[tuple[int, str]]:
     """The lines of a JSON Lines file, or the rows of a CSV file as such lines, each with the number of the
-    line at which it begins.
+    line at which it begins. A line that is longer than any record is cut, and refused by the node.
     """
     try:
         with sys.stdin if file == "-" else Path(file).open(encoding="utf-8-sig", newline="") as source:
             if file.lower().endswith(".csv"):
-                yield from _rows(source, kind)
+                yield from _rows(_bounded(source), kind, _called(file))
             else:
-                yield from enumerate(source, 1)
+                yield from _bounded(source)
     except OSError as error:
         raise click.ClickException(f"{_called(file)}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -334,11 +343,52 @@ def _called(file: str) -> str:
     return "standard input" if file == "-" else file
 
 
-def _rows(source: Any, kind: str | None) -> Iterator[tuple[int, str]]:
+def _bounded(source: Any) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, each at most one character longer than a line may be."""
+    from node.exchange import LINE_CHARS_MAX
+
+    number = 0
+    while line := source.readline(LINE_CHARS_MAX + 1):
+        number += 1
+        rest = line
+        while rest and not rest.endswith("\n"):
+            rest = source.readline(LINE_CHARS_MAX)
+        yield number, line
+
+
+def _rows(lines: Iterator[tuple[int, str]], kind: str | None, called: str) -> Iterator[tuple[int, str]]:
+    """The rows of a CSV file.
+
+    Raises:
+        ClickException: It is no CSV, or a row is longer than any record.
+    """
     import csv
 
-    rows = csv.DictReader(source)
-    for row in rows:
+    from node.exchange import LINE_CHARS_MAX
+
+    csv.field_size_limit(LINE_CHARS_MAX)
+    chars = 0
+
+    def counted_lines() -> Iterator[str]:
+        nonlocal chars
+        for number, line in lines:
+            chars += len(line)
+            if chars > LINE_CHARS_MAX:
+                says = (
+                    f"line {number} ends a row of more than {LINE_CHARS_MAX:,} characters; no post is so long"
+                )
+                raise click.ClickException(f"{called}: {says}.")
+            yield line
+
+    rows = csv.DictReader(counted_lines())
+    while True:
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise click.ClickException(f"{called}: line {rows.line_num + 1}: {error}.") from None
+        if row is None:
+            return
+        chars = 0
         # A quoted value may run over several lines.
         begins = rows.line_num - sum(str(value).count("\n") for value in row.values())
         form = {name: value for name, value in row.items() if name and name != "kind" and value}
@@ -350,11 +400,13 @@ def _rows(source: Any, kind: str | None) -> Iterator[tuple[int, str]]:
 
 def _batches(lines: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
     batch: list[tuple[int, str]] = []
+    chars = 0
     for line in lines:
         batch.append(line)
-        if len(batch) == IMPORT_LINES:
+        chars += len(line[1])
+        if len(batch) == IMPORT_LINES or chars >= IMPORT_CHARS:
             yield batch
-            batch = []
+            batch, chars = [], 0
     if batch:
         yield batch
 

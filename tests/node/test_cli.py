@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import re
 import socketserver
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from node import places
 from node.cli.app import app, run
 from node.cli.terminal import said, table
+from node.exchange import LINE_CHARS_MAX
 from protocol.kinds import KINDS
 
 BREAKS_OFF = b"and here the node went away"
@@ -272,6 +275,29 @@ def test_an_import_with_refused_lines_answers_programs_once_and_fails(
     assert len(asked[0][1]["lines"]) == 3, "a blank line counts, so that numbers are those of the file"
 
 
+def test_a_line_without_an_end_is_never_read_as_a_whole(
+    node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stick with one file of zeros, in both forms; of the other lines each keeps its number."""
+    counts = {"held": 0, "posted": 0, "waiting": 0, "dropped": 0, "refused": 0, "already": 0, "lines": []}
+    data, asked = node({"import": (200, counts)})
+    for name in ("bundle.jsonl", "posts.csv"):
+        with (tmp_path / name).open("wb") as out:
+            out.write(b"kind,title\n")
+            os.truncate(out.fileno(), 16 * 2**20)
+        tracemalloc.start()
+        run(["import", str(tmp_path / name), "--data", str(data)])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 12 * 2**20, name
+    assert [len(line) for line in asked[0][1]["lines"]] == [11, LINE_CHARS_MAX + 1]
+    assert len(asked) == 1
+    (tmp_path / "long.csv").write_text("kind,title\noffer," + "x" * 140_000 + "\n", "utf-8")
+    assert run(["import", str(tmp_path / "long.csv"), "--data", str(data)]) == 1
+    for name, line in zip(("posts", "long"), capsys.readouterr().err.splitlines(), strict=True):
+        assert f"{name}.csv: line 2 ends a row of more than" in line
+
+
 def test_an_export_that_is_refused_leaves_no_file(
     node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +318,12 @@ def test_a_node_that_goes_away_during_an_export_leaves_no_file_either(
 def test_an_export_writes_every_line(node: Node, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, _ = node({"export": (200, b'{"id":"a"}\n{"id":"b"}\n')})
     assert run(["export", str(tmp_path / "all.jsonl"), "--data", str(data)]) == 0
+    assert (tmp_path / "all.jsonl").read_text() == '{"id":"a"}\n{"id":"b"}\n'
+    (tmp_path / "all.jsonl").write_text("what was exported last year")
+    assert run(["export", str(tmp_path / "all.jsonl"), "--data", str(data)]) == 1
+    assert (tmp_path / "all.jsonl").read_text() == "what was exported last year"
+    assert "is there already: give another name, or add --force" in capsys.readouterr().err
+    assert run(["export", str(tmp_path / "all.jsonl"), "--force", "--data", str(data)]) == 0
     assert (tmp_path / "all.jsonl").read_text() == '{"id":"a"}\n{"id":"b"}\n'
 
 
