@@ -103,6 +103,11 @@ class Links:
             return Reach.DOWN
         return Reach.LATE if all(link.late for link in links) else Reach.UP
 
+    def silent_ms(self, town: TownId) -> int:
+        """Return for how long nothing has come on any link of a town; 0 if there is none."""
+        heard = [link.heard_ms for link in self.live.values() if link.identity.town == town]
+        return self._now_ms() - max(heard) if heard else 0
+
     def note_reach(self, town: TownId) -> None:
         """Tell whom it concerns what there is between us and a town now."""
         self._reached(town, self.reach(town))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sync.hub import PeerState
 
 
+OTHER_BOARD: Final = "This town's other board"
 CALLING_S: Final = 10
 """A call that comes so soon is said to be under way: attempts overlap, and each lives for some seconds."""
 
@@ -129,6 +130,9 @@ async def gather(daemon: Daemon) -> dict[str, Any]:
         )
         for peer in peers
     ]
+    own = states.get(daemon.town)
+    if own and daemon.peers.get(daemon.town) is None:
+        facts.append(_other_boards(daemon, own))
     return {
         "town": {"id": daemon.town.hex(), "name": names.get(daemon.town, "")},
         "version": __version__,
@@ -221,6 +225,24 @@ def _facts(daemon: Daemon, peer: Peer, name: str, states: Sequence[PeerState], b
         is_idle=all(state.is_idle for state in states),
         failure=why_away(failure),
         failing_url=str(failure.detail.get("url") or "") if failure is not None else "",
+    )
+
+
+def _other_boards(daemon: Daemon, states: Sequence[PeerState]) -> PeerFacts:
+    """Return what is known of the town's other boards, which call this one and are nobody's peers here."""
+    return PeerFacts(
+        town=daemon.town,
+        name=OTHER_BOARD if len(states) == 1 else f"This town's {len(states)} other boards",
+        urls=(),
+        reach=daemon.links.reach(daemon.town),
+        last_heard_ms=daemon.clock.now_ms() - daemon.links.silent_ms(daemon.town),
+        backlog_out=min(state.waiting_out_count for state in states),
+        backlog_in=max(state.waiting_in_count for state in states),
+        next_contact_ms=None,
+        inbound_only=True,
+        serves=tuple({each for state in states for each in state.federations}),
+        shared=_shared(daemon.authority(), daemon.town),
+        is_idle=all(state.is_idle for state in states),
     )
 
 

@@ -20,6 +20,7 @@ from node.intake import Draft
 from node.invitations import InvitationRefused, read_code
 from node.joining import WAITING
 from node.keys import TOWN_FILE, KeysUnreadable, open_town_key
+from node.status import OTHER_BOARD
 from node.store import Query
 from node.transport import server
 from node.transport.channel import LinkFailure
@@ -290,6 +291,10 @@ async def test_a_new_device_of_a_member_is_served_from_its_first_call_until_its_
     await post(second, "from the library")
     await agree(federation, roanne, charlieu, second)
     assert await titles(roanne) == {"from the town hall", "from the library"}
+    await second.peers.approve(charlieu.town, urls=[valley.relays["Charlieu"].url])
+    await until(lambda: charlieu.links.reach(charlieu.town) is Reach.UP)
+    row = (await charlieu.status())["peers"][-1]
+    assert (row["town"], row["name"], row["state"]) == (charlieu.town.hex(), OTHER_BOARD, "up")
     town_key = open_town_key(saved.file.parent, saved.passphrase)
     certificate = open_record(second.keys.certificate).header
     withdrawn = make(
