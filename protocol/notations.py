@@ -22,6 +22,7 @@ DAY_S: Final = 86_400
 """Seconds of a day without leap seconds, as in POSIX time."""
 
 _DATE: Final = re.compile("([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[T ]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)Z?)?")
+_DAY: Final = re.compile("(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})([ T](?P<clock>.*))?", re.DOTALL)
 _MINUTE: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}")
 _ZONE: Final = re.compile("[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 _LANG: Final = re.compile("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
@@ -87,8 +88,8 @@ class LocalTime(FieldType):
 
     def parse(self, text: str, name: str) -> Value:
         """Read the date and the time with a blank or a T between; a bare date begins at midnight."""
-        day, _, clock = text.replace(" ", "T").partition("T")
-        return f"{day}T{clock or '00:00'}"
+        found = _DAY.fullmatch(text)
+        return text if found is None else f"{found['day']}T{found['clock'] or '00:00'}"
 
     def write(self, value: Value) -> str:
         """Return the text."""

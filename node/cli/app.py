@@ -16,6 +16,8 @@ import click
 from node import __version__
 from node.cli.client import NodeNotRunning, Refused
 
+SUMMARY_CHARS = 300
+"""Longer than any first sentence of ours: none is cut in the middle."""
 DONE, FAILED, USAGE, NOT_RUNNING, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -40,6 +42,14 @@ class Commands(click.Group):
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click's, but a sentence that is longer than a line goes on in the next one."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, each.get_short_help_str(SUMMARY_CHARS)) for name, each in commands.items() if each]
+            )
+
 
 @click.group(
     cls=Commands,
@@ -59,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
         outcome = app.main(args=list(arguments), prog_name="hedgerow", standalone_mode=False)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "hedgerow"
-        return _fail(USAGE, "usage", f"{_sentence(error.format_message())} See: {path} --help", as_json)
+        return _fail(USAGE, "usage", f"{_sentence(_usage(error))} See: {path} --help", as_json)
     except click.ClickException as error:
         return _fail(FAILED, "failed", error.format_message(), as_json)
     except (click.Abort, KeyboardInterrupt):
@@ -118,6 +128,20 @@ def _fail(status: int, code: str, says: str, as_json: bool, problem: Any = None)
     if as_json:
         click.echo(json.dumps(problem or {"code": code, "title": line, "detail": line}, ensure_ascii=False))
     return status
+
+
+def _usage(error: click.UsageError) -> str:
+    """Click's message, but what a number or a time must look like is said as people write it."""
+    if not isinstance(error, click.BadParameter) or error.param is None:
+        return error.format_message()
+    kind, name = error.param.type, error.param.opts[0]
+    if isinstance(kind, click.DateTime):
+        return f"{name}: write a day like 2026-11-20, or a time like 2026-11-20T18:30"
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+        least = "" if kind.min is None else f" from {kind.min}"
+        return f"{name}: write {number}{least}{'' if kind.max is None else f' to {kind.max}'}"
+    return error.format_message()
 
 
 def _sentence(text: str) -> str:

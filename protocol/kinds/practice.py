@@ -52,7 +52,8 @@ PRACTICE = Kind(
             "steps",
             Steps(),
             "Steps",
-            "One step a line. Put (20 min) at its end for the time. A line that begins with ! is a warning.",
+            "One step a line. Put (20 min) or (8 h) at its end for the time. "
+            "A line that begins with ! is a warning.",
             required=True,
             standard="schema:step",
         ),

@@ -1,7 +1,7 @@
 """The steps of a guide, and how they are typed in one area of a form.
 
-One step a line. `(20 min)` at its end is the time it takes. A line that begins with `!` is the warning of the
-step above it:
+One step a line. `(20 min)`, `(8 h)` or `(1 h 30 min)` at its end is the time it takes. A line that begins
+with `!` is the warning of the step above it:
 
     Fill into clean jars to four fifths and weigh down. (20 min)
     ! Nothing may stick out of the brine.
@@ -23,7 +23,11 @@ from protocol.fields import FieldType, Input, Integer, Text
 from protocol.kinds.bounds import STEP_CHARS_MAX, STEP_MINUTES_MAX, STEPS_MAX, WARNING_CHARS_MAX
 from protocol.structures import Field, ListOf, Struct
 
-_MINUTES: Final = re.compile(r"(.*?) ?\(([0-9]{1,9}) min\)")
+_TIME: Final = re.compile(
+    r"(?P<text>.*?) ?"
+    r"\((?:(?P<hours>[0-9]{1,9}) h(?: (?P<rest>[0-9]{1,9}) min)?|(?P<minutes>[0-9]{1,9}) min)\)"
+)
+"""A step with `(20 min)`, `(8 h)` or `(1 h 30 min)` at its end."""
 
 _LINE: Final = Text(1, STEP_CHARS_MAX)
 STEP: Final = Struct(
@@ -72,7 +76,8 @@ class Steps(FieldType):
         """Say the bounds."""
         return (
             f"1 to {STEPS_MAX} steps, each: text of at most {STEP_CHARS_MAX:,} characters, minutes?, "
-            f"warning? of at most {WARNING_CHARS_MAX}; typed one a line, (20 min) at its end, ! warning below"
+            f"warning? of at most {WARNING_CHARS_MAX}; typed one a line, (20 min) or (8 h) at its end, "
+            "! warning below"
         )
 
     def json_schema(self) -> dict[str, object]:
@@ -95,8 +100,13 @@ class Steps(FieldType):
 
 
 def _read_step(line: str) -> dict[str, Value]:
-    found = _MINUTES.fullmatch(line)
-    text, minutes = (found[1], int(found[2])) if found and found[1] else (line, 0)
+    found = _TIME.fullmatch(line)
+    text, minutes = line, 0
+    if found and found["text"]:
+        text, minutes = (
+            found["text"],
+            60 * int(found["hours"] or 0) + int(found["rest"] or found["minutes"] or 0),
+        )
     step: dict[str, Value] = {"text": _LINE.parse(text.removeprefix("\\"), "text")}
     if minutes:
         step["minutes"] = minutes
@@ -108,7 +118,7 @@ def _write_step(step: Value) -> Iterator[str]:
     text, minutes = str(step["text"]), step.get("minutes", 0)
     assert isinstance(minutes, int)
     line = f"\\{text}" if text.startswith(("!", "\\")) else text
-    yield f"{line} ({minutes} min)" if minutes or _MINUTES.fullmatch(line) else line
+    yield f"{line} ({minutes} min)" if minutes or _TIME.fullmatch(line) else line
     if "warning" in step:
         warning = str(step["warning"])
         yield f"! {warning}"

@@ -45,7 +45,12 @@ async def test_ask_accept_hand_over_receive_and_tell_without_script(served: Any)
     assert "Waits for an answer here." in await text(bob)
     shown = (await bob.locator(".code").inner_text()).replace("-", "")
 
+    await alice.set_viewport_size({"width": 360, "height": 740})
     await alice.goto("/")
+    boxes_of_nav = [
+        await each.bounding_box() for each in await alice.locator("nav li:not(:last-child)").all()
+    ]
+    assert len({round(box["y"]) for box in boxes_of_nav if box}) == 1, "one row also on a small telephone"
     await alice.click("nav >> text=Requests")
     assert "Jam for the winter" in await text(alice) and shown not in await alice.content()
     await alice.click("main button[value=accept]")

@@ -389,7 +389,9 @@ def test_a_saved_key_without_its_passphrase_says_where_to_put_it(
         (["post", "offer", "-f", "a=b", "--until", "soon"], "--until soon: write YYYY-MM-DD."),
         (["edit", "K7PQ42XW9TB"], "nothing to change"),
         (["show"], "Missing argument 'ADDRESS'"),
-        (["init", "--lat", "99"], "99.0 is not in the range"),
+        (["init", "--lat", "99"], "--lat: write a number from -90 to 90"),
+        (["init", "--lat", "abc"], "--lat: write a number from -90 to 90"),
+        (["key", "revoke", "ab", "--since", "yesterday"], "--since: write a day like 2026-11-20, or a time"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(
@@ -411,6 +413,7 @@ def test_without_a_command_the_help_is_printed_as_help(
     assert not out
     assert err.startswith("Usage: hedgerow")
     assert "\n  " in err
+    assert not re.search(r"[a-z]\.\.\.", err), "no sentence is cut in the middle"
 
 
 def test_a_fault_of_our_own_is_one_line_without_a_traceback(

@@ -60,7 +60,9 @@ def texts(type_: Text) -> SearchStrategy[Value]:
     """Return tidy text within the bounds, rich in what is awkward in steps and tags."""
     overrides = "\u202a\u202b\u202c\u202d\u202e"
     letters = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=overrides)
-    awkward = st.sampled_from(["!", "\\", "(5 min)", " (0 min)", "! ", "e\u0301", "\n", "\u00a0", "'"])
+    awkward = st.sampled_from(
+        ["!", "\\", "(5 min)", " (0 min)", " (8 h)", "! ", "e\u0301", "\n", "\u00a0", "'"]
+    )
     raw = st.lists(letters | awkward, min_size=type_.chars_min, max_size=type_.chars_min + 12).map("".join)
     tidied = raw.map(lambda text: str(type_.parse(tidy(text), "x")))
     return tidied.filter(lambda text: type_.chars_min <= len(text) <= type_.chars_max)
@@ -289,7 +291,7 @@ def test_an_offer_whose_amounts_and_times_agree_is_accepted() -> None:
 
 def test_steps_are_typed_one_a_line_with_time_behind_and_warning_below() -> None:
     typed = "Cut  thin. (20 min)\n\n  ! Mind your fingers.\r\nWait (3 days)\n"
-    typed += "\\! is an exclamation mark\n(5 min)\nRest(0 min)"
+    typed += "\\! is an exclamation mark\n(5 min)\nRest(0 min)\nSoak. (8 h)\nBake. (1 h 30 min)"
     practice = KINDS["practice"].from_text({"title": "Kraut", "steps": typed})
     assert practice["steps"] == [
         {"text": "Cut thin.", "minutes": 20, "warning": "Mind your fingers."},
@@ -297,6 +299,8 @@ def test_steps_are_typed_one_a_line_with_time_behind_and_warning_below() -> None
         {"text": "! is an exclamation mark"},
         {"text": "(5 min)"},
         {"text": "Rest"},
+        {"text": "Soak.", "minutes": 480},
+        {"text": "Bake.", "minutes": 90},
     ]
     assert practice["licence"] == "CC-BY-SA-4.0"
     assert KINDS["practice"].from_json({"title": "Kraut", "steps": typed}) == practice
@@ -339,6 +343,7 @@ def test_a_coordinate_may_be_typed_with_a_comma_as_people_write_it() -> None:
         ({"end": "2026-10-03T18:00"}, "end: lies before its start"),
         ({"start": "2026-02-30T18:00"}, "start: must be a date with a time"),
         ({"start": "2026-10-03T18:30:00"}, "start: must be a date with a time"),
+        ({"start": "tomorrow"}, 'start: must be a date with a time .*, is "tomorrow"'),
         ({"tz": "here and there"}, "tz: must be the name of a time zone"),
         ({"rrule": "weekly"}, "rrule: must be words like"),
         ({"rrule": "weekly, 105 times"}, "rrule: .* at most 104 times"),
