@@ -25,6 +25,7 @@ from node.exchange import document_json, each_shown, plain
 from node.status import why_away
 from node.store.documents import Document, Near, Query
 from node.transport.dialer import Reach
+from node.transport.interfaces import network_addresses
 from protocol.errors import ProtocolError
 from protocol.ids import RecordId, TownId
 from protocol.kinds import KINDS, kind_of
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 PAGE_DOCUMENTS_MAX: Final = 1_000
 """Documents in one answer; commands ask again from the cursor."""
+NETWORK_URLS_MAX: Final = 3
+"""A board has one or two networks; what a machine for programmers has beside them is nothing to type."""
 KM_MAX: Final = 20_040
 """Half way around the earth: nothing is further."""
 
@@ -211,7 +214,12 @@ async def token(daemon: Daemon, arguments: Arguments) -> object:
         return {"revoked": revoked}
     if arguments.get("page"):
         link = await daemon.accounts.make_link()
-        return {"url": f"{page_url(daemon)}/sign-in?token={link}", "valid_s": LINK_MS // 1_000}
+        signs_in = f"/sign-in?token={link}"
+        return {
+            "url": page_url(daemon) + signs_in,
+            "network_urls": [url + signs_in for url in network_urls(daemon)],
+            "valid_s": LINK_MS // 1_000,
+        }
     return {"token": await daemon.accounts.make_token(name)}
 
 
@@ -229,6 +237,16 @@ def page_url(daemon: Daemon) -> str:
     host, port = daemon.address
     shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
+def network_urls(daemon: Daemon) -> list[str]:
+    """Return where others in the local networks find the page: none, if it is served to this machine only or
+    has a public URL.
+    """
+    host, port = daemon.address
+    if daemon.settings.web.public_url or host not in ("0.0.0.0", "", "::"):
+        return []
+    return [f"http://{address}:{port}" for address in network_addresses()[:NETWORK_URLS_MAX]]
 
 
 def _why_away(daemon: Daemon, town: TownId) -> str:

@@ -192,16 +192,17 @@ async def run_node(
     *,
     listen: str | None = None,
     public_url: str | None = None,
-    announce: Callable[[str, str], None],
+    announce: Callable[[str, str, list[str]], None],
 ) -> None:
-    """Run the node of a data directory until SIGTERM or SIGINT; `announce` is told its town and its page.
+    """Run the node of a data directory until SIGTERM or SIGINT; `announce` is told its town, its page,
+    and where others in the local network find that.
 
     Raises:
         HedgerowError: It cannot start.
         SettingsError: Its settings cannot be used.
     """
     from node import log
-    from node.acts import page_url
+    from node.acts import network_urls, page_url
     from node.daemon import Daemon
 
     settings = _over(read_settings(data), listen, public_url)
@@ -214,7 +215,8 @@ async def run_node(
     await daemon.start()
     try:
         status = await daemon.status()
-        announce(status["town"]["name"] or _unnamed(daemon.town), page_url(daemon))
+        name = status["town"]["name"] or _unnamed(daemon.town)
+        announce(name, page_url(daemon), network_urls(daemon))
         await stopping.wait()
     finally:
         await daemon.stop()

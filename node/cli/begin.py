@@ -145,8 +145,10 @@ def _place_text(place: Any) -> list[str]:
 
 
 def _announcer(terminal: Terminal) -> Any:
-    def announce(name: str, url: str) -> None:
-        terminal.answer({"town": name, "url": url, "pid": os.getpid()}, f"{name} is at {url}")
+    def announce(name: str, url: str, network_urls: list[str]) -> None:
+        told = {"town": name, "url": url, "network_urls": network_urls, "pid": os.getpid()}
+        others = f"\nOther machines of this network find it at {' or '.join(network_urls)}"
+        terminal.answer(told, f"{name} is at {url}{others if network_urls else ''}")
         sys.stdout.flush()
 
     return announce

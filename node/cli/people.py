@@ -28,7 +28,10 @@ def status(terminal: Terminal, seen: bool) -> None:
 def token(terminal: Terminal, page: bool, name: str, revoke: bool) -> None:
     """Print a token for the API, or a sign-in link."""
     made = terminal.ask("token", page=page, name=name, revoke=revoke)
-    terminal.answer(made, made.get("url") or made.get("token") or f"revoked: {made.get('revoked', 0)}")
+    others = made.get("network_urls", [])
+    lines = ["or, on another machine of this network:", *others] if others else []
+    first = made.get("url") or made.get("token") or f"revoked: {made.get('revoked', 0)}"
+    terminal.answer(made, "\n".join([first, *lines]))
 
 
 @app.group(cls=Commands)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from node import neighbours
-from node.acts import ACTS, page_url
+from node.acts import ACTS, NETWORK_URLS_MAX, network_urls, page_url
 from node.beginnings import Town, begin
 from node.cli import client
 from node.cli.client import Refused
@@ -18,6 +18,7 @@ from node.config import Settings, Web
 from node.daemon import Daemon
 from node.keys import open_sealing_keys
 from node.seals import profiles_of
+from node.transport.interfaces import network_addresses
 from protocol.ids import TownId
 
 
@@ -218,6 +219,10 @@ async def test_tokens_links_and_residents_are_made(node: Daemon) -> None:
     assert (await refused(node, "token", name="printer", revoke=True))["status"] == 404
     link = await ask(node, "token", name="operator", page=True)
     assert link["url"].startswith(f"{page_url(node)}/sign-in?token=")
+    assert link["network_urls"] == [], "it is served to this machine only"
+    served, node.address = node.address, ("0.0.0.0", 8460)
+    assert network_urls(node) == [f"http://{each}:8460" for each in network_addresses()[:NETWORK_URLS_MAX]]
+    node.address = served
     await ask(node, "resident_add", name="Anne", pin="246810")
     assert await node.accounts.names() == ["Anne"]
 
