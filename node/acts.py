@@ -22,6 +22,7 @@ from node.arguments import whole_or_none as _whole
 from node.board import head_ids
 from node.errors import HedgerowError, InvalidRequest, NotFound, StaleEdit
 from node.exchange import document_json, each_shown, plain
+from node.profile import change_profile, profile_of
 from node.status import why_away
 from node.store.documents import Document, Near, Query
 from node.transport.dialer import Reach
@@ -141,6 +142,17 @@ async def sealing_key(daemon: Daemon, arguments: Arguments) -> object:
     """Tell the town's sealing key, or a new one, in its profile."""
     new = arguments.get("new") is True
     return {"index": await daemon.tell_sealing_key(_text(arguments, "passphrase"), new=new)}
+
+
+@act
+async def town(daemon: Daemon, arguments: Arguments) -> object:
+    """What this town says of itself; said anew with the fields of a form, if there are any."""
+    form = _form(arguments)
+    if not form:
+        return await profile_of(daemon.store)
+    key = await daemon.custody.open_town_key(_text(arguments, "passphrase"))
+    now_ms = daemon.clock.now_ms()
+    return await change_profile(form, key, store=daemon.store, intake=daemon.intake, now_ms=now_ms)
 
 
 @act

@@ -101,9 +101,9 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
 
 def _declare() -> None:
     """Bring in the modules that declare commands; each loads the node's own parts only when it is called."""
-    from node.cli import begin, claims, documents, federations, keys, people, stewards
+    from node.cli import begin, claims, documents, federations, keys, people, stewards, town
 
-    del begin, claims, documents, federations, keys, people, stewards
+    del begin, claims, documents, federations, keys, people, stewards, town
 
 
 def _other(error: Exception, as_json: bool) -> int:

@@ -1,5 +1,6 @@
 """`init`, `run` and `demo`: the commands that need no running node, because they begin one."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -69,9 +70,12 @@ def init(
         name = click.prompt("What do people call the town?")
     if asks and not lan and listen is None:
         lan = click.confirm("Serve the local network too, not this machine alone?", default=False)
-    place = _known_place(name) if name and lat is None and not saved and not adopting else None
+    is_new = bool(name) and not saved and not adopting
+    place = _known_place(name) if name and is_new and lat is None else None
     if place is not None:
         lat, lon = place.lat / UNITS, place.lon / UNITS
+    if asks and is_new and lat is None:
+        lat, lon = _asked_place()
     begun = asyncio.run(
         beginnings.begin(
             terminal.data,
@@ -89,7 +93,10 @@ def init(
     )
     if sheet is not None and begun.paper:
         write_sheet(sheet, NEXT_KEY, begun.name, begun.fingerprint, begun.paper)
-    terminal.answer(_begun_json(begun), "\n".join([_begun_text(begun), *_place_text(place)]))
+    terminal.answer(
+        _begun_json(begun),
+        "\n".join([_begun_text(begun), *_place_text(place, is_missing=is_new and lat is None)]),
+    )
 
 
 @command(app, "run")
@@ -134,13 +141,33 @@ def _known_place(name: str) -> Any:
     return find_town(name)
 
 
-def _place_text(place: Any) -> list[str]:
+def _asked_place() -> tuple[float, float] | tuple[None, None]:
+    """Where the town lies, as somebody types it; nothing, if they leave that out."""
+    while True:
+        typed = click.prompt("Where does it lie? LAT,LON in degrees, such as 46.04,4.07", default="").strip()
+        if not typed:
+            return None, None
+        try:
+            lat, lon = (float(part) for part in typed.split(","))
+        except ValueError:
+            lat = lon = math.inf
+        if -90 <= lat <= 90 and -180 <= lon <= 180:
+            return lat, lon
+        click.echo("Two numbers with a comma between: degrees north to 90, degrees east to 180.", err=True)
+
+
+def _place_text(place: Any, *, is_missing: bool) -> list[str]:
     """Which place was taken from the list, and the way out if that is another town of the name."""
+    if is_missing:
+        return [
+            "It has no place yet, so nobody sees how far it is. Tell it while the node runs: "
+            "hedgerow town -f where.lat=46.04 -f where.lon=4.07"
+        ]
     if place is None:
         return []
     return [
         f"Its place is that of {place.name} ({place.country}): {place.lat / UNITS}, {place.lon / UNITS}. "
-        f"If yours is another, begin again in another directory with --lat and --lon."
+        f"If yours is another, say so while the node runs: hedgerow town -f where.lat=… -f where.lon=…"
     ]
 
 
@@ -171,7 +198,7 @@ def _begun_text(begun: Any) -> str:
             f"Adopted the keys in {begun.data}: {begun.fingerprint}.\n"
             f"Its copy comes back when the node runs and meets its peers: {run_command(begun.data)}"
         )
-    made = f"Made {begun.name}" if begun.passphrase else f"Made another device of {begun.name or 'the town'}"
+    made = f"Made {begun.name}" if begun.paper else f"Made another device of {begun.name or 'the town'}"
     lines = [f"{made} in {begun.data}.", f"Fingerprint: {begun.fingerprint}"]
     if begun.passphrase:
         lines += [f"Passphrase of the town key, shown only now: {begun.passphrase}", "Write it on paper."]

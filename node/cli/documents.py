@@ -233,15 +233,24 @@ def _body(
     given: dict[str, Any] = {}
     if sources:
         given = _object(sources[0])
+    if form := typed(fields):
+        given["form"] = form
+    return Terminal(terminal.data, "" in json_values), given
+
+
+def typed(fields: tuple[str, ...]) -> dict[str, str]:
+    """The fields that were typed as NAME=VALUE.
+
+    Raises:
+        UsageError: One was not.
+    """
     form = {}
     for pair in fields:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise click.UsageError(f"--field {pair}: write NAME=VALUE.")
         form[name.strip()] = value
-    if form:
-        given["form"] = form
-    return Terminal(terminal.data, "" in json_values), given
+    return form
 
 
 def _object(source: str) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def _sentences(state: Mapping[str, Any]) -> str:
     name = state["town"]["name"] or "This town, whose profile has not come back yet"
     lines = [
         f"{name}, Hedgerow {state['version']}" + ("" if clock["sure"] else ", whose clock is not sure"),
+        f"Its id, for those who vouch for it or name it: {state['town'].get('id', '')}",
         f"{counted(state['documents'], 'document')} in {counted(state['records'], 'record')}, "
         f"{state['disk_bytes'] / 1e6:.1f} MB",
     ]

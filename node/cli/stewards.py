@@ -1,5 +1,6 @@
 """`federation ...` for stewards and members: who belongs, what is being decided, and acting on it."""
 
+import sys
 from typing import Any
 
 import click
@@ -8,6 +9,10 @@ from node.cli.federations import federation
 from node.cli.secrets import passphrase_of_town
 from node.cli.terminal import Terminal, command, table
 
+LEAVING = (
+    "What this town posted for that federation alone goes off its own board too; others keep what they hold"
+    " of it until it ends."
+)
 _FEDERATION = click.option(
     "--federation", help="Which one, where this town is in several: its name or the beginning of its id."
 )
@@ -110,10 +115,16 @@ def vouch(terminal: Terminal, town: str, federation: str | None) -> None:
 
 @command(federation, "leave")
 @_FEDERATION
-def leave(terminal: Terminal, federation: str | None) -> None:
-    """Leave a federation; ask a steward there to take this town out of it too."""
+@click.option("--yes", is_flag=True, help="Leave without asking.")
+def leave(terminal: Terminal, federation: str | None, yes: bool) -> None:
+    """Leave a federation; ask a steward there to take this town out of it too.
+
+    What this town posted there alone goes off its own board as well.
+    """
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty() and not terminal.as_json:
+        click.confirm(f"{LEAVING} Leave?", abort=True)
     done = terminal.ask("leave", federation=federation)
-    terminal.answer(done, f"this town has left {done['name']}")
+    terminal.answer(done, f"this town has left {done['name']}. {LEAVING}")
 
 
 def _quota(text: str) -> tuple[str, int]:

@@ -345,8 +345,34 @@ def test_a_town_of_the_list_is_placed_where_the_list_says(
     assert "Its place is that of Roanne (FR): 46.0" in capsys.readouterr().out
     given = ["--lat", "1", "--lon", "2"]
     assert run(["init", "--name", "Roanne", *given, "--data", str(tmp_path / "given")]) == 0
-    assert run(["init", "--name", "Xyzzy", "--data", str(tmp_path / "unlisted")]) == 0
     assert "Its place" not in capsys.readouterr().out
+    assert run(["init", "--name", "Xyzzy", "--data", str(tmp_path / "unlisted")]) == 0
+    out = capsys.readouterr().out
+    assert "Its place" not in out and "It has no place yet" in out and "hedgerow town -f where.lat" in out
+
+
+def test_init_asks_on_a_terminal_where_an_unlisted_town_lies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = io.StringIO("n\nnorth\n95,4\n46.04, 4.07\n")
+    typed.isatty = lambda: True  # type: ignore[method-assign]  # a terminal, with somebody at it
+    monkeypatch.setattr("sys.stdin", typed)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert run(["init", "--name", "Xyzzy", "--data", str(tmp_path / "new")]) == 0
+    out, err = capsys.readouterr()
+    assert err.count("Two numbers with a comma between") == 2
+    assert "It has no place yet" not in out
+
+
+def test_what_a_town_says_of_itself_is_shown_and_changed_with_the_passphrase(
+    node: Node, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, asked = node({"town": (200, {"name": "Roanne", "languages": "fr\ncy", "text": ""})})
+    assert run(["town", "--data", str(data)]) == 0
+    assert capsys.readouterr().out == "name: Roanne\nlanguages: fr; cy\n"
+    monkeypatch.setenv("HEDGEROW_PASSPHRASE", "six words")
+    assert run(["town", "-f", "name=Riorges", "--data", str(data)]) == 0
+    assert asked == [("town", {}), ("town", {"form": {"name": "Riorges"}, "passphrase": "six words"})]
 
 
 def test_without_a_node_the_status_is_3_and_the_line_says_how_to_start_one(

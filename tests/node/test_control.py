@@ -80,6 +80,26 @@ async def test_the_sealing_key_is_put_back_and_renewed_with_the_town_keys_words(
         assert await ask(node, "sealing_key", passphrase=begun.passphrase) == {"index": 1}
         profiles = await node.store.read(lambda reader: profiles_of(reader, node.town))
         assert {**profiles[0][1], "sealing_key": b""} == {**profiles[1][1], "sealing_key": b""}
+
+        # The town's name and its place are said anew, and the key goes on standing beside them.
+        was = await ask(node, "town")
+        assert (was["name"], was["where.lat"]) == ("Roanne", "46.03624")
+        renamed = {"name": "Roanne-le-Coteau", "where.lat": "46.05", "helplines": "Doctor 04 77"}
+        wrong = await refused(node, "town", form=renamed, passphrase="other words")
+        assert wrong["code"] == "wrong_passphrase"
+        said = await ask(node, "town", form=renamed, passphrase=begun.passphrase)
+        assert said == was | renamed == await ask(node, "town")
+        profiles = await node.store.read(lambda reader: profiles_of(reader, node.town))
+        assert (await told())[1] == 1
+        assert (await node.status())["town"]["name"] == "Roanne-le-Coteau"
+        emptied = {name: "" for name in was if name.startswith("where.")}
+        said = await ask(node, "town", form=emptied, passphrase=begun.passphrase)
+        assert "where.lat" not in said
+        placed = {"where.lat": "46.05", "where.lon": "4.07"}
+        said = await ask(node, "town", form=placed, passphrase=begun.passphrase)
+        assert said["where.name"] == "Roanne-le-Coteau"
+        for form, code in ({"mayor": "Anne"}, "invalid_request"), ({"name": ""}, "invalid_field"):
+            assert (await refused(node, "town", form=form, passphrase=begun.passphrase))["code"] == code
     finally:
         await node.stop()
 
