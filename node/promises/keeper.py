@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from node.promises.pen import Words
     from node.store import Document, Reader, Store, Transaction
     from node.store.contract import Cell
+    from protocol.ids import TownId
     from sync.events import Committed
     from sync.ledger import Ledger
 
@@ -98,7 +99,7 @@ class Keeper:
             return ledger, troubles(reader, doc, ledger, own)
 
         ledger, found = await self._store.read(look)
-        await self._tell(found)
+        await self._tell(found, source=own if ledger is None else ledger.town)
         if ledger is None or ledger.town != own:
             return True
         # Most looks find nothing to write, and take no turn of the writer.
@@ -251,15 +252,15 @@ class Keeper:
         if coming:
             self._due[ledger.doc] = min(coming)
 
-    async def _tell(self, found: Iterable[Trouble]) -> None:
-        """Keep as incidents what people must know of a ledger, once."""
+    async def _tell(self, found: Iterable[Trouble], *, source: TownId) -> None:
+        """Keep as incidents what people must know of a ledger of this town, once."""
         new = [each for each in found if (each.code, each.about) not in self._told]
         if not new:
             return
 
         def work(tx: Transaction) -> None:
             for each in new:
-                self._incidents.add(tx, each.code, each.says, each.about)
+                self._incidents.add(tx, each.code, each.says, each.about, source=source)
 
         await self._store.write(work)
         self._told |= {(each.code, each.about) for each in new}

@@ -274,6 +274,8 @@ async def test_a_key_in_two_places_is_settled_alike_everywhere_and_told(
         await side.keep()
     assert await valley.sides[0].told() == ["ledger_fork"]
     assert await valley.sides[1].told() == ["ledger_fork"]
+    sources = await valley.sides[1].store.read(lambda reader: reader.rows("SELECT source FROM incidents"))
+    assert sources == [(bytes(valley.sides[0].town.id),)], "forks of a town crowd out only its own"
     await valley.sides[0].keep()
     assert await valley.sides[0].told() == ["ledger_fork"], "it is told once"
     await valley.meet(*everybody)
