@@ -6,10 +6,12 @@ The policy that forbids scripts is switched off here: it is the escaping that is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from node.errors import InvalidRequest
 from protocol.encoding import Value
 from protocol.fields import Choice, FieldType, Text
 from protocol.kinds import KINDS
@@ -147,7 +149,8 @@ async def test_no_payload_in_a_name_or_a_question_runs(served: Any) -> None:
     context = await open_context(served)
     node = served.node
     for number, payload in enumerate(PAYLOADS):
-        await node.accounts.add(payload, "123456")
+        with suppress(InvalidRequest):  # Two of them differ in large and small letters only: one name.
+            await node.accounts.add(payload, "123456")
         node.peers.append(
             {"town": "cc" * 32, "name": payload, "state": "down", "says": f"{payload}: {payload}"}
         )
