@@ -17,7 +17,7 @@ from node.promises.asking import Asking
 from node.promises.rules import fault, hold_of, no_longer
 from node.promises.sentences import amount, because
 from node.promises.shares import given_back
-from node.promises.shelf import ledger_at
+from node.promises.shelf import ledger_at, target_of
 from node.promises.sight import refuse
 from node.promises.views import ClaimView
 from protocol.ids import DocId
@@ -49,7 +49,7 @@ class Claims(Asking):
             refuse(fault(reader, asked, ledger, now_s), ledger)
             if milli is not None and asked.milli is not None and milli > asked.milli:
                 raise Refused(f"no more than {amount(asked.milli, asked.unit)} is asked for", code="too_much")
-            target = reader.document(asked.target, now_s)
+            target = target_of(reader, ledger.doc, now_s)
             hold_s = hold_of(target) if target is not None and not asked.share else None
             until = now_s + hold_s if hold_until is None and hold_s is not None else hold_until
             return Word(

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from node.promises import sentences
 from node.promises.asked import OPENED_MAX, Asked, Held, claim_at, receipt_of
-from node.promises.shelf import header_at, held_of, ledger_at, target_of
+from node.promises.shelf import header_at, held_of, keeper_of, ledger_at, subject_of, target_of
 from node.promises.views import ClaimView, LedgerView, SetAside, Stage, Taken, Whose
 from protocol.ids import DeviceId, address
 from protocol.kinds import kind_of
-from protocol.record import Header
 from sync.ledger import Ledger
 from sync.promises import Mode, Promise, Promises, Status
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from node.seals import Seals
     from node.store import Document, Reader
     from protocol.ids import DocId, TownId
+    from protocol.record import Header, Record
 
 SHARES_MAX: Final = 20
 """Shares that are named of one ledger; there are as many as towns that are far enough away to want one."""
@@ -101,12 +101,17 @@ class Look:
         return self._opened(claim for each in register.ledgers() for claim in register.claims_of(each))
 
     def claim(self, doc: DocId) -> ClaimView | None:
-        """Return a claim that can be read here; None if nothing of it is held any more."""
+        """Return a claim of our town or one that it answers; None if it is neither, or nothing is held of it
+        any more."""
         held = claim_at(self.reader, self.seals, doc)
         ledger_doc = self.register.ledger_of(doc)
         if held is None or ledger_doc is None:
             return None
-        return self._claim(doc, held, ledger_doc, self._ledger_for(held.town, ledger_doc))
+        subject = subject_of(self.reader, ledger_doc, held.asked.target if held.asked is not None else None)
+        keeper = keeper_of(self.reader, ledger_doc, subject)
+        if self.own_town not in (held.town, keeper):
+            return None
+        return self._claim(doc, held, ledger_doc, subject, keeper)
 
     def _set_aside(self, ledger: DocId, promise: Promise) -> SetAside:
         assert promise.share is not None
@@ -159,21 +164,21 @@ class Look:
             self._ledgers[doc] = ledger_at(self.reader, doc)
         return self._ledgers[doc]
 
-    def _claim(self, doc: DocId, held: Held, ledger_doc: DocId, ledger: Ledger | None) -> ClaimView:
-        asked = held.asked
+    def _claim(
+        self, doc: DocId, held: Held, ledger_doc: DocId, subject: Record | None, kept_by: TownId | None
+    ) -> ClaimView:
+        asked, ledger = held.asked, self._ledger(ledger_doc)
         now_s = self.now_ms // 1_000
-        if asked is not None:
-            target = self.reader.document(asked.target, now_s)
-        else:
-            target = target_of(self.reader, ledger_doc, now_s)
-        keeper = self._keeper(target, ledger, held.town)
+        about = subject.doc if subject is not None else None
+        target = self.reader.document(about, now_s) if about is not None else None
+        keeper = kept_by if kept_by is not None else held.town
         promise = ledger.promises.claims.get(doc) if ledger is not None else None
         stage, code = _stage(held, promise)
         place = self._place(ledger, doc) if ledger is not None and stage is Stage.WAITING else 0
         start, end = _window(asked, promise)
         unit = asked.unit if asked is not None else "each"
         milli = promise.milli if promise is not None and not end else 0
-        ours, here = held.town == self.own_town, keeper == self.own_town
+        ours, here = held.town == self.own_town, kept_by == self.own_town
         name, keeper_name = self.name(held.town), self.name(keeper)
         longer = asked.longer(ledger) if asked is not None and not held.withdrawn else None
         kept = stage is Stage.WITHDRAWN and promise is not None and promise.is_open
@@ -200,7 +205,7 @@ class Look:
         return ClaimView(
             address=address(doc),
             doc=doc,
-            target=asked.target if asked is not None else ledger_doc,
+            target=about if about is not None else ledger_doc,
             target_address=target.address if target is not None else "",
             target_title=_title(target),
             target_kind=target.kind if target is not None else "",
@@ -234,12 +239,6 @@ class Look:
             ours=ours,
             to_answer=here,
         )
-
-    def _keeper(self, target: Document | None, ledger: Ledger | None, town: TownId) -> TownId:
-        """Return the town that keeps what is claimed, as far as anything of it is still held."""
-        if target is not None:
-            return target.town
-        return ledger.town if ledger is not None else town
 
     def _waiting(self, keeper_name: str, heard_ms: int | None, here: bool, ledger: Ledger | None) -> str:
         if not here:

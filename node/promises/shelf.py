@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.ids import Op
 from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book, settle
-from sync.ledger import LEDGER, Ledger, read, target_id
+from sync.ledger import LEDGER, Ledger, ledger_id, read, target_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.store import Document, Reader
-    from protocol.ids import DocId
+    from protocol.ids import DocId, TownId
     from protocol.record import Header, Record
 
 CLAIMABLE: Final = ("offer", "need", "item", "event")
@@ -68,6 +68,30 @@ def target_of(reader: Reader, ledger: DocId, now_s: int) -> Document | None:
         if found is not None:
             return found
     return None
+
+
+def subject_of(reader: Reader, ledger: DocId, named: DocId | None) -> Record | None:
+    """Return any record of what a ledger is of; None if none is held, not even that of its withdrawal.
+
+    Args:
+        named: What a claim says that it is. That counts only while the ledger itself is not here, and only if
+            its header leads to that ledger: whoever writes a claim cannot have another one answer it.
+    """
+    for record in held_of(reader, ledger)[:1]:
+        kinds = (held_of(reader, target_id(record.header, kind)) for kind in CLAIMABLE)
+        return next((records[0] for records in kinds if records), None)
+    for record in held_of(reader, named)[:1] if named is not None else ():
+        if record.header.kind in CLAIMABLE and ledger_id(record.header) == ledger:
+            return record
+    return None
+
+
+def keeper_of(reader: Reader, ledger: DocId, subject: Record | None) -> TownId | None:
+    """Return the town whose ledger this is; None if neither of it nor of what it is of anything is held."""
+    records = held_of(reader, ledger)
+    if records:
+        return records[0].header.town
+    return subject.header.town if subject is not None else None
 
 
 def is_withdrawn(records: Sequence[Record]) -> bool:

@@ -70,8 +70,9 @@ class ClaimView:
 
     Attributes:
         address: Of the claim itself, `doc` its full id.
-        target: Full id of what is claimed; `target_address`, `target_title` and `target_kind` name it, empty
-            when it is not here any more.
+        target: Full id of what is claimed, by the header of the ledger that answers; of the ledger itself if
+            nothing of it is held. `target_address`, `target_title` and `target_kind` name it, empty when it
+            is not here any more.
         town: Of the claimant.
         keeper_town: Of what is claimed.
         stage: How far it has come.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from node.intake import Draft
-from protocol.ids import Op
+from protocol.encoding import Value
+from protocol.ids import DocId, Lane, Op
+from protocol.record import Record, make
+from protocol.sealing import derive, seal
 from tests.node.conftest import START_MS, TestNode
 from tests.node.valley import Side, boxes
 
 START_S = START_MS // 1_000
 DAY_S = 86_400
 TODAY_S = START_S // DAY_S * DAY_S
+_STAMPS = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,37 @@ async def meet(node: TestNode, side: Side) -> None:
     rows = await node.store.read(lambda reader: reader.export(0, 1_000_000))
     await side.hear([raw for _, raw in rows if _is_shared(raw)])
     await node.intake.accept(await side.shared())
+
+
+def sealed_claim(node: TestNode, target: DocId, ledger: DocId, number: int, **more: Value) -> Record:
+    """Return a claim on one box as a neighbour writes it who says what it likes; by its number the same
+    claim anew."""
+    stamp = next(_STAMPS)
+    fields: dict[str, Value] = {"target": target, "ledger": ledger, "milli": 1_000, "unit": "box"}
+    key = derive(node.own.key.seed, 0)
+    body = seal(
+        fields | {"code": "00000000"} | more,
+        [(node.own.id, key.public)],
+        town=node.neighbour.id,
+        kind="claim",
+        salt=stamp.to_bytes(16, "big"),
+        chance=stamp.to_bytes(32, "big"),
+    )
+    return make(
+        node.neighbour.device,
+        town=node.neighbour.id,
+        epoch=b"evil",
+        counter=stamp,
+        stamp=(START_MS - 3_600_000 + stamp) << 16,
+        kind="claim",
+        lane=Lane.EVERYDAY,
+        federations=[node.federation],
+        born=START_S - 3_600,
+        expires=START_S + 60 * DAY_S,
+        nonce=number.to_bytes(8, "big"),
+        op=Op.PUT,
+        body=body,
+    )
 
 
 async def fill_with_requests(node: TestNode) -> Filled:

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from protocol.ids import DocId
+from sync.ledger import ledger_id
 from tests.node.programs import Program
+from tests.node.requests import sealed_claim
 
 DOCUMENTS = "/api/v1/documents"
 CLAIMS = "/api/v1/claims"
@@ -152,3 +155,41 @@ async def test_the_operator_asks_for_a_share_and_in_other_names(program: Program
     claimed = await asked(operator, address, share=True, by="coordinator")
     _, seen, _ = await operator.call("GET", f"{CLAIMS}/{claimed['address']}")
     assert (seen["share"], seen["by"]) == (True, "coordinator")
+
+
+async def ledger_of(node: Any, address: str) -> tuple[DocId, DocId]:
+    """Return the ids of a post and of its ledger."""
+    document = await node.board.show(address)
+    return document.doc, ledger_id((await node.board.record(document)).header)
+
+
+async def test_a_claim_is_answered_by_who_posted_what_its_ledger_is_of_whatever_it_says(
+    node: Any, program: Program, bob: Program
+) -> None:
+    target, ledger = await ledger_of(node, await offered(program))
+    other, _ = await ledger_of(node, await offered(bob))
+    claim = sealed_claim(node, target, ledger, 1)
+    await node.hear(claim)
+    path = f"{CLAIMS}/{claim.doc.hex()}"
+    assert (await program.call("POST", f"{path}/accept"))[0] == 200
+    for edited in (other, DocId(bytes(16))):  # Accepted, it is made to name something else, or nothing.
+        await node.hear(sealed_claim(node, edited, ledger, 1))
+        assert [(await bob.call("POST", f"{path}/{act}"))[0] for act in ("handover", "release")] == [403, 403]
+        status, seen, _ = await program.call("GET", path)
+        assert (status, seen["target"]["doc"], seen["state"]) == (200, target.hex(), "accepted")
+    status, seen, _ = await program.call("POST", f"{path}/release")
+    assert (status, seen["state"]) == (200, "released")
+
+
+async def test_a_claim_whose_ledger_is_not_ours_is_not_shown_and_hides_nobody(
+    node: Any, program: Program, operator: Program
+) -> None:
+    address = await offered(program)
+    target, _ = await ledger_of(node, address)
+    junk = [sealed_claim(node, target, DocId(b"t" * 16), number, urgency="life") for number in range(1, 16)]
+    await node.hear(*junk)
+    honest = await node.claims.ask(address, quantity={"milli": 1_000, "unit": "box"}, by="carol")
+    assert [view.address for view in await node.claims.all()] == [honest.address]
+    for act in ("accept", "decline"):
+        status, seen, _ = await operator.call("POST", f"{CLAIMS}/{junk[0].doc.hex()}/{act}")
+        assert (status, seen["code"]) == (404, "not_found")
