@@ -22,6 +22,7 @@ read under that ceiling. Amounts are thousandths, times seconds.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,9 @@ _BYTES: Final = {
 """Fields of a body that are ids, and their sizes in bytes."""
 _NUMBERS: Final = {"milli": MILLI_MAX, "start": TIME_MAX, "end": TIME_MAX, "hold_until": TIME_MAX}
 """Fields of a body that are numbers from 0, and the greatest each may be."""
+_IS_REASON: Final = re.compile("[a-z_]{1,32}").fullmatch
+_IS_UNIT: Final = re.compile("[A-Za-z0-9]{1,16}").fullmatch
+"""Nodes say what stands in these texts in their own words, so they are codes and nothing else."""
 _OPTIONAL: Final = (*_BYTES, *_NUMBERS, "reason")
 
 
@@ -454,10 +458,12 @@ def _word(act: Act, fields: Mapping[str, Value], settles: tuple[RecordId, ...]) 
             found[name] = value
     if ("parent" in found) != ("parent_claim" in found):
         return None
-    mode, unit, reason = (
-        standard if (value := fields.get(name)) is None else value
-        for name, standard in (("mode", "quantity"), ("unit", "each"), ("reason", ""))
-    )
-    if type(mode) is not str or mode not in _MODES or type(unit) is not str or type(reason) is not str:
+    mode, unit, reason = fields.get("mode"), fields.get("unit"), fields.get("reason")
+    if mode is not None and (type(mode) is not str or mode not in _MODES):
         return None
-    return Word(act, mode=_MODES[mode], unit=unit, reason=reason, settles=settles, **found)  # type: ignore[arg-type]  # checked above, by name
+    if unit is not None and (type(unit) is not str or not _IS_UNIT(unit)):
+        return None
+    if reason is not None and (type(reason) is not str or not _IS_REASON(reason)):
+        return None
+    counted = Mode.QUANTITY if mode is None else _MODES[mode]
+    return Word(act, mode=counted, unit=unit or "each", reason=reason or "", settles=settles, **found)  # type: ignore[arg-type]  # checked above, by name

@@ -15,6 +15,7 @@ import click
 
 from node import __version__
 from node.cli.client import NodeNotRunning, Refused
+from node.cli.terminal import plain
 
 SUMMARY_CHARS = 300
 """Longer than any first sentence of ours: none is cut in the middle."""
@@ -123,7 +124,7 @@ def _other(error: Exception, as_json: bool) -> int:
 
 
 def _fail(status: int, code: str, says: str, as_json: bool, problem: Any = None) -> int:
-    line = " ".join(says.split())
+    line = plain(" ".join(says.split()))
     click.echo(f"hedgerow: {line}", err=True)
     if as_json:
         click.echo(json.dumps(problem or {"code": code, "title": line, "detail": line}, ensure_ascii=False))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from node.cli.app import app
-from node.cli.terminal import Terminal, command, counted, table
+from node.cli.terminal import Terminal, command, counted, plain, table
 
 IMPORT_LINES = 200
 """Lines sent to the node at once: one writer's turn, well under the bound of a control request."""
@@ -172,7 +172,7 @@ def import_(terminal: Terminal, file: str, kind: str | None, by: str | None) -> 
         terminal.progress(f"{before} lines")
     terminal.progress("")
     for line in refused[:REFUSED_LINES_SHOWN]:
-        click.echo(f"hedgerow: line {line['line']}: {line['says']} ({line['code']})", err=True)
+        click.echo(plain(f"hedgerow: line {line['line']}: {line['says']} ({line['code']})"), err=True)
     terminal.answer({**totals, "lines": refused}, _import_text(totals))
     if not refused:
         return 0

@@ -8,7 +8,7 @@ import click
 
 from node.cli.app import Commands, app
 from node.cli.client import Refused
-from node.cli.terminal import Terminal, command, counted, said, table
+from node.cli.terminal import Terminal, command, counted, plain, said, table
 
 
 @app.group(cls=Commands)
@@ -84,7 +84,7 @@ def _confirm(terminal: Terminal, seen: Any) -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or terminal.as_json:
         says = f"{answers}. Add --yes to approve it"
         raise Refused({**seen, "code": "not_approved", "title": says, "detail": says})
-    click.echo(answers)
+    click.echo(plain(answers))
     if not click.confirm("Is that what its operator reads to you? Approve it"):
         says = "not approved; nothing was changed"
         raise Refused({"code": "not_approved", "title": says, "detail": says})

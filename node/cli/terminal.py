@@ -2,16 +2,19 @@
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from node.cli import client
 from node.places import data_directory
+
+_OBEYED: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,12 @@ class Terminal:
 
     def answer(self, value: object, text: str) -> None:
         """Print the answer: as JSON if that was asked for, else the text for people."""
-        click.echo(json.dumps(value, ensure_ascii=False) if self.as_json else text)
+        click.echo(json.dumps(value, ensure_ascii=False) if self.as_json else plain(text))
 
     def progress(self, text: str) -> None:
         """Show how far long work is, on a terminal only, on one line that the next one covers."""
         if sys.stderr.isatty():
-            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{plain(text)}", err=True, nl=False)
 
 
 def command(
@@ -69,6 +72,14 @@ def command(
         return made
 
     return declare
+
+
+def plain(text: str) -> str:
+    """Return text without what a terminal obeys or what turns the order of letters; lines stay lines.
+
+    Names, titles and requests are words of others, who may have put anything there.
+    """
+    return _OBEYED.sub("\ufffd", text)
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

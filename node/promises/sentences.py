@@ -72,8 +72,8 @@ _WEEK_S: Final = 6 * 86_400
 
 
 def because(code: str) -> str:
-    """Return what a code means; of one that only a newer program knows, itself."""
-    return CODES.get(code, code)
+    """Return what a code means; of one that only a newer program knows, that. No text of others is said."""
+    return CODES.get(code, "for a reason that this version of Hedgerow does not know")
 
 
 def amount(milli: int, unit: str) -> str:

@@ -52,6 +52,8 @@ REPEATS_MAX: Final = 104
 """A weekly evening for two years."""
 SEATS_MAX: Final = 100_000
 """More people than any hall of a town holds."""
+REASON_CODE_CHARS_MAX: Final = 32
+"""A stable code, of a-z and _: why a keeper wrote an entry."""
 REASON_CHARS_MAX: Final = 1_000
 """Why somebody asks: more is a letter."""
 CODE_CHARS: Final = 8

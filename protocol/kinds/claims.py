@@ -19,6 +19,7 @@ from protocol.kinds.bounds import (
     LEDGER_N_MAX,
     LINE_CHARS_MAX,
     REASON_CHARS_MAX,
+    REASON_CODE_CHARS_MAX,
     YEAR_S,
 )
 from protocol.kinds.common import BY, LANG, OK, ON_BEHALF_OF, TEXT, URGENCY
@@ -137,7 +138,7 @@ LEDGER = Kind(
         Field("device", _KEY, "Device that keeps from here on"),
         Field("moved_to", _DOC, "Ledger that goes on"),
         Field("seed", Bytes(64, "the keeper's signature"), "What a draw rests on"),
-        Field("reason", Text(1, LINE_CHARS_MAX), "Reason", "A code, never words about people"),
+        Field("reason", Text(1, REASON_CODE_CHARS_MAX), "Reason", "A code, never words about people"),
     ),
 )
 

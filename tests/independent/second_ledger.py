@@ -7,6 +7,7 @@ What is fed in are records as they were decoded; what comes out is an `Account` 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ INTEGERS = {
     "n": (1, 10**9), "milli": (0, 10**12), "buffer_s": (0, 31_536_000), "start": (0, 2**40),
     "end": (0, 2**40), "hold_until": (0, 2**40),
 }  # fmt: skip
+TEXTS = {"unit": "[A-Za-z0-9]{1,16}", "reason": "[a-z_]{1,32}"}
 BYTES = {
     "claim": 16, "share": 32, "parent": 16, "parent_claim": 16, "child": 32, "device": 32, "moved_to": 16,
     "seed": 64,
@@ -106,7 +108,7 @@ def is_entry(record: Given) -> bool:
                 return False
         if name in BYTES and (type(value) is not bytes or len(value) != BYTES[name]):
             return False
-        if name in ("unit", "reason") and type(value) is not str:
+        if name in TEXTS and not (type(value) is str and re.fullmatch(TEXTS[name], value)):
             return False
         if name == "mode" and value not in ("quantity", "window"):
             return False

@@ -195,8 +195,8 @@ SPOILT = (
     "parent_claim", "child", "device", "moved_to", "reason", "seed", "what",
 )  # fmt: skip
 VALUES: list[Any] = [
-    None, True, -1, 0, 10**12, 10**12 + 1, 2**40 + 1, 10**9, 31_536_001, "", "heap", "window", b"", bytes(16),
-    bytes(32), bytes(64), [], {"milli": 1},
+    None, True, -1, 0, 10**12, 10**12 + 1, 2**40 + 1, 10**9, 31_536_001, "", "heap", "window", "No reason",
+    "a" * 33, b"", bytes(16), bytes(32), bytes(64), [], {"milli": 1},
 ]  # fmt: skip
 
 

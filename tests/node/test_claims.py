@@ -14,6 +14,7 @@ from node.promises.codes import short_code
 from node.promises.shelf import held_of
 from node.promises.views import Stage
 from protocol.errors import InvalidField
+from sync.promises import Act, Word
 from tests.node.conftest import START_MS
 from tests.node.valley import BOXES, Valley, boxes, opened
 
@@ -241,6 +242,11 @@ async def test_a_reason_is_a_code_for_everybody_may_read_a_ledger(valley: Valley
     assert getattr(refused.value, "code", "") == "unknown_reason"
     declined = await roanne.claims.decline(claimed.address)
     assert declined.says == "Declined: it was given to others, or cannot be."
+    doc, ledger = declined.doc, (await roanne.ledger(address)).doc
+    unknown = Word(Act.WAIT, doc, reason="call_this_number"), Word(Act.DECLINE, doc, reason="a_new_one")
+    await roanne.claims.pen.write(ledger, lambda _, __: unknown)
+    told = (await roanne.claims.show(claimed.address)).says
+    assert told == "Declined: for a reason that this version of Hedgerow does not know."
 
 
 async def test_a_thing_is_lent_in_times_that_do_not_overlap_with_days_between(valley: Valley) -> None:

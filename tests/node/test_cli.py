@@ -524,6 +524,18 @@ def test_a_claim_prints_its_address_and_the_code_to_show(
     assert "YYYY-MM-DDTHH:MM" in capsys.readouterr().err
 
 
+def test_words_of_others_do_nothing_to_the_terminal(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b[2J\x9b31mPay\u202e here\x07 \U0001f353 \u05d0"
+    view = {**VIEW, "by": evil, "target": {"title": evil}}
+    problem = {"code": "x", "detail": f"somebody said\n{evil}"}
+    data, _ = node({"claims": (200, {"claims": [view]}), "show": (404, problem)})
+    assert run(["claims", "--data", str(data)]) == 0
+    assert run(["show", "K7PQ42XW9TB", "--data", str(data)]) == 1
+    told = capsys.readouterr()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", told.out + told.err)
+    assert told.out.count("Pay") == 2 and "\U0001f353 \u05d0" in told.out and told.err.count("\n") == 1
+
+
 def test_claims_are_listed_and_each_answer_says_how_the_claim_stands(
     node: Node, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -392,6 +392,12 @@ def test_what_an_entry_settles_stands_among_its_citations() -> None:
         {"n": 1, "act": "capacity", "milli": 1, "unit": 1},
         {"n": 1, "act": "capacity", "milli": 1, "buffer_s": 400 * 86_400},
         {"n": 2, "act": "decline", "claim": bytes(16), "reason": 5},
+        {"n": 2, "act": "decline", "claim": bytes(16), "reason": ""},
+        {"n": 2, "act": "decline", "claim": bytes(16), "reason": "a" * 33},
+        {"n": 2, "act": "decline", "claim": bytes(16), "reason": "Call 0800 666"},
+        {"n": 2, "act": "decline", "claim": bytes(16), "reason": "gone\n"},
+        {"n": 1, "act": "capacity", "milli": 1, "unit": "\x1b[2J"},
+        {"n": 1, "act": "capacity", "milli": 1, "unit": "a" * 17},
     ],
 )
 def test_an_entry_that_is_not_as_declared_is_none(fields: dict[str, Value]) -> None:
