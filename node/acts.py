@@ -103,9 +103,13 @@ async def edit(daemon: Daemon, arguments: Arguments) -> object:
 
 @act
 async def withdraw(daemon: Daemon, arguments: Arguments) -> object:
-    """Withdraw an own document for good."""
+    """Withdraw an own document for good; with `look` only say how many promises stand."""
+    ledger = await daemon.claims.ledger_of(_text(arguments, "address"), claims=False)
+    standing = ledger.standing if ledger is not None else 0
+    if arguments.get("look"):
+        return {"standing": standing}
     posted = await daemon.board.withdraw(_text(arguments, "address"))
-    return {"address": posted.address, "id": posted.id.hex()}
+    return {"address": posted.address, "id": posted.id.hex(), "standing": standing}
 
 
 @act

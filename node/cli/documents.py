@@ -142,12 +142,22 @@ def edit(
 
 @command(app, "withdraw")
 @click.argument("address")
-def withdraw(terminal: Terminal, address: str) -> None:
-    """Withdraw an own document, everywhere and for good."""
+@click.option("--yes", is_flag=True, help="Do not ask once more if promises stand.")
+def withdraw(terminal: Terminal, address: str, yes: bool) -> None:
+    """Withdraw an own document, everywhere and for good.
+
+    What is promised of it is given free, and those to whom it was are told.
+    """
+    if not yes and sys.stdin.isatty():
+        standing = terminal.ask("withdraw", address=address, look=True)["standing"]
+        if standing:
+            says = f"{counted(standing, 'promise')} of it {'stands' if standing == 1 else 'stand'}."
+            click.confirm(f"{says} Withdraw it all the same?", abort=True, err=True)
     posted = terminal.ask("withdraw", address=address)
-    terminal.answer(
-        {"address": posted["address"], "id": posted["id"]}, f"withdrawn: {_shown(posted['address'])}"
-    )
+    standing = posted.get("standing", 0)
+    freed = f", with {counted(standing, 'promise')}, given free" if standing else ""
+    told = {name: value for name, value in posted.items() if name in ("address", "id", "standing")}
+    terminal.answer(told, f"withdrawn: {_shown(posted['address'])}{freed}")
 
 
 @command(app, "import")

@@ -45,6 +45,7 @@ class Asked:
     """One claim as it was read.
 
     Attributes:
+        title: What it was called when it was asked for, by the claimant; empty: nothing was said.
         milli: In thousandths of `unit`; None of a window, which is `start` to `end`.
     """
 
@@ -56,6 +57,7 @@ class Asked:
     federations: tuple[FederationId, ...]
     target: DocId
     ledger: DocId
+    title: str
     milli: int | None
     unit: str
     start: int | None
@@ -131,6 +133,7 @@ def read_claim(seals: Seals, record: Record) -> Asked | None:
         federations=header.federations,
         target=DocId(_bytes(fields, "target")),
         ledger=DocId(_bytes(fields, "ledger")),
+        title=_text(fields, "title"),
         milli=_whole(fields, "milli"),
         unit=_text(fields, "unit") or "each",
         start=_whole(fields, "start"),

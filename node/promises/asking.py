@@ -22,6 +22,7 @@ from node.promises.sight import Sight, nothing, refuse
 from node.promises.views import ClaimView, Stage
 from protocol.ids import DocId, Op, RecordId
 from protocol.ids import address as address_of
+from protocol.kinds import KINDS
 from sync.keeping import REFUSALS_MAX
 from sync.ledger import OUTLIVES_S, ledger_id
 from sync.promises import ONE
@@ -90,6 +91,7 @@ class Asking(Sight):
         fields: dict[str, Value | None] = {
             "target": target.doc,
             "ledger": ledger_id(header),
+            "title": KINDS[target.kind].title_of(target.fields) or None,
             "milli": wish.milli,
             "unit": wish.unit if wish.milli is not None else None,
             "start": wish.start,

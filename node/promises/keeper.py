@@ -21,13 +21,13 @@ from node.errors import NotKeeper, Refused
 from node.promises.asked import CLAIM, Asked
 from node.promises.pen import WORDS_MAX
 from node.promises.queue import Queue, queue
-from node.promises.rules import decides_alone, fault, hold_of, policy_of, repeated, terms_of
+from node.promises.rules import called_off, decides_alone, fault, hold_of, policy_of, repeated, terms_of
 from node.promises.shares import given_back
-from node.promises.shelf import held_of, is_withdrawn, ledger_at
+from node.promises.shelf import CLAIMABLE, held_of, is_withdrawn, ledger_at
 from node.promises.trouble import Trouble, troubles
 from protocol.ids import DocId
 from sync.keeping import decide, lost_blamelessly, overdue, prolong, refusal, settle
-from sync.ledger import LEDGER
+from sync.ledger import LEDGER, ledger_id
 from sync.promises import Act, Status, Word
 
 if TYPE_CHECKING:
@@ -129,12 +129,13 @@ class Keeper:
         """Return the ledgers that something concerns since this was asked last, or whose time has come, or
         with which it was not possible to come to an end."""
         after = self._change
-        change, asked, moved, shares = await self._store.read(
+        change, asked, moved, shares, posts = await self._store.read(
             lambda reader: (
                 reader.change(),
                 reader.held_since(CLAIM, after),
                 moved := reader.held_since(LEDGER, after),
                 reader.shares() if moved else [],
+                reader.own_since(CLAIMABLE, after),
             )
         )
         register, own = self._claims.register, self._claims.own_town
@@ -159,6 +160,8 @@ class Keeper:
             for _, each in moved
             if each.doc in asked_for or (each.header.town == own and each.header.cites)
         }
+        # What was asked for may have been withdrawn, cancelled, or changed.
+        written |= {ledger_id(each.header) for each in posts} & asked_for
         due = {doc for doc, at in self._due.items() if at <= now_s}
         return {ledger for ledger in named if ledger is not None} | written | kin | due | self._unfinished
 
@@ -231,7 +234,7 @@ class Keeper:
         if not words and now.sure:
             words = overdue(ledger, now_s)
         if not words:
-            words = list(islice(_given_up(reader, ledger), WORDS_MAX))
+            words = list(islice(_given_up(reader, ledger, now_s), WORDS_MAX))
         if not words:
             words = list(islice(_refused(reader, ledger, of.asked, now_s), WORDS_MAX))
         if not words:
@@ -275,13 +278,16 @@ def _look(doc: DocId, words: Words, reader: Reader) -> list[Word]:
     return [*words(reader, ledger)] if ledger is not None else []
 
 
-def _given_up(reader: Reader, ledger: Ledger) -> Iterator[Word]:
-    """Give the answers to claims that were withdrawn: what was promised is free again."""
+def _given_up(reader: Reader, ledger: Ledger, now_s: int) -> Iterator[Word]:
+    """Give the answers to claims that were withdrawn, and to all if what they ask for was, or was
+    cancelled: nothing is promised to them any more. What was handed over stays so until it comes back."""
+    over = called_off(reader, ledger.doc, now_s)
     for promise in sorted(ledger.own.claims.values(), key=lambda each: each.order):
-        if promise.status not in _ANSWERS or not is_withdrawn(held_of(reader, promise.claim)):
+        reason = "claim_withdrawn" if is_withdrawn(held_of(reader, promise.claim)) else over
+        if promise.status not in _ANSWERS or not reason:
             continue
         if promise.share is None:
-            yield Word(_ANSWERS[promise.status], promise.claim, reason="claim_withdrawn")
+            yield Word(_ANSWERS[promise.status], promise.claim, reason=reason)
             continue
         with suppress(Refused):  # What its town may still give away is free only when it says so.
             yield given_back(reader, ledger, promise, None)

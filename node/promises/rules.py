@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from node.promises.opening import DAY_S
-from node.promises.shelf import CLAIMABLE, held_of, is_withdrawn, target_of
+from node.promises.shelf import CLAIMABLE, held_of, is_withdrawn, subject_of, target_of
 from node.store.documents import ends_of
-from protocol.ids import DocId, TownId
+from protocol.ids import DocId, Op, TownId
 from protocol.structures import MILLI_MAX
 from sync.keeping import Policy, Terms, against_longer
 from sync.ledger import ledger_id
@@ -93,6 +93,16 @@ def _amount_objection(fields: Mapping[str, Value], ledger: Ledger | None, wish: 
     if wish.unit != ledger.promises.unit:
         return "another_unit"
     return "more_than_all" if wish.milli > ledger.promises.capacity else ""
+
+
+def called_off(reader: Reader, ledger: DocId, now_s: int) -> str:
+    """Return why a town gives nothing of what a ledger is of any more, as a stable code: it has withdrawn or
+    cancelled that; "" if it has not."""
+    subject = subject_of(reader, ledger, None)
+    if subject is None or subject.header.op is Op.DELETE:
+        return "" if subject is None else "target_withdrawn"
+    target = reader.document(subject.doc, now_s)
+    return "cancelled" if target is not None and target.fields.get("status") == "cancelled" else ""
 
 
 def fault(reader: Reader, asked: Asked, ledger: Ledger, now_s: int) -> str:

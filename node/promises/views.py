@@ -71,8 +71,8 @@ class ClaimView:
     Attributes:
         address: Of the claim itself, `doc` its full id.
         target: Full id of what is claimed, by the header of the ledger that answers; of the ledger itself if
-            nothing of it is held. `target_address`, `target_title` and `target_kind` name it, empty when it
-            is not here any more.
+            nothing of it is held. `target_address`, `target_title` and `target_kind` name it; when it is
+            withdrawn or over the address is empty, and the title what the claim calls it.
         town: Of the claimant.
         keeper_town: Of what is claimed.
         stage: How far it has come.
@@ -145,6 +145,7 @@ class LedgerView:
         says: The state in one plain sentence.
         windows: True: it is lent in stretches of time, which `taken` has in order; amounts are then 0.
         capacity: All there is; `promised` and `free` of it, in thousandths of `unit`.
+        standing: Claims that are accepted and not handed over yet.
         waiting: Claims on the waiting list.
         forks: Places where the keeper's key was found to have been in two places.
         keeper: The device that may write.
@@ -167,6 +168,7 @@ class LedgerView:
     capacity: int
     promised: int
     free: int
+    standing: int
     waiting: int
     taken: tuple[Taken, ...]
     forks: int

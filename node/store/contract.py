@@ -125,6 +125,9 @@ class Reader(Protocol):
         """Return (change, record) of the records of one kind that are held since a change, in order of
         change; 0: all of them."""
 
+    def own_since(self, kinds: Sequence[str], after: int) -> list[Record]:
+        """Return the records of the own town's documents of these kinds that are held since a change."""
+
     def shares_of(self, parent: DocId, claim: DocId, town: TownId) -> list[DocId]:
         """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
         ascending; at most 64."""

@@ -252,6 +252,11 @@ class MemoryTransaction(MemoryBoard):
                     newest[id] = max(since, newest.get(id, 0))
         return [(since, self._records[id]) for since, id in sorted((each, id) for id, each in newest.items())]
 
+    def own_since(self, kinds: Sequence[str], after: int) -> list[Record]:
+        """Return the records of the own town's documents of these kinds that are held since a change."""
+        found = (record for kind in kinds for _, record in self.held_since(kind, after))
+        return [record for record in found if record.header.town == self.own_town]
+
     def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
         """Return the parked records that these towns wrote."""
         named = {*towns}

@@ -254,6 +254,14 @@ class RecordReads:
                 found[record.id] = (max(change, found.get(record.id, (0,))[0]), record)
         return sorted(found.values(), key=lambda each: (each[0], each[1].id))
 
+    def own_since(self, kinds: Sequence[str], after: int) -> list[Record]:
+        """Return the records of the own town's documents of these kinds that are held since a change."""
+        condition = f"h.lane = ? AND h.change > ? AND d.town = {OWN_TOWN} AND d.kind IN ({marks(len(kinds))})"
+        sql = f"SELECT {RECORD_COLUMNS} JOIN held h ON h.record = r.row WHERE {condition}"
+        rows = (row for lane in self._lane_keys() for row in self._db.execute(sql, (lane, after, *kinds)))
+        found = {record.id: record for record in map(to_record, rows)}
+        return list(found.values())
+
     def shares_of(self, parent: DocId, claim: DocId, town: TownId) -> list[DocId]:
         """Return the ledgers of a town that open as the share of `parent` that was accepted by a claim,
         ascending."""

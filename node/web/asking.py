@@ -78,6 +78,8 @@ async def ask(request: web.Request) -> web.Response:
     ledger = await site.node.claims.ledger_of(found.doc.hex(), Whose.NOBODYS)
     assert ledger is not None, "what can be claimed has a ledger"
     if request.method != "POST":
+        if promised.is_off(found):
+            raise web.HTTPSeeOther(f"/d/{found.address}")
         return await _form(request, found, ledger, _begun(found, ledger))
     typed = await typed_form(request)
     if session_of(request) is None or not form_token_fits(request, typed):

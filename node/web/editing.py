@@ -123,12 +123,14 @@ async def withdraw(request: web.Request) -> web.Response:
     site = request.app[SITE]
     must_sign_in(request)
     found, kind = await _own(request)
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=False)
     values = pages.shell(request, await site.around(), "board") | {
         "document": found,
         "title": present.title(found),
         "address": show_address(found.address),
         "card": present.card(found, site.node.clock.now_ms() // 1000),
         "says": "",
+        "standing": ledger.standing if ledger is not None else 0,
     }
     if request.method == "POST":
         typed = await typed_form(request)

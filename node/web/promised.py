@@ -112,11 +112,10 @@ class Free:
 def free(document: Document, ledger: LedgerView, now_ms: int) -> Free:
     """Return what the page of a document says of what there is and what is promised."""
     now_s = now_ms // 1000
-    over = document.fields.get("status") in ("cancelled", "lost", "repair")
     coming = [each for each in ledger.taken if each.end > now_s]
     return Free(
         heading=_HEADINGS.get(document.kind, "What is free"),
-        button="" if over else BUTTONS.get(document.kind, ""),
+        button="" if is_off(document) else BUTTONS.get(document.kind, ""),
         says=_says(document, ledger, now_s),
         css="" if ledger.known else "warn",
         heard=answers(ledger.town_name, ledger.heard_ms, now_ms, keeps=ledger.keeps, own=document.own),
@@ -125,6 +124,11 @@ def free(document: Document, ledger: LedgerView, now_ms: int) -> Free:
         source=_source(ledger),
         warnings=_warnings(ledger),
     )
+
+
+def is_off(document: Document) -> bool:
+    """Tell whether nothing can be asked for just now: it was cancelled, or is lost or being repaired."""
+    return document.fields.get("status") in ("cancelled", "lost", "repair")
 
 
 def _set_aside(each: SetAside, unit: str) -> Linked:

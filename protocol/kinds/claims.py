@@ -20,6 +20,7 @@ from protocol.kinds.bounds import (
     LINE_CHARS_MAX,
     REASON_CHARS_MAX,
     REASON_CODE_CHARS_MAX,
+    TITLE_CHARS_MAX,
     YEAR_S,
 )
 from protocol.kinds.common import BY, LANG, OK, ON_BEHALF_OF, TEXT, URGENCY
@@ -77,6 +78,7 @@ CLAIM = Kind(
     fields=(
         Field("target", _DOC, "What is asked for", required=True),
         Field("ledger", _DOC, "The ledger that answers", required=True),
+        Field("title", Text(1, TITLE_CHARS_MAX), "What that was called then"),
         Field("milli", Integer(1, MILLI_MAX), "How much, in thousandths of the unit"),
         _UNIT,
         _START,

@@ -168,6 +168,32 @@ async def test_seats_of_an_event_are_promised_at_once_and_given_on(valley: Valle
     assert await stages(charlieu, claims) == ["accepted", "withdrawn", "accepted"]
 
 
+@pytest.mark.parametrize("withdrawn", [False, True])
+async def test_what_is_cancelled_or_withdrawn_is_promised_to_nobody_and_keeps_its_name(
+    valley: Valley, withdrawn: bool
+) -> None:
+    roanne, charlieu, _ = valley.sides
+    posted = await roanne.board.post(
+        "event", {"title": "Sauerkraut", "start": "2027-01-02T18:30", "seats": 1}
+    )
+    await valley.meet(*valley.sides)
+    claims = [(await charlieu.claims.ask(posted.address, by=f"r{number}")).address for number in range(2)]
+    await valley.settle(*valley.sides)
+    ledger = (await roanne.ledger(posted.address)).doc
+    await roanne.keeper.concerned()
+    if withdrawn:
+        await roanne.board.withdraw(posted.address)
+    else:
+        await roanne.board.edit(posted.address, {"status": "cancelled"})
+    assert await roanne.keeper.concerned() == {ledger}
+    await valley.settle(*valley.sides)
+    views = [await charlieu.claims.show(address) for address in claims]
+    why = "what was asked for was withdrawn" if withdrawn else "it was cancelled"
+    assert sorted(view.says for view in views) == [f"Declined: {why}.", f"Given free: {why}."]
+    assert {view.target_title for view in views} == {"Sauerkraut"}
+    assert {view.target_kind for view in await roanne.claims.all()} == {"event"}
+
+
 async def test_a_thing_is_lent_at_once_where_its_owner_says_so_and_no_two_have_it(valley: Valley) -> None:
     roanne, charlieu, _ = valley.sides
     posted = await roanne.board.post("item", {"title": "Ladder", "approval": "auto"})

@@ -100,3 +100,25 @@ async def test_who_waits_is_told_for_what_for_whom_and_when_that_node_was_heard(
         page = told((await browser.get(f"/c/{claim}"))[1])
         assert f"On the waiting list, place 1: {why} free" in page
         assert "Waits for Charlieu&#39;s node, last heard " in page
+
+
+async def test_who_withdraws_reads_how_many_promises_stand_and_nobody_asks_for_what_is_off(
+    node: Any, browser: Any
+) -> None:
+    event = {"title": "Sauerkraut", "start": "2027-01-02T18:30", "status": "cancelled"}
+    off = (await node.board.post("event", event)).address
+    posted = await node.board.post("offer", {"title": "Boxes of apples", "quantity": boxes(24)}, by="alice")
+    await browser.sign_in(node)
+    status, _, leads = await _get(browser, f"/d/{off}/ask")
+    assert (status, leads) == (303, f"/d/{off}")
+    for count, says in ((1, "1 promise stands"), (2, "2 promises stand")):
+        claimed = await node.claims.ask(posted.address, quantity=boxes(2), by=f"r{count}")
+        await node.claims.accept(claimed.address)
+        _, page = await browser.get(f"/d/{posted.address}/withdraw")
+        assert says in page
+
+
+async def _get(browser: Any, path: str) -> tuple[int, str, str]:
+    """Return status, text and where a page leads."""
+    async with browser.client.get(path, allow_redirects=False) as response:
+        return response.status, await response.text(), response.headers.get("Location", "")

@@ -68,6 +68,12 @@ def test_records_of_a_kind_are_found_since_a_change(bench: Bench) -> None:
     assert [record.id for _, record in everything] == [first.id, second.id]
     [(since, newest)] = bench.read(lambda reader: reader.held_since("receipt", change))
     assert (since, newest.id) == (change + 1, second.id)
+    mine = write(OWN, "offer", "one", {"title": "Apples"}, op=Op.PUT, later_ms=1)
+    bench.hold(mine, write(BEE, "offer", "one", {"title": "Pears"}, op=Op.PUT, later_ms=1))
+    found = bench.read(
+        lambda reader: [reader.own_since(("offer", "need"), at) for at in (change, change + 2)]
+    )
+    assert [[record.id for record in each] for each in found] == [[mine.id], []]
     gone = write(SEA, "receipt", "two", None, op=Op.DELETE, later_ms=1)
     bench.hold(gone)
     assert [record.id for _, record in bench.read(lambda reader: reader.held_since("receipt", 0))] == [
