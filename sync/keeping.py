@@ -37,6 +37,8 @@ SETTLES_MAX: Final = CITES_MAX - 1
 """An entry cites the one before it, and so many more."""
 NO_RENEWALS: Final = "no_renewals"
 """Reason: it was prolonged as often as its owner lets it be."""
+BEYOND_END: Final = "beyond_end"
+"""Reason: nothing is lent, or kept, until so late."""
 OTHERS_WAIT: Final = "others_wait"
 """Reason: somebody waits for the thing in the time that was asked for."""
 REFUSALS_MAX: Final = 8
@@ -94,10 +96,12 @@ class Terms:
     Attributes:
         most: How often one loan; None: the owner says so each time.
         most_s: By how many seconds at once; None: any number.
+        latest_s: Until which second at the latest; None: any.
     """
 
     most: int | None = None
     most_s: int | None = None
+    latest_s: int | None = None
 
 
 def refusal(ledger: Ledger, word: Word) -> str:
@@ -194,6 +198,8 @@ def against_longer(ledger: Ledger, claim: DocId, end: int, terms: Terms) -> str:
         return NO_RENEWALS
     if terms.most_s is not None and end - promise.end > terms.most_s:
         return "too_long"
+    if terms.latest_s is not None and end > terms.latest_s:
+        return BEYOND_END
     return refusal(ledger, Word(Act.RENEW, claim, end=end))
 
 

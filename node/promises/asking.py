@@ -17,7 +17,7 @@ from node.promises.codes import make_code
 from node.promises.opening import amount_of
 from node.promises.rules import Wish, no_longer, objection
 from node.promises.shares import share_word
-from node.promises.shelf import held_of, ledger_at
+from node.promises.shelf import held_of, ledger_at, target_of
 from node.promises.sight import Sight, nothing, refuse
 from node.promises.views import ClaimView, Stage
 from protocol.ids import DocId, Op, RecordId
@@ -85,7 +85,8 @@ class Asking(Sight):
         target = await self._board.show(address)
         wish = _wish(target, quantity, start, end, share)
         header, ledger = await self._ledger(target)
-        refuse(objection(target, ledger, wish, self._now_ms() // 1_000), ledger)
+        now_s = self._now_ms() // 1_000
+        refuse(objection(target, ledger, wish, now_s), ledger, target, now_s)
         if by and not on_behalf_of:
             await self._refuse_twice(ledger_id(header), by, nonce)
         fields: dict[str, Value | None] = {
@@ -137,7 +138,8 @@ class Asking(Sight):
                 raise Refused("the request was withdrawn", code="claim_withdrawn")
             now_s = self._now_ms() // 1_000
             ledger = ledger_at(tx, held.asked.ledger)
-            refuse(no_longer(tx, ledger, view.doc, until, now_s), ledger)
+            target = target_of(tx, held.asked.ledger, now_s)
+            refuse(no_longer(tx, ledger, view.doc, until, now_s), ledger, target, now_s)
             assert ledger is not None, "what is not known is refused"
             if ledger.promises.claims[view.doc].refusals >= REFUSALS_MAX:
                 refuse("asked_often", ledger)

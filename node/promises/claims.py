@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from node.errors import InvalidRequest, NotOurs, Refused
 from node.promises.asked import Asked, claim_at
 from node.promises.asking import Asking
+from node.promises.limits import kept_until
 from node.promises.rules import fault, hold_of, no_longer
 from node.promises.sentences import amount, because
 from node.promises.shares import given_back
@@ -21,14 +22,15 @@ from node.promises.shelf import ledger_at, target_of
 from node.promises.sight import refuse
 from node.promises.views import ClaimView
 from protocol.ids import DocId
-from sync.keeping import NO_RENEWALS, refusal, says_no
+from sync.keeping import BEYOND_END, NO_RENEWALS, refusal, says_no
 from sync.ledger import ledger_id
 from sync.promises import Act, Mode, Word
 
 if TYPE_CHECKING:
-    from node.store import Reader
+    from node.store import Document, Reader
     from protocol.identity import SigningKey
     from sync.ledger import Ledger
+    from sync.promises import Promise
 
 
 class Claims(Asking):
@@ -46,10 +48,11 @@ class Claims(Asking):
         now_s = self._now_ms() // 1_000
 
         def word(reader: Reader, ledger: Ledger, asked: Asked) -> Word:
-            refuse(fault(reader, asked, ledger, now_s), ledger)
+            target = target_of(reader, ledger.doc, now_s)
+            refuse(fault(reader, asked, ledger, now_s), ledger, target, now_s)
+            refuse(_no_hold(hold_until, target, now_s), ledger, target, now_s)
             if milli is not None and asked.milli is not None and milli > asked.milli:
                 raise Refused(f"no more than {amount(asked.milli, asked.unit)} is asked for", code="too_much")
-            target = target_of(reader, ledger.doc, now_s)
             hold_s = hold_of(target) if target is not None and not asked.share else None
             until = now_s + hold_s if hold_until is None and hold_s is not None else hold_until
             return Word(
@@ -91,6 +94,7 @@ class Claims(Asking):
             promise = ledger.promises.claims.get(asked.doc)
             if promise is not None and promise.is_open and promise.share is not None:
                 return given_back(reader, ledger, promise, milli)
+            _no_more_than_promised(promise, asked, milli)
             return Word(Act.RELEASE, asked.doc, milli, reason=reason)
 
         return await self._answer(address, word)
@@ -106,14 +110,14 @@ class Claims(Asking):
         now_s = self._now_ms() // 1_000
 
         def word(reader: Reader, ledger: Ledger, asked: Asked) -> Word:
-            if until <= now_s:
-                refuse("window_over", ledger)
+            target = target_of(reader, ledger.doc, now_s)
+            refuse(_no_hold(until, target, now_s), ledger, target, now_s)
             if ledger.promises.mode is not Mode.WINDOW:
                 return Word(Act.RENEW, asked.doc, hold_until=until)
             code = no_longer(reader, ledger, asked.doc, until, now_s)
             if code == NO_RENEWALS:
                 raise Refused(f"{because(code)}: change its number of renewals to allow more", code=code)
-            refuse(code, ledger)
+            refuse(code, ledger, target, now_s)
             longer = asked.longer(ledger)
             settles = (longer.version,) if longer is not None else ()
             return Word(Act.RENEW, asked.doc, end=until, settles=settles)
@@ -131,7 +135,8 @@ class Claims(Asking):
         Raises as `accept`; TooMany after too many wrong codes.
         """
 
-        def word(_: Reader, __: Ledger, asked: Asked) -> Word:
+        def word(_: Reader, ledger: Ledger, asked: Asked) -> Word:
+            _no_more_than_promised(ledger.promises.claims.get(asked.doc), asked, milli)
             if code is not None:
                 self._counter.check(asked.doc, asked.code, code)
             return Word(Act.HANDOVER, asked.doc, milli, reason="no_code" if code is None else "confirmed")
@@ -185,6 +190,19 @@ class Claims(Asking):
             raise NotOurs(
                 f"only {facts.name if facts else 'the town that posted it'} can answer this request"
             )
+
+
+def _no_hold(until: int | None, target: Document | None, now_s: int) -> str:
+    """Return why nothing can be kept for somebody until then, as a stable code; "" if it may."""
+    if until is not None and until <= now_s:
+        return "window_over"
+    return BEYOND_END if until is not None and target is not None and until > kept_until(target) else ""
+
+
+def _no_more_than_promised(promise: Promise | None, asked: Asked, milli: int | None) -> None:
+    if promise is None or not promise.is_open or promise.end or milli is None or milli <= promise.milli:
+        return
+    raise Refused(f"no more than {amount(promise.milli, asked.unit)} is promised here", code="too_much")
 
 
 def _known_reason(reason: str) -> None:

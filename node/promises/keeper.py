@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Final
 from node.background import carefully
 from node.errors import NotKeeper, Refused
 from node.promises.asked import CLAIM, Asked
+from node.promises.limits import decides_alone, terms_of
 from node.promises.pen import WORDS_MAX
 from node.promises.queue import Queue, queue
-from node.promises.rules import called_off, decides_alone, fault, hold_of, policy_of, repeated, terms_of
+from node.promises.rules import called_off, fault, hold_of, policy_of, repeated
 from node.promises.shares import given_back
 from node.promises.shelf import CLAIMABLE, held_of, is_withdrawn, ledger_at
 from node.promises.trouble import Trouble, troubles

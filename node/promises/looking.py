@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.promises import sentences
 from node.promises.asked import OPENED_MAX, Asked, Held, claim_at, receipt_of
+from node.promises.limits import because_of
 from node.promises.shelf import header_at, held_of, keeper_of, ledger_at, subject_of, target_of
 from node.promises.views import ClaimView, LedgerView, SetAside, Stage, Taken, Whose
 from protocol.ids import DeviceId, address
@@ -75,7 +76,7 @@ class Look:
             town=header.town,
             town_name=name,
             known=promises is not None,
-            says=sentences.of_ledger(promises, windows, name, waiting),
+            says=sentences.of_ledger(promises, windows, name, waiting, target.kind),
             windows=windows,
             unit=promises.unit if promises is not None else "each",
             capacity=amounts.capacity,
@@ -202,6 +203,10 @@ class Look:
             share=share,
             longer=sentences.of_end(longer.end, now_s) if longer is not None else "",
             kept=kept,
+            why=because_of(code, None, target, now_s) if code else "",
+            free=ledger.promises.free if ledger is not None else 0,
+            wanted=asked.milli or 0 if asked is not None else 0,
+            unit=unit,
         )
         return ClaimView(
             address=address(doc),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from node.promises.asked import OPENED_MAX, Asked, claim_at
-from node.promises.rules import decides_alone, policy_of
+from node.promises.limits import decides_alone
+from node.promises.rules import policy_of
 from node.promises.shelf import target_of
 from sync.keeping import Policy, Request, Turns, lost_blamelessly, turns
 from sync.promises import Mode, Status

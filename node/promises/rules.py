@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from node.promises.limits import days_of, end_of, terms_of
 from node.promises.opening import DAY_S
 from node.promises.shelf import CLAIMABLE, held_of, is_withdrawn, subject_of, target_of
-from node.store.documents import ends_of
 from protocol.ids import DocId, Op, TownId
 from protocol.structures import MILLI_MAX
-from sync.keeping import Policy, Terms, against_longer
+from sync.keeping import BEYOND_END, Policy, against_longer
 from sync.ledger import ledger_id
 from sync.promises import Mode, Status
 
@@ -55,18 +55,18 @@ def objection(target: Document, ledger: Ledger | None, wish: Wish, now_s: int) -
     kind, fields = target.kind, target.fields
     if kind not in CLAIMABLE:
         return "not_claimable"
-    if ends_of(kind, fields, target.expires) <= now_s:
+    if end_of(target) <= now_s:
         return "ended"
     if fields.get("status") == "cancelled":
         return "cancelled"
     if kind == "item":
-        return _window_objection(fields, wish, now_s)
+        return _window_objection(target, wish, now_s)
     if wish.start is not None or wish.end is not None:
         return "counts_amounts"
     return _amount_objection(fields, ledger, wish)
 
 
-def _window_objection(fields: Mapping[str, Value], wish: Wish, now_s: int) -> str:
+def _window_objection(target: Document, wish: Wish, now_s: int) -> str:
     if wish.milli is not None:
         return "counts_windows"
     if wish.share:
@@ -75,10 +75,11 @@ def _window_objection(fields: Mapping[str, Value], wish: Wish, now_s: int) -> st
         return "no_window"
     if wish.end <= now_s:
         return "window_over"
-    days = fields.get("loan_days")
-    if isinstance(days, int) and wish.end - wish.start > days * DAY_S:
+    if wish.end - wish.start > days_of(target) * DAY_S:
         return "too_long"
-    return "" if fields.get("status", "available") == "available" else "not_available"
+    if wish.end > end_of(target):
+        return BEYOND_END
+    return "" if target.fields.get("status", "available") == "available" else "not_available"
 
 
 def _amount_objection(fields: Mapping[str, Value], ledger: Ledger | None, wish: Wish) -> str:
@@ -150,30 +151,11 @@ def no_longer(reader: Reader, ledger: Ledger | None, claim: DocId, until: int, n
     return against_longer(ledger, claim, until, terms_of(target))
 
 
-def decides_alone(target: Document) -> bool:
-    """Tell whether its poster lets the node answer requests."""
-    match target.kind:
-        case "offer":
-            return target.fields.get("accept") == "auto"
-        case "item":
-            return target.fields.get("approval") == "auto"
-        case "event":
-            return target.fields.get("join", "open") == "open"
-    return False
-
-
 def policy_of(target: Document) -> tuple[Policy, int]:
     """Return who gets it if several ask, and the second at which gathering ends."""
     said = target.fields.get("policy")
     policy = Policy(said) if isinstance(said, str) else Policy.FIRST_COME
-    until = ends_of(target.kind, target.fields, target.expires)
-    return policy, min(target.born + GATHER_S, until)
-
-
-def terms_of(target: Document) -> Terms:
-    """Return on which terms a thing is lent for longer."""
-    times, days = target.fields.get("renewals"), target.fields.get("loan_days")
-    return Terms(times if isinstance(times, int) else None, days * DAY_S if isinstance(days, int) else None)
+    return policy, min(target.born + GATHER_S, end_of(target))
 
 
 def hold_of(target: Document) -> int | None:

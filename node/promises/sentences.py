@@ -25,12 +25,13 @@ CODES: Final = {
     "no_window": "say from when and until when, the end later than the beginning",
     "window_over": "that time is over",
     "too_long": "that is longer than it is lent at once",
+    "beyond_end": "nothing is lent or kept until so late",
     "not_longer": "that is not longer than it is lent already",
     "no_renewals": "it was prolonged as often as it may be, or may not be at all",
     "asked_often": "it was refused often enough; speak with who lends it",
     "others_wait": "somebody else waits for it then",
     "not_available": "it cannot be borrowed now: it is being repaired, or lost",
-    "no_amount": "ask for more than nothing",
+    "no_amount": "say how much, more than nothing",
     "too_little": "that is less than is given at once",
     "too_much_at_once": "that is more than one household may have",
     "another_unit": "it is counted in another unit",
@@ -46,7 +47,7 @@ CODES: Final = {
     "claim_withdrawn": "the request was withdrawn",
     "hold_ended": "it was not fetched by the time that was said",
     "returned": "it was given back",
-    "released": "it was given free again",
+    "released": "the promise was taken back",
     "no_show": "nobody came for it",
     "fork": "the keeper's key was in two places, and only one of the two counts",
     "share_worth_less": "the share from which it was promised is worth less by now",
@@ -114,6 +115,10 @@ def of_claim(
     until: str,
     place: int,
     share: bool,
+    why: str = "",
+    free: int = 0,
+    wanted: int = 0,
+    unit: str = "each",
     longer: str = "",
     kept: bool = False,
 ) -> str:
@@ -125,25 +130,40 @@ def of_claim(
         what: The amount.
         window: The stretch of time that is asked for instead; empty of an amount.
         until: Until when it is kept; empty if no time was said.
+        why: What the code means; empty: what it means everywhere.
+        free: How much is free, and
+        wanted: how much is asked for, in thousandths of `unit`.
         longer: Until when it is asked to be kept beyond the window; empty if that is answered, or not asked.
         kept: Whether what was withdrawn is still promised, because the keeper has not heard of it.
     """
+    why = why or because(code)
     says = _of_stage(
-        stage, code, ours=ours, keeper_name=keeper_name, town_name=town_name, waiting=waiting, what=what,
-        window=window, until=until, place=place, share=share,
+        stage, code, why, ours=ours, keeper_name=keeper_name, town_name=town_name, waiting=waiting, what=what,
+        window=window, until=until, place=place, share=share, full=_full(window, free, wanted, unit),
     )  # fmt: skip
     if kept:
         return f"{says} It is not free for others yet. {waiting}"
     if longer:
         return f"{says} {'You ask' if ours else f'{town_name} asks'} for it until {longer}. {waiting}"
     if window and code and stage in (Stage.ACCEPTED, Stage.HANDED_OVER):
-        return f"{says} Not for longer: {because(code)}."
+        return f"{says} Not for longer: {why}."
     return says
+
+
+def _full(window: str, free: int, wanted: int, unit: str) -> str:
+    """Return why somebody waits."""
+    if window:
+        return f"it is not free {window}"
+    if not free:
+        return "nothing is free now"
+    said = f"{amount(free, unit)} {'is' if free == ONE else 'are'} free"
+    return f"only {said} now" if free < wanted else f"{said}, and who posted it decides"
 
 
 def _of_stage(
     stage: Stage,
     code: str,
+    why: str,
     *,
     ours: bool,
     keeper_name: str,
@@ -154,6 +174,7 @@ def _of_stage(
     until: str,
     place: int,
     share: bool,
+    full: str,
 ) -> str:
     """Return the sentence of where a claim stands."""
     you = "you" if ours else town_name
@@ -161,7 +182,6 @@ def _of_stage(
         case Stage.ASKED:
             return waiting
         case Stage.WAITING:
-            full = f"it is not free {window}" if window else "nothing is free now"
             return f"On the waiting list, place {place}: {full}." + (f" {waiting}" if ours else "")
         case Stage.ACCEPTED if window:
             return f"Accepted: {'it is yours' if ours else f'it goes to {town_name}'} {window}."
@@ -173,13 +193,13 @@ def _of_stage(
         case Stage.HANDED_OVER:
             return f"Handed over: {window or what}."
         case Stage.DECLINED:
-            return f"Declined: {because(code or 'declined')}."
+            return f"Declined: {why if code else because('declined')}."
         case Stage.RELEASED:
-            return f"Given free: {because(code or 'released')}."
+            return f"Given free: {why if code else because('released')}."
         case Stage.VOID if code == "fork":
             return f"Void: {keeper_name}'s key was in two places; this promise does not count."
         case Stage.VOID:
-            return f"Void: {because(code)}."
+            return f"Void: {why}."
         case Stage.WITHDRAWN:
             return "Withdrawn."
 
@@ -213,15 +233,18 @@ def _day(seconds: int, now_s: int) -> str:
     return f"{then:%A} {then.day} {then:%B}{year}"
 
 
-def of_ledger(promises: Promises | None, windows: bool, town_name: str, waiting: int) -> str:
-    """Return the sentence of a ledger; None: it is not known yet."""
+def of_ledger(promises: Promises | None, windows: bool, town_name: str, waiting: int, kind: str) -> str:
+    """Return the sentence of the ledger of a post of this kind; None: it is not known yet."""
     if promises is None:
         return f"Not known yet: the first word of {town_name}'s node on it has not come."
     queue = f" {waiting} on the waiting list." if waiting else ""
     if windows:
         count = len(promises.open_ones())
-        return f"Lent for a time: {count or 'no'} time{'s are' if count != 1 else ' is'} promised.{queue}"
+        if not count:
+            return f"Lent for a time: promised to nobody yet.{queue}"
+        return f"Lent for a time: {count} time{'s are' if count != 1 else ' is'} promised.{queue}"
     if promises.capacity >= 1_000_000 * ONE:
         return f"{amount(promises.promised, promises.unit)} promised, room for more.{queue}"
-    free, all_ = amount(promises.free, promises.unit), amount(promises.capacity, promises.unit)
-    return f"{free} of {all_} {'is' if promises.free == ONE else 'are'} free.{queue}"
+    free, all_ = write_decimal(promises.free, 3), amount(promises.capacity, promises.unit)
+    still = "still needed" if kind == "need" else "free"
+    return f"{free} of {all_} {'is' if promises.free == ONE else 'are'} {still}.{queue}"

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from node.errors import AmbiguousAddress, NotFound, NotOurs, Refused
 from node.promises.asked import Register
 from node.promises.codes import Counter
+from node.promises.limits import because_of
 from node.promises.looking import Look
 from node.promises.pen import Pen
-from node.promises.sentences import amount, because
 from node.promises.shelf import CLAIMABLE, header_at, ledger_at
 from node.promises.views import ClaimView, LedgerView, Whose
 from protocol.ids import DocId, TownId, address_range, parse_address
 from sync.ledger import ledger_id
-from sync.promises import Mode
 
 if TYPE_CHECKING:
     from node.board import Board
@@ -161,22 +160,14 @@ class Sight:
         return header, ledger
 
 
-def refuse(code: str, ledger: Ledger | None) -> None:
-    """Refuse what there is an objection to, in words that name the amounts.
+def refuse(code: str, ledger: Ledger | None, target: Document | None = None, now_s: int = 0) -> None:
+    """Refuse what there is an objection to, in words that name the bound.
 
     Raises:
         Refused: `code` is not empty.
     """
-    if not code:
-        return
-    says = because(code)
-    if code == "more_than_all" and ledger is not None:
-        says = f"there is only {amount(ledger.promises.capacity, ledger.promises.unit)}"
-    elif code == "too_much" and ledger is not None and ledger.promises.mode is Mode.QUANTITY:
-        says = f"only {amount(ledger.promises.free, ledger.promises.unit)} is free: accept less, or wait"
-    elif code == "another_unit" and ledger is not None:
-        says = f"it is counted in {ledger.promises.unit}, so ask in {ledger.promises.unit}"
-    raise Refused(says, code=code)
+    if code:
+        raise Refused(because_of(code, ledger, target, now_s), code=code)
 
 
 def _has_ledger(target: Document) -> bool:

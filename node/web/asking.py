@@ -43,6 +43,7 @@ AT: Final = {
     "another_unit": "quantity",
     "no_window": "until",
     "too_long": "until",
+    "beyond_end": "until",
     "window_over": "until",
     "overlaps": "from",
 }
@@ -262,7 +263,7 @@ def _why(found: Document, ledger: LedgerView, *, share: bool) -> tuple[Input, ..
     """Return the controls of the declared fields; only two towns can read what is typed there."""
     sealed = _SEALED.format(town=ledger.town_name) if not found.own else "Sealed: only this town can read it"
     found_ = {each.name: each for each in CLAIM.inputs()}
-    left_out = {"urgency"} if found.kind == "event" else set()
+    left_out = {"urgency"} if found.kind in ("event", "need") else set()
     left_out |= set() if share else {"share"}
     asked = [found_[name] for name in ASKED if name not in left_out]
     words = {"reason": _REASON.get(found.kind, "Why do you ask?"), "contact": "How can you be reached?"}

@@ -122,7 +122,7 @@ OFFER = Kind(
             Choice({"first_come": "Who comes first", "need_first": "Who needs it most", "draw": "By lot"}),
             "If several ask",
         ),
-        Field("accept", Choice({"manual": "I decide", "auto": "At once"}), "How requests are accepted"),
+        Field("accept", Choice({"manual": "By hand", "auto": "At once"}), "How requests are accepted"),
         TAGS,
         LANG,
         BY,

@@ -60,7 +60,7 @@ ITEM = Kind(
         Field("renewals", Integer(0, RENEWALS_MAX), "How often may a loan be renewed?"),
         Field(
             "approval",
-            Choice({"manual": "I decide", "auto": "At once"}),
+            Choice({"manual": "By hand", "auto": "At once"}),
             "How requests are accepted",
             default="manual",
         ),

@@ -65,7 +65,7 @@ async def test_a_claim_is_asked_answered_and_handed_over_and_each_side_is_told(v
     ledger = await ambierle.claims.ledger_of(address)
     assert ledger is not None
     assert (ledger.free, ledger.promised, ledger.capacity, ledger.unit) == (22_000, 2_000, 24_000, "box")
-    assert (ledger.claims, ledger.says) == ((), "22 boxes of 24 boxes are free.")
+    assert (ledger.claims, ledger.says) == ((), "22 of 24 boxes are free.")
     handed = await roanne.claims.hand_over(claimed.address, code=short_code(claimed.code))
     assert (handed.stage, handed.code) == (Stage.HANDED_OVER, "")
     await valley.meet(*valley.sides)
@@ -310,7 +310,7 @@ async def test_a_need_is_answered_by_those_who_help_and_an_event_by_who_comes(va
     await valley.meet(*valley.sides)
     assert (await roanne.claims.accept(helper.address)).hold_until is None
     await roanne.claims.accept(guest.address)
-    assert (await roanne.claims.ledger_of(need.address)).says == "1 of 2 is free."  # type: ignore[union-attr]
+    assert (await roanne.claims.ledger_of(need.address)).says == "1 of 2 is still needed."  # type: ignore[union-attr]
     seats = await roanne.claims.ledger_of(event.address)
     assert seats is not None and seats.says == "1 promised, room for more."
 

@@ -46,7 +46,7 @@ async def asked(program: Program, address: str, **body: Any) -> Any:
 async def test_a_claim_is_asked_answered_and_received_over_the_api(program: Program, bob: Program) -> None:
     address = await offered(program)
     status, ledger, _ = await bob.call("GET", f"{DOCUMENTS}/{address}/claims")
-    assert (status, ledger["known"], ledger["says"]) == (200, True, "24 boxes of 24 boxes are free.")
+    assert (status, ledger["known"], ledger["says"]) == (200, True, "24 of 24 boxes are free.")
     claimed = await asked(bob, address, urgency="soon")
     assert len(claimed["code"]) == 8
     path = f"{CLAIMS}/{claimed['address']}"

@@ -64,7 +64,7 @@ async def test_who_comes_first_gets_it_and_the_others_wait_in_order_and_move_up(
         await valley.settle(*valley.sides)
     assert await stages(roanne, claims) == ["accepted", "accepted", "waiting", "waiting"]
     waiting = await roanne.claims.show(claims[3])
-    assert (waiting.place, waiting.says) == (2, "On the waiting list, place 2: nothing is free now.")
+    assert (waiting.place, waiting.says) == (2, "On the waiting list, place 2: only 4 boxes are free now.")
     entries = (await roanne.ledger(address)).n
     await valley.settle(*valley.sides)
     assert (await roanne.ledger(address)).n == entries, "nothing is written twice"

@@ -13,9 +13,9 @@ from node.acts import ACTS
 from node.errors import NotOurs, Refused
 from node.promises.views import Stage
 from tests.node.programs import Program
-from tests.node.requests import DAY_S, TODAY_S
+from tests.node.requests import DAY_S, START_S, TODAY_S
 from tests.node.test_pages_of_claims import acted, asked, sign_in_as, told
-from tests.node.valley import Side, Valley, opened
+from tests.node.valley import Side, Valley, boxes, opened
 
 
 @pytest.fixture
@@ -209,3 +209,38 @@ async def test_a_program_asks_for_longer_for_its_person_only(
     assert (seen["end"], seen["renewals"], "longer" in seen) == (day(7), 1, False)
     _, ledger, _ = await program.call("GET", f"/api/v1/documents/{item.address}/claims")
     assert [each["renewals"] for each in ledger["taken"]] == [1]
+
+
+async def test_nothing_is_lent_or_kept_for_ever_and_who_asks_too_much_reads_the_bound(valley: Valley) -> None:
+    roanne, charlieu, _ = valley.sides
+    ages = 253_402_300_799
+    fields: Any = {"title": "Cargo bicycle", "approval": "auto", "renewals": 9}
+    bicycle = (await roanne.board.post("item", fields)).address
+    lasting = (await roanne.board.post("item", {"title": "Ladder"}, until=day(400) + 100)).address
+    soon = (await roanne.board.post("item", {"title": "Drill"}, until=day(5))).address
+    apples = (await roanne.board.post("offer", {"title": "Apples", "quantity": boxes(20)})).address
+    await valley.meet(*valley.sides)
+    for address, end, says in (
+        (bicycle, ages, "that is longer than it is lent at once: 28 days at most"),
+        (bicycle, day(30), "that is longer than it is lent at once: 28 days at most"),
+        (lasting, day(370), "that is longer than it is lent at once: 366 days at most"),
+        (soon, day(6), "nothing is lent or kept until so late: until Friday 25 September at most"),
+    ):
+        with pytest.raises(Refused) as error:
+            await charlieu.claims.ask(address, start=day(1), end=end)
+        assert error.value.says == says
+    lent = (await charlieu.claims.ask(bicycle, start=day(1), end=day(3))).address
+    kept = (await charlieu.claims.ask(apples, quantity=boxes(2))).address
+    await valley.settle(*valley.sides)
+    assert await refused(charlieu.claims.ask_longer(lent, until=ages)) == "too_long"
+    for acting, code in (
+        (roanne.claims.renew(lent, until=ages), "beyond_end"),
+        (roanne.claims.accept(kept, hold_until=START_S - 60), "window_over"),
+        (roanne.claims.accept(kept, hold_until=ages), "beyond_end"),
+    ):
+        assert await refused(acting) == code
+    await roanne.claims.accept(kept, hold_until=day(3))
+    assert await refused(roanne.claims.renew(kept, until=ages)) == "beyond_end"
+    for act in (roanne.claims.hand_over, roanne.claims.release):
+        with pytest.raises(Refused, match="no more than 2 boxes is promised here"):
+            await act(kept, milli=5_000)

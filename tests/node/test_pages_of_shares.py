@@ -96,7 +96,7 @@ async def test_who_waits_is_told_for_what_for_whom_and_when_that_node_was_heard(
         await side.claims.put_on_list(claim)
     await meet(node, side)
     await browser.sign_in(node)
-    for claim, why in zip(claims, ("nothing is", "it is not"), strict=True):
+    for claim, why in zip(claims, ("1 box is", "it is not"), strict=True):
         page = told((await browser.get(f"/c/{claim}"))[1])
         assert f"On the waiting list, place 1: {why} free" in page
         assert "Waits for Charlieu&#39;s node, last heard " in page
