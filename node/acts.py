@@ -23,6 +23,8 @@ from node.board import head_ids
 from node.errors import HedgerowError, InvalidRequest, NotFound, StaleEdit
 from node.exchange import document_json, each_shown, plain
 from node.profile import change_profile, profile_of
+from node.promises.telling import claim_json
+from node.promises.views import Whose
 from node.status import why_away
 from node.store.documents import Document, Near, Query
 from node.transport.dialer import Reach
@@ -104,7 +106,7 @@ async def edit(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def withdraw(daemon: Daemon, arguments: Arguments) -> object:
     """Withdraw an own document for good; with `look` only say how many promises stand."""
-    ledger = await daemon.claims.ledger_of(_text(arguments, "address"), claims=False)
+    ledger = await daemon.claims.ledger_of(_text(arguments, "address"), Whose.NOBODYS)
     standing = ledger.standing if ledger is not None else 0
     if arguments.get("look"):
         return {"standing": standing}
@@ -115,7 +117,14 @@ async def withdraw(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def show(daemon: Daemon, arguments: Arguments) -> object:
     """One document, if that is asked with its fields as the form has them, for people to read."""
-    document = await daemon.board.show(_text(arguments, "address"))
+    address = _text(arguments, "address")
+    try:
+        document = await daemon.board.show(address)
+    except NotFound as error:
+        try:
+            return {"claim": claim_json(await daemon.claims.show(address))}
+        except NotFound:
+            raise error from None
     shown = document_json(document)
     kind = kind_of(document.kind)
     if kind is None or not arguments.get("form"):

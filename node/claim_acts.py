@@ -11,6 +11,7 @@ from node.arguments import text_of as _text
 from node.arguments import text_or_none as _text_or_none
 from node.arguments import whole_or_none as _whole
 from node.errors import InvalidRequest, NotFound
+from node.promises.codes import short_code
 from node.promises.telling import claim_json, ledger_json
 from protocol.structures import Measure
 from protocol.text import tidy
@@ -36,16 +37,24 @@ async def claim(daemon: Daemon, arguments: Arguments) -> object:
         on_behalf_of=bool(arguments.get("on_behalf_of")),
         nonce=_hex(arguments, "nonce"),
     )
-    return {"address": claimed.address, "id": claimed.id.hex(), "code": claimed.code}
+    short = short_code(claimed.code) if claimed.code else ""
+    return {"address": claimed.address, "id": claimed.id.hex(), "code": claimed.code, "digits": short}
 
 
 @act
 async def claims(daemon: Daemon, arguments: Arguments) -> object:
-    """The claims that can be read here, or what there is of one document and who asked for it."""
+    """The claims that can be read here, one of them, or what there is of a document and who asked for it."""
     address = _text_or_none(arguments, "address")
     if address is None:
         return {"claims": [claim_json(view) for view in await daemon.claims.all()]}
-    ledger = await daemon.claims.ledger_of(address)
+    try:
+        ledger = await daemon.claims.ledger_of(address)
+    except NotFound as error:
+        try:
+            view = await daemon.claims.show(address)
+        except NotFound:
+            raise error from None
+        return {"says": view.says, "claims": [claim_json(view)]}
     if ledger is None:
         raise NotFound("nothing of that sort can be asked for, so it has no claims", code="not_claimable")
     return ledger_json(ledger)
@@ -68,7 +77,14 @@ async def accept(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def decline(daemon: Daemon, arguments: Arguments) -> object:
     """Say no to a claim."""
-    return claim_json(await daemon.claims.decline(_text(arguments, "address")))
+    reason = _text_or_none(arguments, "reason") or "declined"
+    return claim_json(await daemon.claims.decline(_text(arguments, "address"), reason=reason))
+
+
+@act
+async def wait(daemon: Daemon, arguments: Arguments) -> object:
+    """Put a claim on the waiting list."""
+    return claim_json(await daemon.claims.put_on_list(_text(arguments, "address")))
 
 
 @act
@@ -115,7 +131,8 @@ async def unclaim(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def keeper(daemon: Daemon, arguments: Arguments) -> object:
     """Let another device of this town keep a ledger; with the town key whoever keeps it now."""
-    address, device = _text(arguments, "address"), _hex(arguments, "device") or b""
+    address = _text(arguments, "address")
+    device = await daemon.custody.find(_text(arguments, "device"))
     secret = _text_or_none(arguments, "secret")
     key = await daemon.custody.open_town_key(secret) if secret is not None else None
     await daemon.claims.name_keeper(address, device, key=key)

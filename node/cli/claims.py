@@ -1,4 +1,4 @@
-"""`claim claims accept decline release handover renew receive unclaim keeper`: who gets what."""
+"""`claim claims accept wait decline release handover renew receive unclaim keeper`: who gets what."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from node.cli.app import app
-from node.cli.documents import _shown
+from node.cli.documents import _shown, claim_page, claim_wish
 from node.cli.secrets import passphrase_of_town
 from node.cli.terminal import Terminal, command, table
 
@@ -33,27 +33,36 @@ def claim(terminal: Terminal, address: str, start: str | None, end: str | None, 
     claimed = terminal.ask(
         "claim", address=address, start=_seconds(start), end=_seconds(end, last=True), **said
     )
-    terminal.answer(
-        claimed, f"{_shown(claimed['address'])}  code {claimed['code'][:4]}-{claimed['code'][4:]}"
-    )
+    digits = f", or {claimed['digits']}" if claimed.get("digits") else ""
+    code = f"{claimed['code'][:4]}-{claimed['code'][4:]}{digits}"
+    terminal.answer(claimed, f"{_shown(claimed['address'])}  code {code}")
 
 
 @command(app, "claims")
 @click.argument("address", required=False)
 def claims(terminal: Terminal, address: str | None) -> None:
-    """List the claims of this town and those that it answers, or what there is of one document."""
+    """List the claims of this town and those that it answers, or what there is of one document.
+
+    Of the address of a claim all is said that is known of it.
+    """
     found = terminal.ask("claims", address=address)
+    if address is not None and "ledger" not in found and len(found["claims"]) == 1:
+        [view] = found["claims"]
+        terminal.answer(view, claim_page(view))
+        return
     head = [found["says"]] if address is not None else []
     rows = [
         {
             "address": _shown(each["address"]),
             "who": each.get("by") or each["town_name"],
             "what": each["target"]["title"],
+            "asked": claim_wish(each),
+            "urgency": each.get("urgency", "normal"),
             "says": each["says"],
         }
         for each in found["claims"]
     ]
-    listed = table(rows, ("address", "who", "what", "says")) if rows else "no claims"
+    listed = table(rows, ("address", "who", "what", "asked", "urgency", "says")) if rows else "no claims"
     terminal.answer(found if address is not None else found["claims"], "\n".join([*head, listed]))
 
 
@@ -69,9 +78,17 @@ def accept(terminal: Terminal, claim: str, quantity: str | None, hold_until: str
 
 @command(app, "decline")
 @click.argument("claim")
-def decline(terminal: Terminal, claim: str) -> None:
-    """Say no to a claim."""
-    _answer(terminal, terminal.ask("decline", address=claim))
+@click.option("--reason", type=click.Choice(["declined", "to_others", "not_then", "gone"]), help="Why.")
+def decline(terminal: Terminal, claim: str, reason: str | None) -> None:
+    """Say no to a claim, or to its asking for longer."""
+    _answer(terminal, terminal.ask("decline", address=claim, reason=reason))
+
+
+@command(app, "wait")
+@click.argument("claim")
+def wait(terminal: Terminal, claim: str) -> None:
+    """Put a claim on the waiting list."""
+    _answer(terminal, terminal.ask("wait", address=claim))
 
 
 @command(app, "release")
@@ -109,7 +126,9 @@ def renew(terminal: Terminal, claim: str, until: str) -> None:
 @quantity_option
 def receive(terminal: Terminal, claim: str, ok: str | None, quantity: str | None) -> None:
     """Say that what this town claimed has been received."""
-    _answer(terminal, terminal.ask("receive", address=claim, ok=ok, quantity=quantity))
+    view = terminal.ask("receive", address=claim, ok=ok, quantity=quantity)
+    noted = f"Noted that it was received: {view.get('received') or ok or 'yes'}."
+    terminal.answer(view, f"{_shown(view['address'])}  {noted} {view['says']}")
 
 
 @command(app, "unclaim")
@@ -126,12 +145,12 @@ def unclaim(terminal: Terminal, claim: str) -> None:
 def keeper(terminal: Terminal, address: str, device: str, town_key: bool) -> None:
     """Let another device of this town answer the claims on a document from now on.
 
-    DEVICE is the whole key, as `hedgerow key show --json` prints it. With --town-key it asks for the
+    DEVICE is the beginning of its key, as `hedgerow key show` prints it. With --town-key it asks for the
     passphrase of the town key, whose word goes before whatever the former keeper wrote.
     """
     secret = passphrase_of_town() if town_key else None
     answer = terminal.ask("keeper", address=address, device=device, secret=secret)
-    terminal.answer(answer, f"kept by {device[:8]} from now on")
+    terminal.answer(answer, f"kept by {answer['keeper'][:8]} from now on")
 
 
 def _answer(terminal: Terminal, view: Mapping[str, Any]) -> None:

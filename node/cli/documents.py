@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,9 @@ def post(
 def show(terminal: Terminal, address: str) -> None:
     """Show one document with all its fields and versions."""
     document = terminal.ask("show", address=address, form=None if terminal.as_json else True)
+    if "claim" in document:
+        terminal.answer(document["claim"], claim_page(document["claim"]))
+        return
     terminal.answer(document, _page(document))
 
 
@@ -317,6 +321,34 @@ def _print_all(terminal: Terminal, chosen: Mapping[str, Any], **query: Any) -> N
         for document in found
     ]
     terminal.answer(found, table(rows, ("address", "kind", "town", "title")) if rows else "nothing found")
+
+
+def claim_page(view: Mapping[str, Any]) -> str:
+    """A claim with all that is known of it, for people."""
+    title = view["target"].get("title") or "what is not here any more"
+    who = ", ".join(filter(None, [view.get("by"), view["town_name"]]))
+    facts = {
+        "asked": claim_wish(view),
+        "by": f"{who} (for somebody)" if view.get("on_behalf_of") else who,
+        "urgency": view.get("urgency") if view.get("urgency") != "normal" else "",
+        "reason": " ".join(str(view.get("reason", "")).split()),
+        "contact": view.get("contact"),
+        "code": view.get("code_to_show"),
+        "received": view.get("received"),
+    }
+    lines = [f"{_shown(view['address'])}  {title}", str(view["says"])]
+    return "\n".join(lines + [f"{name}: {text}" for name, text in facts.items() if text])
+
+
+def claim_wish(view: Mapping[str, Any]) -> str:
+    """What a claim asks for: an amount, or days."""
+    if view.get("end"):
+        # Forms ask for whole days of UTC; the end is not part of them.
+        days = [datetime.fromtimestamp(at, UTC).date() for at in (view["start"], view["end"] - 1)]
+        return f"{days[0]} to {days[1]}" if days[0] != days[1] else str(days[0])
+    amount = view.get("asked") or {}
+    unit = f" {amount['unit']}" if amount and amount["unit"] != "each" else ""
+    return f"{amount.get('amount', '')}{unit}" + (", a share" if view.get("share") else "")
 
 
 def _shown(address: str) -> str:

@@ -20,6 +20,7 @@ from node.errors import (
     StaleEdit,
     StorageUnavailable,
 )
+from node.promises.views import Whose
 from node.store import Document
 from node.web import forms, pages, present
 from node.web.guard import form_token_fits
@@ -123,7 +124,7 @@ async def withdraw(request: web.Request) -> web.Response:
     site = request.app[SITE]
     must_sign_in(request)
     found, kind = await _own(request)
-    ledger = await site.node.claims.ledger_of(found.doc.hex(), claims=False)
+    ledger = await site.node.claims.ledger_of(found.doc.hex(), Whose.NOBODYS)
     values = pages.shell(request, await site.around(), "board") | {
         "document": found,
         "title": present.title(found),
