@@ -52,6 +52,7 @@ async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
         "falls": [_told(daemon, each) for each in falls if each not in again],
         "again": [_told(daemon, each) for each in again],
         "done": isinstance(secret, str),
+        "keeps": await daemon.claims.kept_by(device),
     }
 
 

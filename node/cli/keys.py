@@ -140,6 +140,9 @@ def revoke(
     lines = [f"The device {done['device'][:16]} is taken back. {says}", *_fallen(done["falls"], done=True)]
     if done["again"]:
         lines.append(f"This board has done again: {_acts(done['again'])}.")
+    if kept := done.get("keeps", []):
+        lines.append("It still keeps these posts; nobody answers requests for them until you name a board:")
+        lines += [f"  hedgerow keeper {address} DEVICE --town-key" for address in kept]
     terminal.answer(done, "\n".join(lines))
 
 

@@ -14,6 +14,7 @@ from node.promises.pen import Pen
 from node.promises.shelf import CLAIMABLE, header_at, ledger_at
 from node.promises.views import ClaimView, LedgerView, Whose
 from protocol.ids import DocId, TownId, address_range, parse_address
+from protocol.ids import address as address_of
 from sync.ledger import ledger_id
 
 if TYPE_CHECKING:
@@ -102,6 +103,18 @@ class Sight:
         await self.register.catch_up()
         found = await self._look(lambda look: look.all())
         return sorted(found, key=lambda view: (view.born, view.doc), reverse=True)
+
+    async def kept_by(self, device: bytes) -> list[str]:
+        """Return the addresses of the own posts whose ledger a device keeps, ascending."""
+
+        def read(reader: Reader) -> list[str]:
+            found = {each.doc: each.header for each in reader.own_since(CLAIMABLE, 0)}
+            ledgers = ((doc, ledger_at(reader, ledger_id(header))) for doc, header in found.items())
+            return sorted(
+                address_of(doc) for doc, each in ledgers if each is not None and each.keeper == device
+            )
+
+        return await self._store.read(read)
 
     # Below here: how.
 

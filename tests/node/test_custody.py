@@ -115,6 +115,8 @@ async def test_the_town_key_names_who_answers_when_the_board_that_did_is_lost(ho
         "keeper", address=posted["address"], device=other.hex(), secret=house.begun.passphrase
     )
     assert named["keeper"] == other.hex()
+    kept = [await house.daemon.claims.kept_by(each) for each in (other, house.daemon.intake.device)]
+    assert kept == [[posted["address"]], []]
     ledger = await house.daemon.store.read(lambda reader: ledger_at(reader, ledger_id(header)))
     assert ledger is not None
     assert (ledger.keeper, ledger.n) == (other, 2)
