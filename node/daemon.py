@@ -231,6 +231,7 @@ class Daemon:
             now_ms=self.clock.now_ms,
             chance=secrets.token_bytes,
             heard=self._last_heard_ms,
+            synced=self._synced_change,
         )
         self.keeper = Keeper(self.claims, self.store, self.incidents, self.clock.read)
         self.invitations = Invitations(
@@ -434,6 +435,10 @@ class Daemon:
     async def _open_town_key(self, passphrase: str) -> TownKey:
         """Open the town key; off the loop, for it takes a while."""
         return await asyncio.to_thread(key_files.open_town_key, self.data / KEYS_FOLDER, passphrase)
+
+    def _synced_change(self, town: TownId) -> int:
+        peer = self.peers.get(town)
+        return peer.synced_change if peer is not None else 0
 
     def _last_heard_ms(self, town: TownId) -> int | None:
         peer = self.peers.get(town)

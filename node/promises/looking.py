@@ -41,6 +41,7 @@ class Look:
 
     Args:
         heard: When a town was last heard over a link, in milliseconds; None: never, or it is no peer.
+        synced: Up to which change a town is known to hold all that it may; 0: it is no peer.
     """
 
     reader: Reader
@@ -49,6 +50,7 @@ class Look:
     own_town: TownId
     device: DeviceId
     heard: Callable[[TownId], int | None]
+    synced: Callable[[TownId], int]
     now_ms: int
     _ledgers: dict[DocId, Ledger | None] = field(default_factory=dict)
     _names: dict[TownId, str] = field(default_factory=dict)
@@ -195,7 +197,7 @@ class Look:
             ours=ours and not here,
             keeper_name=keeper_name,
             town_name=asked.by or name if asked is not None and here and not share else name,
-            waiting=self._waiting(keeper_name, heard_ms, here, ledger),
+            waiting=self._waiting(keeper, asked, heard_ms, here, ledger),
             what=sentences.amount(milli or (asked.milli or 0 if asked is not None else 0), unit),
             window=sentences.of_window(start, end, now_s),
             until=sentences.moment(hold, now_s) if hold is not None else "",
@@ -246,9 +248,14 @@ class Look:
             to_answer=here,
         )
 
-    def _waiting(self, keeper_name: str, heard_ms: int | None, here: bool, ledger: Ledger | None) -> str:
+    def _waiting(
+        self, keeper: TownId, asked: Asked | None, heard_ms: int | None, here: bool, ledger: Ledger | None
+    ) -> str:
         if not here:
-            return sentences.waits(keeper_name, heard_ms, self.now_ms)
+            synced = self.synced(keeper) if asked is not None else 0
+            if synced and asked is not None and not self.reader.backlog(synced, asked.federations):
+                return f"Is at {self.name(keeper)}: waits for an answer there."
+            return sentences.waits(self.name(keeper), heard_ms, self.now_ms)
         if ledger is not None and ledger.keeper not in (None, self.device):
             return f"Waits for another device of this town ({(ledger.keeper or b'').hex()[:8]})."
         return "Waits for an answer here."

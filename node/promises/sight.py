@@ -37,6 +37,7 @@ class Sight:
 
     Args:
         heard: When a town was last heard over a link, in milliseconds; None: never, or it is no peer.
+        synced: Up to which change a town is known to hold all that it may; 0: it is no peer.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Sight:
         now_ms: Callable[[], int],
         chance: Callable[[int], bytes],
         heard: Callable[[TownId], int | None] = lambda _: None,
+        synced: Callable[[TownId], int] = lambda _: 0,
     ) -> None:
         self.own_town = own_town
         self.seals = seals
@@ -63,6 +65,7 @@ class Sight:
         self._now_ms = now_ms
         self._chance = chance
         self._heard = heard
+        self._synced = synced
         self._counter = Counter(now_ms)
 
     async def ledger_of(self, address: str, whose: Whose = Whose.ALL) -> LedgerView | None:
@@ -156,6 +159,7 @@ class Sight:
                     self.own_town,
                     self._intake.device,
                     self._heard,
+                    self._synced,
                     self._now_ms(),
                 )
             )

@@ -243,6 +243,12 @@ async def test_a_reason_is_a_code_for_everybody_may_read_a_ledger(valley: Valley
     declined = await roanne.claims.decline(claimed.address)
     assert declined.says == "Declined: it was given to others, or cannot be."
     doc, ledger = declined.doc, (await roanne.ledger(address)).doc
+    other = await charlieu.claims.ask(address, quantity=boxes(1))
+    charlieu.synced[roanne.town.id] = await charlieu.store.read(lambda reader: reader.change())
+    there = (await charlieu.claims.show(other.address)).says
+    assert there == "Is at Roanne: waits for an answer there."
+    charlieu.synced[roanne.town.id] -= 1
+    assert (await charlieu.claims.show(other.address)).says.startswith("Waits for Roanne's node")
     unknown = Word(Act.WAIT, doc, reason="call_this_number"), Word(Act.DECLINE, doc, reason="a_new_one")
     await roanne.claims.pen.write(ledger, lambda _, __: unknown)
     told = (await roanne.claims.show(claimed.address)).says

@@ -68,6 +68,7 @@ class Side:
             now_ms=clock.now_ms,
         )
         self.heard: dict[TownId, int] = {}
+        self.synced: dict[TownId, int] = {}
         self.claims = Claims(
             own_town=town.id,
             store=self.store,
@@ -78,6 +79,7 @@ class Side:
             now_ms=clock.now_ms,
             chance=self.chance,
             heard=self.heard.get,
+            synced=lambda town: self.synced.get(town, 0),
         )
         self.incidents = Incidents(clock.now_ms)
         self.keeper = Keeper(self.claims, self.store, self.incidents, clock.read)
