@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from node.clones import CLONE
+from node.drafts import Draft
 from node.errors import NotKeeper, Refused
 from node.promises.shelf import CLAIMABLE, ledger_at
-from protocol.ids import DocId, Op
+from protocol.ids import Op
 from sync.ledger import LEDGER, fields_of_entry, ledger_id
 from sync.promises import ONE, Act, Mode, Word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from node.drafts import Draft
     from node.store import Reader
     from protocol.encoding import Value
     from protocol.ids import DeviceId
@@ -69,7 +70,7 @@ def resized(
         device: The one that would write.
 
     Raises:
-        NotKeeper: Another device of the town keeps the ledger.
+        NotKeeper: As `must_keep`.
         Refused: More is promised than there would be, a share has no more, or it is counted in another unit.
     """
     kind = header.kind
@@ -79,7 +80,7 @@ def resized(
     if ledger is None or ledger.first is None:
         return None
     milli, unit = amount_of(kind, after)
-    must_keep(ledger, device)
+    must_keep(reader, ledger, device)
     if unit != ledger.promises.unit:
         raise Refused(
             f"claims on it are counted in {ledger.promises.unit}, so its amount must be too;"
@@ -101,20 +102,26 @@ def resized(
 
 def entry_draft(ledger: Ledger, word: Word) -> Draft:
     """Return the next entry of a ledger, which begins in another document than it goes on in if it moved."""
-    from node.drafts import Draft
-
     assert ledger.head is not None, "a ledger that is known has a head"
     fields = fields_of_entry(ledger.n + 1, word)
     cites = (ledger.head, *word.settles)
-    return Draft(LEDGER, Op.ENTRY, fields, doc=DocId(ledger.goes_on_in), cites=cites)
+    return Draft(LEDGER, Op.ENTRY, fields, doc=ledger.goes_on_in, cites=cites)
 
 
-def must_keep(ledger: Ledger, device: DeviceId) -> None:
-    """Let nobody write but the keeper: what another device writes would count nowhere.
+def must_keep(reader: Reader, ledger: Ledger, device: DeviceId) -> None:
+    """Let nobody write but the keeper, and not even that one while its key is in two places.
+
+    What another device writes would count nowhere, and what a clone writes could contradict us.
 
     Raises:
-        NotKeeper: Says which device it is.
+        NotKeeper: Another device keeps it, and which; or this one's key was met elsewhere.
     """
+    if reader.meta(CLONE):
+        raise NotKeeper(
+            "this node's key was met in another place, so it promises nothing until its operator has said"
+            " which of the two lives: look at hedgerow status",
+            code="clone",
+        )
     if ledger.keeper != device:
         raise NotKeeper(
             f"another device of this town ({(ledger.keeper or b'').hex()[:8]}) keeps this and must do it;"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from node.drafts import Draft
-from node.errors import NotFound, NotKeeper
+from node.errors import NotFound
 from node.promises.opening import entry_draft, must_keep
 from node.promises.shelf import held_of, ledger_at
 from protocol.ids import DocId, Op
@@ -31,8 +31,6 @@ WORDS_MAX: Final = 64
 """Entries of one turn; what is left over is written in the next, and others get their turn in between."""
 FULL: Final = ENTRIES_MAX - 2 * WORDS_MAX
 """A ledger of so many entries goes on in another document; the rest is room for the town key's word."""
-CLONE: Final = "clone"
-"""Name under which it is kept that this device's key was met in a place that is not this node."""
 
 Words = Callable[["Reader", "Ledger"], Iterable[Word]]
 """What to write, worked out from the ledger as it stands."""
@@ -65,7 +63,8 @@ class Pen:
 
             def compose(tx: Transaction) -> Generator[Draft, Record, None]:
                 nonlocal moved
-                ledger = kept(tx, doc, self._intake)
+                ledger = _known(tx, doc)
+                must_keep(tx, ledger, self._intake.device)
                 moved = len(tx.document_records(ledger.goes_on_in)) >= FULL
                 if moved:
                     yield from _moving(tx, ledger, self._chance(NONCE_BYTES))
@@ -90,23 +89,6 @@ class Pen:
         await self._intake.post(compose)
 
 
-def kept(reader: Reader, doc: DocId, intake: Intake) -> Ledger:
-    """Return a ledger in which this device may write. This is the one place that lets it.
-
-    Raises:
-        NotFound, NotKeeper: As `Pen.write`.
-    """
-    if reader.meta(CLONE):
-        raise NotKeeper(
-            "this node's key was met in another place, so it promises nothing until its operator has said"
-            " which of the two lives: look at hedgerow status",
-            code="clone",
-        )
-    ledger = _known(reader, doc)
-    must_keep(ledger, intake.device)
-    return ledger
-
-
 def _known(reader: Reader, doc: DocId) -> Ledger:
     ledger = ledger_at(reader, doc)
     if ledger is None or ledger.first is None:
@@ -116,14 +98,10 @@ def _known(reader: Reader, doc: DocId) -> Ledger:
 
 def _entries(ledger: Ledger, words: Iterable[Word]) -> Generator[Draft, Record, Record | None]:
     """Give the entries their numbers and predecessors; return the last record."""
-    n, head = ledger.n, ledger.head
-    assert head is not None, "a ledger that is known has a head"
     record: Record | None = None
     for _, word in zip(range(WORDS_MAX), words, strict=False):
-        n += 1
-        fields, cites = fields_of_entry(n, word), (head, *word.settles)
-        record = yield Draft(LEDGER, Op.ENTRY, fields, doc=ledger.goes_on_in, cites=cites)
-        head = record.id
+        record = yield entry_draft(ledger, word)
+        ledger = replace(ledger, n=ledger.n + 1, head=record.id)
     return record
 
 

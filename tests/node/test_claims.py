@@ -438,6 +438,9 @@ async def test_a_node_whose_key_was_met_elsewhere_promises_nothing(valley: Valle
     with pytest.raises(NotKeeper) as refused:
         await roanne.claims.accept(claimed.address)
     assert refused.value.code == "clone"
+    with pytest.raises(NotKeeper) as refused:
+        await roanne.board.edit(address, {"quantity": boxes(30)})
+    assert refused.value.code == "clone"
     await roanne.keep()
     assert (await roanne.ledger(address)).n == 1
 
