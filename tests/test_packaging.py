@@ -14,7 +14,6 @@ from node import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("node", "protocol", "sync")
-NOT_CODE = (".sql", ".css", ".html", ".csv", ".md", ".txt", ".svg", ".js")
 
 
 def test_no_other_distribution_ships_one_of_our_three_names() -> None:

@@ -88,9 +88,6 @@ class Reader(Protocol):
     def ids_in_buckets(self, key: LaneKey, buckets: Sequence[int]) -> list[RecordId]:
         """Return the ids held in a lane whose first byte is one of these, newest first."""
 
-    def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) held in a lane, the last taken in first, below row `after` (0: from the top)."""
-
     def evidence(
         self, federation: FederationId, town: TownId, after: RecordId | None = None
     ) -> tuple[tuple[bytes, ...], bool]:
@@ -102,9 +99,6 @@ class Reader(Protocol):
 
     def backlog(self, change: int, federations: Sequence[FederationId]) -> int:
         """Return how many records held in these federations came after a change."""
-
-    def lane_counts(self) -> Mapping[LaneKey, int]:
-        """Return the size of each held set that is not empty."""
 
     def held_sets(self) -> dict[LaneKey, HeldSet]:
         """Return the held sets: the snapshots that were saved, brought forward to this state."""

@@ -131,11 +131,6 @@ class MemoryTransaction(MemoryBoard):
         """Return the ids held in a lane whose first byte is one of these, newest first."""
         return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], len(self._records))
 
-    def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) of records held in a lane, the last taken in first, from below row `after`."""
-        rows = sorted(((self._rows[id], id) for id in self._held.get(key, {})), reverse=True)
-        return [each for each in rows if not after or each[0] < after][:limit]
-
     def evidence(
         self, federation: FederationId, town: TownId, after: RecordId | None = None
     ) -> tuple[tuple[bytes, ...], bool]:
@@ -154,10 +149,6 @@ class MemoryTransaction(MemoryBoard):
         named = {*federations}
         lanes = [held for (federation, _), held in self._held.items() if federation in named]
         return len({id for held in lanes for id, since in held.items() if since > change})
-
-    def lane_counts(self) -> Mapping[LaneKey, int]:
-        """Return the size of each held set that is not empty."""
-        return {key: len(held) for key, held in self._held.items() if held}
 
     def held_sets(self) -> dict[LaneKey, HeldSet]:
         """Return the held sets, made anew from the ids."""

@@ -112,14 +112,6 @@ class RecordReads:
         """Return the ids held in a lane whose first byte is one of these, newest first."""
         return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], ALL)
 
-    def newest_ids(self, key: LaneKey, after: int, limit: int) -> list[tuple[int, RecordId]]:
-        """Return (row, id) held in a lane, the last taken in first, below row `after` (0: from the top)."""
-        sql = (
-            "SELECT r.row, r.id FROM records r JOIN held h ON h.record = r.row AND h.lane = ?"
-            " WHERE r.row < ? ORDER BY r.row DESC LIMIT ?"
-        )
-        return self._db.execute(sql, (self.lane_number(key), after or ALL, limit)).fetchall()
-
     def evidence(
         self, federation: FederationId, town: TownId, after: RecordId | None = None
     ) -> tuple[tuple[bytes, ...], bool]:
@@ -140,11 +132,6 @@ class RecordReads:
         sql = f"SELECT count(DISTINCT record) FROM held WHERE lane IN ({marks(len(lanes))}) AND change > ?"
         count: int = self._db.execute(sql, (*lanes, change)).fetchone()[0]
         return count
-
-    def lane_counts(self) -> Mapping[LaneKey, int]:
-        """Return the size of each held set that is not empty."""
-        rows = self._db.execute("SELECT federation, lane, records FROM lanes WHERE records > 0")
-        return {(FederationId(federation), _LANES[lane]): count for federation, lane, count in rows}
 
     def held_sets(self) -> dict[LaneKey, HeldSet]:
         """Return the held sets: the snapshots that were saved, brought forward to this state."""
