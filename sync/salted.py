@@ -9,7 +9,7 @@ store; it is shown to the operator.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final
 
@@ -86,7 +86,7 @@ class _Keyed:
         then(self)
 
 
-def hash_buckets(ids: tuple[RecordId, ...], buckets: range | list[int]) -> list[bytes]:
+def hash_buckets(ids: Iterable[bytes], buckets: range | list[int]) -> list[bytes]:
     """Return the hash of the ids of each of these first bytes."""
     by_bucket: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
     for record in ids:

@@ -319,11 +319,3 @@ def next_part(sent: int) -> int:
 def bucket_hash(record_ids: Iterable[bytes]) -> bytes:
     """Hash the whole ids of one first byte, in any order given: 16 bytes."""
     return blake2b(b"".join(sorted(record_ids)), digest_size=16, person=b"hedgerow/bucket").digest()
-
-
-def bucket_hashes(record_ids: Iterable[bytes]) -> list[bytes]:
-    """Hash all ids of a set by first byte: 256 hashes of 16 bytes."""
-    buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
-    for record_id in record_ids:
-        buckets[record_id[0]].append(record_id)
-    return [bucket_hash(bucket) for bucket in buckets]

@@ -11,7 +11,8 @@ import pytest
 
 from protocol.limits import CELLS_KEPT
 from sync.digest import LtHash
-from sync.sketch import Coding, bucket_hashes, cells_to_bytes, sketch_of
+from sync.salted import hash_buckets
+from sync.sketch import BUCKETS, Coding, cells_to_bytes, sketch_of
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 VECTORS = json.loads((FOLDER / "reconciliation.json").read_text())
@@ -46,4 +47,4 @@ def test_cells_are_those_of_the_vectors(form: str) -> None:
 
 
 def test_bucket_hashes_are_those_of_the_vectors() -> None:
-    assert bucket_hashes(IDS)[IDS[0][0]].hex() == VECTORS["bucket_hash"]
+    assert hash_buckets(IDS, range(BUCKETS))[IDS[0][0]].hex() == VECTORS["bucket_hash"]

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from protocol.limits import CELLS_FIRST, CELLS_KEPT
 from sync.digest import LtHash
+from sync.salted import hash_buckets
 from sync.sketch import (
+    BUCKETS,
     DIFFERENCE_MAX,
     PLAIN,
     Coding,
     Decoder,
     Outcome,
     bucket_hash,
-    bucket_hashes,
     cells_for,
     cells_from_bytes,
     cells_to_bytes,
@@ -330,11 +331,11 @@ def test_a_plan_always_goes_beyond_what_was_not_enough_and_leaves_a_part_to_foll
 
 def test_bucket_hashes_know_no_order_and_tell_buckets_apart() -> None:
     record_ids = some_ids(Random(11), 300)
-    hashes = bucket_hashes(record_ids)
-    assert hashes == bucket_hashes(record_ids[::-1])
+    hashes = hash_buckets(record_ids, range(BUCKETS))
+    assert hashes == hash_buckets(record_ids[::-1], range(BUCKETS))
     assert len(hashes) == 256
     first = record_ids[0][0]
-    changed = [n for n, one in enumerate(bucket_hashes(record_ids[1:])) if one != hashes[n]]
+    changed = [n for n, one in enumerate(hash_buckets(record_ids[1:], range(BUCKETS))) if one != hashes[n]]
     assert changed == [first]
     assert hashes[first] == bucket_hash(one for one in record_ids if one[0] == first)
     joined = b"".join(sorted(one for one in record_ids if one[0] == first))
