@@ -1,8 +1,8 @@
 """The claims that can be read here: those sealed to our town, and which ledger each of them is for.
 
-Nothing of what a claim says is kept on the disk, and little in memory: which document it is, which ledger
-it names, how urgent it is and whether it is for a share, so that a keeper knows whose turn it is.
-Whoever shows or answers one opens it again from the record that is held.
+Nothing of what a claim says is kept on the disk, and little in memory: which document of which town it is,
+which ledger it names, how urgent it is and whether it is for a share, so that a keeper knows whose turn it
+is. Whoever shows or answers one opens it again from the record that is held.
 """
 
 from __future__ import annotations

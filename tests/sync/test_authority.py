@@ -25,7 +25,7 @@ from sync.authority import (
     resolve,
 )
 from sync.moved import moved
-from tests.sync.world import FAR_S, NOW_S, Town, device_of, federation_of
+from tests.sync.world import NOW_S, Town, device_of, federation_of
 
 OWN, BEE, SEA, ELM = Town("own"), Town("bee"), Town("sea"), Town("elm")
 CHARTER = BEE.charter("Along the river", [BEE, SEA], members=[ELM], quotas=(1, 2, 3))
@@ -314,8 +314,7 @@ def test_moved_names_every_town_whose_records_are_placed_otherwise(
 def test_authority_reads_no_clock() -> None:
     """An admission that ended counts until the store lets go of it, on every node alike."""
     ended = OWN.join(RIVER, expires=NOW_S + 1)
-    assert resolve(OWN.id, [*CERTIFICATES, CHARTER, ended]).federations
-    assert FAR_S > NOW_S
+    assert resolve(OWN.id, [*CERTIFICATES, CHARTER, ended]).federations.keys() == {RIVER}
 
 
 def test_the_own_charter_is_at_home_as_soon_as_it_is_held_anywhere() -> None:
