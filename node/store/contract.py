@@ -11,21 +11,20 @@ another node, and say "everything up to here" in snapshots of held sets and in w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from sync.authority import Allotment
+from sync.admission import View
 
 if TYPE_CHECKING:
     from node.store.documents import Document, Page, Query
-    from protocol.ids import DeviceId, DocId, FederationId, LaneKey, RecordId, TownId
+    from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
     from protocol.record import Record
-    from sync.admission import Changes, Verdict
+    from sync.admission import Changes
     from sync.authority import Authority
     from sync.events import LaneChange
     from sync.held import HeldSet
-    from sync.merge import Fact
 
 T = TypeVar("T")
 
@@ -158,8 +157,8 @@ class Reader(Protocol):
         """Return the rows of a query on the tables of peers, invitations, residents and the like."""
 
 
-class Transaction(Reader, Protocol):
-    """The state inside a writer's turn. Also a `sync.admission.View`."""
+class Transaction(Reader, View, Protocol):
+    """The state inside a writer's turn, which is what the rules ask about, and what changes it."""
 
     def apply(
         self, changes: Changes, batch: Sequence[Record] = (), source: TownId | None = None
@@ -192,46 +191,6 @@ class Transaction(Reader, Protocol):
     def run(self, sql: str, *values: Cell) -> int:
         """Run one statement on the tables of peers, invitations and the like; return how many rows it
         touched."""
-
-    # What `sync.admission.View` asks.
-
-    def authority_records(self, news: Sequence[Record] = ()) -> Sequence[Record]:
-        """Return the known records that authority is made of, held or parked, that can count beside these."""
-
-    def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
-        """Return what was decided before on these ids."""
-
-    def facts(self, docs: Sequence[DocId]) -> Mapping[DocId, Sequence[Fact]]:
-        """Return the facts of the held records of these documents."""
-
-    def lanes(self, ids: Sequence[RecordId]) -> Mapping[RecordId, frozenset[LaneKey]]:
-        """Return in which held sets these records are."""
-
-    def document_count(self, lane_key: LaneKey, town: TownId, allotment: Allotment = Allotment.POSTS) -> int:
-        """Return how many documents of a town, of those counted together, a lane holds."""
-
-    def oldest_documents(
-        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
-    ) -> Sequence[tuple[int, DocId]]:
-        """Return the oldest of them, (born, document) ascending."""
-
-    def parked(self, towns: Iterable[TownId]) -> Sequence[Record]:
-        """Return the parked records of these towns."""
-
-    def held_records(self, towns: Iterable[TownId]) -> Sequence[Record]:
-        """Return the held records that these towns wrote, of every kind and lane."""
-
-    def signed_records(self, town: TownId, devices: Iterable[DeviceId]) -> Sequence[Record]:
-        """Return the held records that these devices wrote for a town."""
-
-    def drawer(self) -> Sequence[Record]:
-        """Return the records of the own town that stand no more and are still kept."""
-
-    def expired(self, now_s: int, limit: int) -> Sequence[Record]:
-        """Return held and parked records whose `expires` is not after `now_s`, at most `limit`."""
-
-    def ahead(self, after: int, born_s: int, stamp: int, limit: int) -> Sequence[Record]:
-        """Return records held since a change that are born, or stamped, after these; at most `limit`."""
 
 
 class Store(Protocol):
