@@ -30,7 +30,7 @@ from sync.devices import (
     DEVICE,
     DEVICE_KINDS,
     LASTING_KINDS,
-    ROTATE,
+    VOTES_KINDS,
     Rights,
     heads,
     named,
@@ -188,8 +188,7 @@ class Authority:
         return self.rights_of(town).is_taken_back(device)
 
     def is_town_key(self, town: TownId, device: DeviceId) -> bool:
-        """Tell whether this is a town key of the town, the present one or a former: what it signed as a
-        steward stays signed."""
+        """Tell whether this is a town key of the town, the present one or a former."""
         return device in self.rights_of(town).keys
 
     def town_of(self, device: DeviceId) -> TownId | None:
@@ -246,12 +245,12 @@ class Authority:
         if header.kind in LASTING_KINDS and header.op is not Op.ENTRY:
             return Placement(frozenset(), ACT_STANDS)
         lanes: set[LaneKey] = {(federation, Lane.URGENT) for federation in self.federations_of(header.town)}
-        if header.kind == ROTATE:
-            # A vote by a later key cannot be judged without the rotation, whatever became of its town.
+        if header.kind in VOTES_KINDS:
+            # No vote can be judged without these, whatever became of its town.
             lanes |= {
                 (each.id, Lane.URGENT)
                 for each in self.federations.values()
-                if header.town in each.chain.kept.values()
+                if header.town in each.chain.voters
             }
         if header.town == self.own_town:
             lanes.add((home_id(self.own_town), header.lane))
@@ -342,7 +341,7 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
                 federations[name] = federation
     # Nobody asks for the keys of towns that may write nowhere; who sends them in heaps moves nothing.
     concerned = {own_town}.union(
-        *({*each.members, each.founder, *each.chain.kept.values()} for each in federations.values())
+        *({*each.members, each.founder, *each.chain.voters} for each in federations.values())
     )
     concerning = {
         town: found
@@ -382,7 +381,10 @@ def _federation(
     ]
     steps = [step for record in decided if record.header.kind == STEP and (step := step_of(record))]
     signatures = [each for record in decided if record.header.kind == SIGN and (each := signature_of(record))]
-    chain = follow(root, steps, signatures)
+    lapsed = frozenset(
+        each.id for each in decided if not signers.may_write(each.header.town, each.header.device, each.id)
+    )
+    chain = follow(root, steps, signatures, lapsed)
     state = chain.current.state
     acts = membership(
         chain,

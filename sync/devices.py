@@ -40,6 +40,8 @@ ROTATE: Final = "town.rotate"
 """The next town key takes over."""
 LASTING_KINDS: Final = frozenset({REVOKE, KEEP, ROTATE})
 """Kinds of which only entries count, and none is ever taken back."""
+VOTES_KINDS: Final = frozenset({KEEP, ROTATE})
+"""Kinds that say which votes of a town have lapsed: those of former keys that it does not keep."""
 DEVICE_KINDS: Final = frozenset({DEVICE, *LASTING_KINDS})
 """The kinds from which the keys of a town are resolved."""
 

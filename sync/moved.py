@@ -42,6 +42,9 @@ def moved(before: Authority, after: Authority) -> Moved:
         kept_was, kept_now = (each.chain.kept if each else {} for each in (was, now))
         towns |= {town for id, town in kept_now.items() if id not in kept_was}
         held |= {town for id, town in kept_was.items() if id not in kept_now}
+        voters_was, voters_now = (each.chain.voters if each else frozenset() for each in (was, now))
+        towns |= voters_now - voters_was
+        held |= voters_was - voters_now
     return Moved(frozenset(towns | held), frozenset(held), lost)
 
 

@@ -14,9 +14,16 @@ steps of one round are struck from all, and the step with most left stands, then
 the smaller id. A step that counts alone stands however often its signers have signed: nobody takes his own
 signature back by signing something else too.
 
+A vote by a *former* town key that its town does not keep is *lapsed*: the town's own, or its thief's; nobody
+can tell. A step counts only with a vote that is not, and then lapsed ones help it to a majority: so a thief
+decides nothing alone, and no steward takes his vote back by taking another key. Where several steps count,
+the lapsed votes of a steward who has one that is not lapsed, on any step of that parent, are taken off first:
+so what the present keys of a majority sign stands against what former ones are made to sign.
+
 An insider may sign without end. Of a steward's signatures in one round those `SIGNATURES_MAX` count that are
-for the steps with most signers, then the smallest ids: a step that honest stewards signed always has more
-signers than what a minority makes up. What the fold looked at and did not cut is what a node holds (`kept`).
+for the steps with most signers, then the smallest ids, and as many lapsed ones, so that neither push out the
+others: a step that honest stewards signed always has more signers than what a minority makes up. What the
+fold looked at and did not cut is what a node holds (`kept`).
 
 The whole is a function of the set of records: it reads no stamp, no time and no order of arrival. (A graph of
 concurrent acts in which removal wins has cycles without a solution, and lets the removed take revenge by
@@ -26,7 +33,7 @@ citing what was before their removal. See decision 0012.)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,7 +42,7 @@ from protocol.limits import ROUNDS_MAX, SIGNATURES_MAX, STEPS_MAX
 
 Signed = Mapping[TownId, RecordId]
 """Who signed a step, each with the record that says so: the step itself for its author."""
-Said = Mapping[TownId, frozenset[RecordId]]
+Said = Mapping[TownId, Set[RecordId]]
 """The same with all records that say so: a steward may sign one step again and again, and it is one vote."""
 NOBODY: Final[Said] = {}
 
@@ -102,7 +109,8 @@ class Ballot:
     Attributes:
         steps: Those that may count, with who signed each.
         chosen: The one that stands; None: none counts yet.
-        struck: Stewards who signed two steps of one round, where more than one step counts.
+        struck: Stewards who signed two steps of one round, where more than one step counts. One who did so
+            with a former key only is none.
         kept: The records that a node holds, each with its town.
     """
 
@@ -120,12 +128,14 @@ class Chain:
         steps: From the charter to the current step.
         struck: Double signers, each with the parent of the steps that they signed.
         kept: Records of steps and signatures that a node holds, each with its town.
+        voters: All who were stewards at one of the steps.
         open: What is known of the steps of the current step.
     """
 
     steps: tuple[Step, ...]
     struck: frozenset[tuple[RecordId, TownId]]
     kept: Mapping[RecordId, TownId]
+    voters: frozenset[TownId]
     open: Ballot = field(compare=False)
 
     @property
@@ -156,57 +166,64 @@ class Chain:
         return len(self.steps) > 1 and self.steps[-2].id in ground and act not in self.current.decides
 
 
-def follow(charter: Step, steps: Iterable[Step], signatures: Iterable[Signature]) -> Chain:
+def follow(
+    charter: Step,
+    steps: Iterable[Step],
+    signatures: Iterable[Signature],
+    lapsed: Collection[RecordId] = frozenset(),
+) -> Chain:
     """Return the chain of steps that these records give.
 
     Args:
         charter: Step 0.
-        steps: All known others of the federation, made with the town keys of the towns that they name.
+        steps: All known others of the federation, made with town keys of the towns that they name.
         signatures: All known ones, made likewise.
+        lapsed: Those of both that a former key made and the town does not keep; a set.
     """
-    children = defaultdict[RecordId | None, list[Step]](list)
+    children = defaultdict[RecordId | None, dict[RecordId, Step]](dict)
     for step in steps:
-        children[step.parent].append(step)
-    signed = defaultdict[RecordId, dict[TownId, frozenset[RecordId]]](dict)
+        children[step.parent][step.id] = step
+    signed = defaultdict[RecordId, dict[TownId, set[RecordId]]](lambda: defaultdict(set))
     for each in signatures:
-        signed[each.step][each.town] = signed[each.step].get(each.town, frozenset()) | {each.id}
+        signed[each.step][each.town].add(each.id)
     chain, struck, kept = [charter], set[tuple[RecordId, TownId]](), dict[RecordId, TownId]()
     while True:
         parent = chain[-1]
-        ballot = count(parent, children[parent.id] if len(chain) < STEPS_MAX else (), signed)
+        beneath = children[parent.id].values() if len(chain) < STEPS_MAX else ()
+        ballot = count(parent, beneath, signed, lapsed)
         kept.update(ballot.kept)
         struck.update((parent.id, town) for town in ballot.struck)
         if ballot.chosen is None:
-            return Chain(tuple(chain), frozenset(struck), kept, ballot)
+            voters = frozenset[TownId]().union(*(step.state.stewards for step in chain))
+            return Chain(tuple(chain), frozenset(struck), kept, voters, ballot)
         chain.append(ballot.chosen)
 
 
-def count(parent: Step, steps: Iterable[Step], signed: Mapping[RecordId, Said]) -> Ballot:
+def count(
+    parent: Step, steps: Iterable[Step], signed: Mapping[RecordId, Said], lapsed: Collection[RecordId]
+) -> Ballot:
     """Return what is known of the steps of one parent.
 
     Args:
-        steps: All known steps that name it.
+        steps: All known steps that name it, each once.
         signed: Who signed each, beside its author; stewards of the parent or not.
     """
     stewards = parent.state.stewards
-    written = {step for step in steps if step.town in stewards and 1 <= step.round <= ROUNDS_MAX}
-    said = {
+    said: dict[Step, Said] = {
         step: {town: ids for town, ids in signed.get(step.id, NOBODY).items() if town in stewards}
-        | {step.town: frozenset({step.id})}
-        for step in written
+        | {step.town: {step.id}}
+        for step in steps
+        if step.town in stewards and 1 <= step.round <= ROUNDS_MAX
     }
-    counted = _cut(
-        {
-            step: {town: min(ids) for town, ids in said[step].items()}
-            for step in written
-            if step.round == 1 or _shows_split(parent, step, said)
-        }
-    )
+    counted = _cut(parent, said, lapsed)
     counting = [step for step, who in counted.items() if len(who) >= parent.state.majority]
-    struck = _signed_twice(counted) if len(counting) > 1 else frozenset[TownId]()
+    votes, struck = counted, frozenset[TownId]()
+    if len(counting) > 1:
+        votes = _without_former(counted, lapsed)
+        struck = _signed_twice(votes)
 
     def rank(step: Step) -> tuple[int, int, RecordId]:
-        return (-len(counted[step].keys() - struck), -step.round, step.id)
+        return (-len(votes[step].keys() - struck), -step.round, step.id)
 
     chosen = min(counting, key=rank, default=None)
     return Ballot(counted, chosen, struck, _kept(counted, said))
@@ -225,40 +242,59 @@ def split_of(ballot: Ballot, round: int, majority: int, stewards: int) -> frozen
     return frozenset(shown.values())
 
 
-def _shows_split(parent: Step, step: Step, said: Mapping[Step, Said]) -> bool:
+def _shows_split(parent: Step, step: Step, votes: Mapping[RecordId, tuple[Step, TownId]]) -> bool:
     """Tell whether the signatures that a step names show that the round before is over.
 
     Any record by which a steward signed will do: else he could close the round again by signing once more.
     """
-    named = [
-        frozenset(town for town, ids in who.items() if ids & step.split)
-        for other, who in said.items()
-        if other.round == step.round - 1
-    ]
-    return _is_split(named, parent.state.majority, len(parent.state.stewards))
+    named = defaultdict[Step, set[TownId]](set)
+    for id in step.split & votes.keys():
+        other, town = votes[id]
+        if other.round == step.round - 1:
+            named[other].add(town)
+    return _is_split(named.values(), parent.state.majority, len(parent.state.stewards))
 
 
-def _is_split(voices: Iterable[frozenset[TownId]], majority: int, stewards: int) -> bool:
+def _is_split(voices: Iterable[Set[TownId]], majority: int, stewards: int) -> bool:
     """Tell whether no step of a round, known or not, can still be signed by a majority."""
     sets = list(voices)
     silent = stewards - len(frozenset[TownId]().union(*sets))
     return max(map(len, sets), default=0) + silent < majority
 
 
-def _cut(voices: Mapping[Step, Signed]) -> Mapping[Step, Signed]:
-    """Leave each steward so many signatures of each round as count; steps that nobody signs any more go."""
-    ranked = sorted(voices, key=lambda step: (-len(voices[step]), step.id))
-    used = defaultdict[tuple[TownId, int], int](int)
+def _cut(parent: Step, said: Mapping[Step, Said], lapsed: Collection[RecordId]) -> Mapping[Step, Signed]:
+    """Leave each steward so many signatures of each round as count, and the steps that have such of them as
+    are not lapsed.
+
+    Only of these it is asked whether their round is open, so that to write many costs everybody little.
+    """
+    votes = {id: (step, town) for step, who in said.items() for town, ids in who.items() for id in ids}
+    used = defaultdict[tuple[TownId, int, bool], int](int)
     left = dict[Step, Signed]()
-    for step in ranked:
-        who = dict[TownId, RecordId]()
-        for town, id in voices[step].items():
-            used[town, step.round] += 1
-            if used[town, step.round] <= SIGNATURES_MAX:
+    for step in sorted(said, key=lambda step: (-len(said[step]), step.id)):
+        who, turns = dict[TownId, RecordId](), list[tuple[TownId, int, bool]]()
+        for town, ids in said[step].items():
+            # Where several records say one thing, one that is not lapsed says it.
+            is_lapsed, id = min((id in lapsed, id) for id in ids)
+            turn = town, step.round, is_lapsed
+            if used[turn] < SIGNATURES_MAX:
                 who[town] = id
-        if who:
+                turns.append(turn)
+        stands = any(not is_lapsed for _, _, is_lapsed in turns)
+        if stands and (step.round == 1 or _shows_split(parent, step, votes)):
             left[step] = who
+            for turn in turns:
+                used[turn] += 1
     return left
+
+
+def _without_former(counted: Mapping[Step, Signed], lapsed: Collection[RecordId]) -> Mapping[Step, Signed]:
+    """Take off the lapsed votes of those who have one that is not lapsed."""
+    present = {town for who in counted.values() for town, id in who.items() if id not in lapsed}
+    return {
+        step: {town: id for town, id in who.items() if id not in lapsed or town not in present}
+        for step, who in counted.items()
+    }
 
 
 def _signed_twice(voices: Mapping[Step, Signed]) -> frozenset[TownId]:

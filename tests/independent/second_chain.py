@@ -21,11 +21,12 @@ QUOTAS = {"urgent": 2000, "everyday": 20000, "library": 5000}
 
 @dataclass
 class Chain:
-    """The ids of the chain, the current step's fields, and the ids of what is kept."""
+    """The ids of the chain, the current step's fields, what is kept, and who was ever a steward."""
 
     ids: list[bytes]
     fields: dict[str, Any]
     kept: set[bytes] = field(default_factory=set)
+    voters: set[bytes] = field(default_factory=set)
 
     @property
     def stewards(self) -> set[bytes]:
@@ -87,30 +88,31 @@ def is_signature(record: Record) -> bool:
     return shape and is_bytes(record.fields.get("step"), 32)
 
 
-def follow(charter: Record, records: Iterable[Record]) -> Chain:
+def follow(charter: Record, records: Iterable[Record], lapsed: set[bytes]) -> Chain:
     """The chain of a charter's federation, from records that keys of their towns signed."""
     ours = [r for r in records if r.federations == (charter.id[:16],)]
     steps = {r.id: r for r in ours if is_step(r)}
     signs = [r for r in ours if is_signature(r)]
     chain = Chain([charter.id], charter.fields)
     while True:
+        chain.voters |= chain.stewards
         parent = chain.ids[-1]
         below = [s for s in steps.values() if s.fields["parent"] == parent] if len(chain.ids) < STEPS else []
-        chosen = choose(chain, below, signs)
+        chosen = choose(chain, below, signs, lapsed)
         if chosen is None:
             return chain
         chain.ids.append(chosen.id)
         chain.fields = chosen.fields
 
 
-def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | None:
+def choose(chain: Chain, below: list[Record], signs: list[Record], lapsed: set[bytes]) -> Record | None:
     """The step that follows, if one counts; what is kept is added to the chain."""
     stewards = chain.stewards
     below = [s for s in below if s.town in stewards and 1 <= turn(s) <= ROUNDS]
     by_id = {s.id: s for s in below}
     # (steward, step) -> record
     votes: dict[tuple[bytes, bytes], bytes] = {}
-    for sign in sorted(signs, key=lambda each: each.id, reverse=True):
+    for sign in sorted(signs, key=lambda each: (each.id in lapsed, each.id), reverse=True):
         if sign.town in stewards and sign.fields["step"] in by_id:
             votes[sign.town, sign.fields["step"]] = sign.id
     votes |= {(s.town, s.id): s.id for s in below}
@@ -135,11 +137,14 @@ def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | N
     }
     total = Counter(step for _, step in votes if step in opened)
     left: dict[tuple[bytes, bytes], bytes] = {}
-    for town in stewards:
-        for number in {turn(by_id[step]) for step in opened}:
-            mine = [s for t, s in votes if t == town and s in opened and turn(by_id[s]) == number]
-            for step in sorted(mine, key=lambda s: (-total[s], s))[:SIGNATURES]:
-                left[town, step] = votes[town, step]
+    places: Counter[tuple[bytes, int, bool]] = Counter()
+    for step in sorted(opened, key=lambda s: (-total[s], s)):
+        mine = {vote: id_ for vote, id_ in votes.items() if vote[1] == step}
+        taken = {(town, turn(by_id[step]), id_ in lapsed): (town, step) for (town, _), id_ in mine.items()}
+        taken = {place: vote for place, vote in taken.items() if places[place] < SIGNATURES}
+        if not all(votes[vote] in lapsed for vote in taken.values()):
+            places.update(taken.keys())
+            left |= {vote: votes[vote] for vote in taken.values()}
     shown = {id_ for _, step in left for id_ in by_id[step].fields.get("split", ())}
     for id_, (_, step) in said.items():
         if id_ in shown or id_ in left.values():
@@ -147,9 +152,11 @@ def choose(chain: Chain, below: list[Record], signs: list[Record]) -> Record | N
     number_of = Counter(step for _, step in left)
     counting = [step for step, number in number_of.items() if number >= majority]
     if len(counting) > 1:
-        turns = Counter((town, turn(by_id[step])) for town, step in left)
+        present = {town for (town, _), id_ in left.items() if id_ not in lapsed}
+        fair = [vote for vote, id_ in left.items() if id_ not in lapsed or vote[0] not in present]
+        turns = Counter((town, turn(by_id[step])) for town, step in fair)
         twice = {town for (town, _), times in turns.items() if times > 1}
-        number_of = Counter(step for town, step in left if town not in twice)
+        number_of = Counter(step for town, step in fair if town not in twice)
     counting.sort(key=lambda step: (-number_of[step], -turn(by_id[step]), step))
     return by_id[counting[0]] if counting else None
 

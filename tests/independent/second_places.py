@@ -80,10 +80,8 @@ class Authority:
         }
         self.charters = {r.id[:16]: r for r in known if is_charter(r)}
         by_towns = [r for r in known if r.device in self.keys[r.town]]
-        self.chains = {name: follow(charter, by_towns) for name, charter in self.charters.items()}
-        self.voters = {
-            name: {r.town for r in by_towns if r.id in chain.kept} for name, chain in self.chains.items()
-        }
+        lapsed = {r.id for r in by_towns if not self.certified(r)}
+        self.chains = {name: follow(charter, by_towns, lapsed) for name, charter in self.charters.items()}
         lawful = [r for r in known if self.certified(r)]
         self.members = {name: members(name, chain, lawful) for name, chain in self.chains.items()}
         mine = [r for r in lawful if r.kind == "federation.join" and r.town == own]
@@ -133,8 +131,8 @@ class Authority:
             found = {(name.hex(), 0) for name in adopted if record.id in self.chains[name].kept}
             return found or waits_for("unresolved" if adopted else "unknown_federation")
         if record.kind.startswith("town."):
-            if record.kind == "town.rotate":
-                mine |= {name for name in self.adopted if record.town in self.voters[name]}
+            if record.kind in ("town.rotate", "town.keep"):
+                mine |= {name for name in self.adopted if record.town in self.chains[name].voters}
             found = {(name.hex(), 0) for name in mine} | home or waits_for("not_member")
             counts = record.id in self.lasting if record.kind in LASTING else self.says(record)
             return found if counts else waits_for("uncertified")

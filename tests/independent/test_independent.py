@@ -311,6 +311,10 @@ def governed(draw: Any) -> list[Record]:
         key = CHAINS[town][1]
         proof = {"succession": [*key.succession]}
         records.append(record("town.rotate", town, None, 0, 2, 0, 90, proof, [], signer=key))
+        stay = draw(st.lists(some_id(voices), max_size=4))
+        if stay:
+            fields = {"records": [each.id for each in stay]}
+            records.append(record("town.keep", town, None, 0, 2, 0, 91, fields, [], signer=key))
     acts = [each for each in records if each.kind[11:] in ("admit", "suspend", "vouch")]
     if acts:
         fields = charter_fields({0, 1}, {2}) | {"parent": charter.id, "decides": [draw(some_id(acts)).id]}

@@ -120,12 +120,13 @@ def do(table: Table, record: Record) -> Table:
     town, device = header.town, header.device
     is_key = bytes(device) == town or (town, device) in table.keys
     is_present = device == table.present(town)
+    votes = is_present or (is_key and record.id in table.kept)
     match header.kind:
         case "charter":
             return _take(table, record, said) if not table.chain else table
-        case "federation.step" if is_key:
+        case "federation.step" if votes:
             return _propose(table, record, said)
-        case "federation.sign" if is_key:
+        case "federation.sign" if votes:
             step = next((each for each in table.proposed if each.id == said["step"]), None)
             return table if step is None else _vote(table, step, Vote(town, _round(step), step.id, record.id))
         case "federation.admit" | "federation.suspend" | "federation.vouch":

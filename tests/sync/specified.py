@@ -129,7 +129,7 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
             chain = adopted[federation].chain
             stewards, listed = chain.current.state.stewards, chain.current.state.members
             kept |= chain.kept.keys()
-            voters[federation] = set(chain.kept.values())
+            voters[federation] = {town for step in chain.steps for town in step.state.stewards}
             members[federation] = {*stewards, *listed}
             acts = heads((ADMIT, SUSPEND), federation, stewards)
             acts = [act for act in acts if _rests(act, chain)]
@@ -163,7 +163,7 @@ def _belongs(own: TownId, records: list[Record]) -> Callable[[Record], frozenset
             }
             if header.town == own:
                 lanes.add(home)
-            if header.kind == "town.rotate":
+            if header.kind in ("town.rotate", "town.keep"):
                 lanes |= {(name, Lane.URGENT) for name, towns in voters.items() if header.town in towns}
             if header.kind in LASTING:
                 return frozenset(lanes) if record.id in said.acts else frozenset()

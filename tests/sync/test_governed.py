@@ -144,11 +144,13 @@ def test_a_step_that_lowers_a_quota_lets_the_oldest_documents_go() -> None:
 
 
 def test_what_a_town_key_signed_goes_on_counting_when_the_next_one_takes_over() -> None:
-    """So neither a theft nor its remedy undoes what stewards decided."""
+    """So neither a theft nor its remedy undoes what stewards decided, while one of them stands for it."""
     world = world_with(OUT, SEA.sign(OUT))
-    world.take(BEE.rotate(), SEA.rotate())
-    assert world.authority.federations[RIVER].chain.current.id == OUT.id
-    assert OUT.id in world.held
+    for town in (SEA, BEE):
+        kept = [BEE.keep(OUT, key=BEE.later_key(1))] if town is BEE else []
+        world.take(town.rotate(), *kept)
+        assert world.authority.federations[RIVER].chain.current.id == OUT.id
+        assert OUT.id in world.held and SEA.sign(OUT).id in world.held
 
 
 def test_a_later_town_key_signs_steps_as_the_first_one_did() -> None:
@@ -198,6 +200,8 @@ SETS = [
     (SEA.admit(RIVER, FAR), SEA.suspend(RIVER, ELM), SEA.revoke(), SEA.keep(SEA.admit(RIVER, FAR))),
     (OUT, OWN.sign(OUT), BEE.admit(RIVER, FAR, on=[OUT]), BEE.rotate(), BEE.revoke(key=BEE.later_key(1))),
     (ELM.vouch(RIVER, FAR), SEA.vouch(RIVER, FAR), ELM.revoke(), ELM.keep(ELM.vouch(RIVER, FAR))),
+    (OUT, SEA.sign(OUT), BEE.rotate(), SEA.rotate(), BEE.keep(OUT, key=BEE.later_key(1))),
+    (OUT, SEA.sign(OUT), AWAY, BEE.sign(AWAY), SEA.rotate()),
 ]
 
 
@@ -255,6 +259,7 @@ def pool() -> list[Record]:
         later = town.later_key(1)
         found += [town.rotate(), town.sign(OUT, key=later), town.sign(AGAIN, key=later, nonce="later")]
         found += [town.revoke(), town.keep(town.admit(RIVER, FAR, on=[OUT])), town.certificate(1, key=later)]
+        found += [town.keep(town.sign(OUT), OUT, AWAY, key=later), town.step(CHARTER, [town], key=later)]
     for town in (ELM, FAR, BEE):
         found += [
             town.write("offer", f"{age}", federations=[RIVER], born=1_800_000_000 - age) for age in (0, 1)

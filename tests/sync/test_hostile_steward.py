@@ -3,7 +3,8 @@
 Its acts have eight letters: it admits, suspends, vouches, takes a step, signs, signs twice, rotates its town
 key and takes its device back; with the list that makes these two subtle, and acts that rest on what others
 decide. They come between what the honest stewards of 1, 2, 3 or 5 sign in two parts: they remove it, or their
-votes are split.
+votes are split. Once it has a thief beside it who stole the key of an honest steward, whose rotation comes as
+one part more.
 
 Every order is played at the real door without playing each by itself. From the state after every smaller set
 each act of a set is let in last. Where the states that come of it are equal in all that the door reads (what
@@ -84,7 +85,8 @@ class Case:
 
 
 def case(count: int, what: str, *beside: str) -> Case:
-    """Return a federation of so many stewards; the honest ones remove `H`, or split their votes.
+    """Return a federation of so many stewards; the honest ones remove `H`, or split their votes; or they
+    remove it, and the key of the first of them is stolen.
 
     Args:
         beside: What the hostile one may do beside the eight letters; in some federation each of these.
@@ -103,7 +105,7 @@ def case(count: int, what: str, *beside: str) -> Case:
 
     mine, other = step(H, charter, [H], "mine"), step(H, charter, [*honest[:1], H, EVE], "other")
     theirs, parts = mine, list[list[Record]]()
-    if what == "remove":
+    if what in ("remove", "stolen"):
         theirs = step(a, charter, honest, "out")
         signed = [each.sign(theirs) for each in honest[1:]]
         parts = [[theirs, *signed[: count // 2 - 1]], signed[count // 2 - 1 :]]
@@ -126,8 +128,17 @@ def case(count: int, what: str, *beside: str) -> Case:
         "revoke": (revoke := H.revoke()),
     }
     split = [record for part in parts for record in part] + [mine]
+    if what == "stolen":
+        ours = [each for each in basis if each.header.town == a.id]
+        parts.append([a.rotate(), a.keep(theirs, *ours, key=a.later_key(1))])
+        hostile = {letter: hostile[letter] for letter in ("admit", "step", "sign twice", "rotate")}
+    thiefs = step(a, charter, [EVE], "thief's")
     more = {
         "keep": H.keep(admit, H.certificate(), revoke, key=key),
+        "keep votes": H.keep(mine, H.sign(theirs), key=key),
+        "thief signs": a.sign(mine, nonce="thief"),
+        "thief's step": thiefs,
+        "sign the thief's": H.sign(thiefs, nonce="thief's"),
         "sign by the next key": H.sign(theirs, nonce="next", key=key),
         "admit after": H.admit(river, ASH, on=[theirs]),
         "step after": step(H, theirs, [H], "after"),
@@ -138,10 +149,11 @@ def case(count: int, what: str, *beside: str) -> Case:
 
 
 CASES: Final = [
-    case(1, "silent", "keep", "admit after", "step after"),
-    case(2, "split", "keep", "sign by the next key", "step of the next round"),
+    case(1, "silent", "keep votes", "admit after", "step after"),
+    case(2, "split", "keep votes", "sign by the next key", "step of the next round"),
     case(3, "remove", "keep", "step after"),
     case(3, "split", "admit after", "step of the next round"),
+    case(3, "stolen", "thief signs", "thief's step", "sign the thief's"),
     case(5, "remove", "admit after"),
     case(5, "split", "step of the next round"),
 ]

@@ -85,11 +85,12 @@ def act(kind: str, by: str, about: str, *on: Step) -> Act:
     return Act(RecordId(key(name)), kind, town(by), tuple(each.id for each in on), town(about))
 
 
-def chain_of(root: Step, facts: Iterable[Fact]) -> Chain:
+def chain_of(root: Step, facts: Iterable[Fact], lapsed: Iterable[Fact] = ()) -> Chain:
     """Return what the fold makes of these."""
     every: list[Fact] = list(facts)
     steps = [each for each in every if isinstance(each, Step)]
-    return follow(root, steps, [each for each in every if isinstance(each, Signature)])
+    signatures = [each for each in every if isinstance(each, Signature)]
+    return follow(root, steps, signatures, {each.id for each in lapsed})
 
 
 def resolved(root: Step, facts: Iterable[Fact]) -> tuple[Chain, Membership]:
@@ -354,8 +355,9 @@ def test_members_vouch_where_the_rules_let_them() -> None:
 # The rule as the protocol says it.
 
 
-def plain(root: Step, facts: Sequence[Fact]) -> list[Step]:
+def plain(root: Step, facts: Sequence[Fact], lapsed: Iterable[Fact] = ()) -> list[Step]:
     """Return the chain, worked out from the words of the protocol."""
+    former = {each.id for each in lapsed}
     chain = [root]
     while True:
         parent = chain[-1]
@@ -370,6 +372,20 @@ def plain(root: Step, facts: Sequence[Fact]) -> list[Step]:
             for by in parent.state.stewards
             if by == each.town
             or any(isinstance(f, Signature) and (f.town, f.step) == (by, each.id) for f in facts)
+        }
+
+        standing = {
+            (by, each)
+            for by, each in voices
+            if any(
+                f.id not in former
+                and (
+                    f == each
+                    if by == each.town
+                    else isinstance(f, Signature) and (f.town, f.step) == (by, each.id)
+                )
+                for f in facts
+            )
         }
 
         def named(each: Step, by: TownId, other: Step, facts: Sequence[Fact] = facts) -> bool:
@@ -388,21 +404,23 @@ def plain(root: Step, facts: Sequence[Fact]) -> list[Step]:
             heard = set[TownId]().union(*shown)
             return all(2 * (len(who) + n - len(heard)) <= n for who in [*shown, set()])
 
-        counting = [
-            each
-            for each in steps
-            if each.round >= 1 and is_open(each) and 2 * sum(what == each for _, what in voices) > n
-        ]
+        alive = [each for each in steps if each.round >= 1 and is_open(each)]
+        alive = [each for each in alive if any(what == each for _, what in standing)]
+        counting = [each for each in alive if 2 * sum(what == each for _, what in voices) > n]
         if not counting:
             return chain
+        fair = {(by, what) for by, what in voices if what in alive}
+        present = {by for by, what in standing if what in alive}
+        fair = {(by, what) for by, what in fair if (by, what) in standing or by not in present}
         twice = {
             by
-            for by, what in voices
-            for also, other in voices
-            if by == also and what != other and what.round == other.round and is_open(what) and is_open(other)
+            for by, what in fair
+            for also, other in fair
+            if by == also and what != other and what.round == other.round
         }
-        struck = twice if len(counting) > 1 else set[TownId]()
-        left = {each: sum(what == each and by not in struck for by, what in voices) for each in counting}
+        if len(counting) == 1:
+            fair, twice = voices, set()
+        left = {each: sum(what == each and by not in twice for by, what in fair) for each in counting}
         most = [each for each in counting if left[each] == max(left.values())]
         last = [each for each in most if each.round == max(other.round for other in most)]
         chain.append(min(last, key=lambda each: each.id))
@@ -539,8 +557,9 @@ def test_acts_that_do_not_agree_with_a_majority_of_stewards_make_no_step() -> No
 
 
 @st.composite
-def votes(draw: st.DrawFn) -> tuple[Step, list[Fact]]:
-    """Return a charter and what stewards of it signed, with no regard to what they should."""
+def votes(draw: st.DrawFn) -> tuple[Step, list[Fact], list[Fact]]:
+    """Return a charter, what stewards of it signed, with no regard to what they should, and what of it has
+    lapsed."""
     stewards = draw(st.sampled_from(["a", "ab", "abc", "abcde"]))
     root = charter(stewards)
     steps, facts = [root], list[Fact]()
@@ -557,31 +576,34 @@ def votes(draw: st.DrawFn) -> tuple[Step, list[Fact]]:
     for number, again in enumerate(draw(st.lists(st.sampled_from(facts), max_size=4)) if facts else []):
         if isinstance(again, Signature):
             facts.append(replace(again, id=RecordId(key(f"once more {number}"))))
-    return root, facts
+    return root, facts, draw(st.lists(st.sampled_from(facts), max_size=8)) if facts else []
 
 
-@settings(max_examples=120, deadline=None)
+Cast: TypeAlias = tuple[Step, list[Fact], list[Fact]]
+
+
+@settings(max_examples=200, deadline=None)
 @given(votes(), st.randoms(use_true_random=False))
-def test_the_fold_is_what_the_protocol_says(cast: tuple[Step, list[Fact]], chance: random.Random) -> None:
+def test_the_fold_is_what_the_protocol_says(cast: Cast, chance: random.Random) -> None:
     """In any order, with repetitions, and from what is kept."""
-    root, facts = cast
-    chain = chain_of(root, facts)
+    root, facts, lapsed = cast
+    chain = chain_of(root, facts, lapsed)
     shuffled = [*facts, *facts[::2]]
     chance.shuffle(shuffled)
-    assert chain_of(root, shuffled) == chain
-    assert list(chain.steps) == plain(root, facts)
-    kept = chain_of(root, [each for each in facts if each.id in chain.kept])
+    assert chain_of(root, shuffled, lapsed) == chain
+    assert list(chain.steps) == plain(root, facts, lapsed)
+    kept = chain_of(root, [each for each in facts if each.id in chain.kept], lapsed)
     assert (kept.steps, kept.kept) == (chain.steps, chain.kept)
 
 
 @settings(max_examples=80, deadline=None)
 @given(votes())
-def test_an_honest_majority_always_finds_a_way_on(cast: tuple[Step, list[Fact]]) -> None:
+def test_an_honest_majority_always_finds_a_way_on(cast: Cast) -> None:
     """Even if all of them voted otherwise before: then each signs once more, and something counts."""
-    root, facts = cast
-    chain = chain_of(root, facts)
+    root, facts, lapsed = cast
+    chain = chain_of(root, facts, lapsed)
     stewards = sorted(chain.current.state.stewards)
     new = Step(RecordId(key("new")), stewards[0], chain.current.id, 1, frozenset(), frozenset(), state("z"))
     signed = [Signature(RecordId(key(f"{each.hex()} on")), each, new.id) for each in stewards]
     more = signed[: chain.current.state.majority]
-    assert len(chain_of(root, [*facts, new, *more]).steps) > len(chain.steps)
+    assert len(chain_of(root, [*facts, new, *more], lapsed).steps) > len(chain.steps)
