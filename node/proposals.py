@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from node.errors import InvalidRequest
 from protocol.ids import Lane, TownId
-from protocol.kinds.bounds import DECIDED_MAX, MEMBERS_MAX, STEWARDS_MAX
+from protocol.limits import DECIDED_MAX, MEMBERS_MAX, STEWARDS_MAX
 
 if TYPE_CHECKING:
     from protocol.encoding import Value

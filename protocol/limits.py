@@ -76,6 +76,12 @@ ROUNDS_MAX: Final = 64
 """Rounds in which the stewards may vote on one step; each needs a vote that was split before."""
 SIGNATURES_MAX: Final = 8
 """Signatures of one steward that count in one round: an honest one gives a single one."""
+STEWARDS_MAX: Final = 64
+"""Stewards that a charter or a step may name: more than half of them must sign a step."""
+MEMBERS_MAX: Final = 512
+"""Towns beside that one may name: 512 keys take half of a body."""
+DECIDED_MAX: Final = 256
+"""Acts that one step may name; with its towns and the signatures of a split round they fit in a body."""
 SPLIT_MAX: Final = 64
 """Votes by which a step may show that the round before is over: one of each steward is enough."""
 

@@ -78,12 +78,6 @@ TOOLS_MAX: Final = 40
 SUPPLIES_MAX: Final = 60
 """Supplies of a guide."""
 
-STEWARDS_MAX: Final = 64
-"""Stewards of a federation: more than half of them must sign a step."""
-MEMBERS_MAX: Final = 512
-"""Towns that a charter or a step may name: 512 keys take half of a body."""
-DECIDED_MAX: Final = 256
-"""Acts that one step may name; with its towns and the signatures of a split round they fit in a body."""
 QUOTA_DOCUMENTS_MAX: Final = 1_000_000
 """The most that a charter or a step may allow one town in one lane."""
 PROFILE_LINES_MAX: Final = 20

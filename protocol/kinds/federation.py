@@ -5,20 +5,20 @@ from __future__ import annotations
 from protocol.fields import Integer, Text
 from protocol.ids import Lane, Op
 from protocol.kinds.bounds import (
-    DECIDED_MAX,
-    MEMBERS_MAX,
     QUOTA_DOCUMENTS_MAX,
-    STEWARDS_MAX,
     TITLE_CHARS_MAX,
     YEAR_S,
 )
 from protocol.kinds.common import NAME
 from protocol.limits import (
+    DECIDED_MAX,
+    MEMBERS_MAX,
     QUOTA_EVERYDAY_DOCUMENTS,
     QUOTA_LIBRARY_DOCUMENTS,
     QUOTA_URGENT_DOCUMENTS,
     ROUNDS_MAX,
     SPLIT_MAX,
+    STEWARDS_MAX,
 )
 from protocol.notations import Bytes
 from protocol.schema import Field, Kind

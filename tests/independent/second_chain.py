@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.independent.second_records import BODY_BYTES, ENTRY, Record, is_all_bytes, is_bytes
+    from tests.independent.second_records import ENTRY, Record, is_all_bytes, is_bytes
 else:
     sys.path.insert(0, str(Path(__file__).parent))
-    from second_records import BODY_BYTES, ENTRY, Record, is_all_bytes, is_bytes
+    from second_records import ENTRY, Record, is_all_bytes, is_bytes
 
-STEPS, ROUNDS, SIGNATURES, SPLIT = 1024, 64, 8, 64
+STEPS, ROUNDS, SIGNATURES = 1024, 64, 8
+STEWARDS, MEMBERS, DECIDED, SPLIT = 64, 512, 256, 64
 QUOTAS = {"urgent": 2000, "everyday": 20000, "library": 5000}
 
 
@@ -63,9 +64,9 @@ def is_state(fields: dict[str, Any]) -> bool:
     """Whether these fields carry the state of a federation."""
     return (
         isinstance(fields.get("name"), str)
-        and is_all_bytes(fields.get("stewards"), 32, BODY_BYTES)
+        and is_all_bytes(fields.get("stewards"), 32, STEWARDS)
         and bool(fields["stewards"])
-        and is_all_bytes(fields.get("members", []), 32, BODY_BYTES)
+        and is_all_bytes(fields.get("members", []), 32, MEMBERS)
     )
 
 
@@ -77,8 +78,8 @@ def is_step(record: Record) -> bool:
         and is_state(fields)
         and is_bytes(fields.get("parent"), 32)
         and type(fields.get("round", 1)) is int
-        and all(is_all_bytes(fields.get(name, []), 32, BODY_BYTES) for name in ("decides", "split"))
-        and len({*fields.get("split", [])}) <= SPLIT
+        and is_all_bytes(fields.get("decides", []), 32, DECIDED)
+        and is_all_bytes(fields.get("split", []), 32, SPLIT)
     )
 
 

@@ -24,6 +24,8 @@ GOVERNING = [
     SECOND,
     ELM.sign(SECOND),
     ELM.admit(RIVER, FAR, on=[SECOND]),
+    BEE.rotate(),
+    BEE.keep(FIRST, CHARTER, key=BEE.later_key(1)),
 ]
 
 

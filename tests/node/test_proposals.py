@@ -10,7 +10,7 @@ from node.errors import InvalidRequest
 from node.proposals import Change, changes_of, fields_of
 from protocol.encoding import Value
 from protocol.ids import Op, TownId
-from protocol.kinds.bounds import MEMBERS_MAX
+from protocol.limits import MEMBERS_MAX
 from protocol.record import STEP
 from sync.authority import Federation, resolve
 from sync.stated import step_of
