@@ -21,6 +21,8 @@ from node.fallen import Fallen, fallen
 from node.resealing import keys_until_told
 from node.seals import profiles_of
 from node.store.records import DEVICE_AT, OWN_TOWN, STAMP_OFFSET
+from node.votes import Vote, voided, votes_of
+from node.votes import kept as kept_of
 from protocol.clock import stamp_at
 from protocol.identity import TownKey
 from protocol.ids import DeviceId, Op, RecordId
@@ -176,24 +178,40 @@ class Custody:
         await self._intake.post([*drafts, *await self._consents(device)])
         return len(choice.kept)
 
-    async def rotate(self, paper: str, keep: str, since_ms: int | None) -> tuple[str, int, list[Fallen]]:
+    async def votes(self, void: Sequence[str]) -> tuple[list[Vote], list[Vote]]:
+        """Return what this town has signed as a steward, and which of it an operator voids.
+
+        Raises:
+            NotFound: A word of `void` begins no step's id, or several.
+        """
+        votes = await self._store.read(votes_of)
+        return votes, voided(votes, void)
+
+    async def rotate(
+        self, paper: str, keep: str, since_ms: int | None, void: Sequence[str] = ()
+    ) -> tuple[str, int, list[Fallen]]:
         """Let the next town key take over; return its new passphrase, how many records of the former stay,
         and what falls of what the town did in its federations by boards that the former one certified.
 
-        This device is certified anew, and the profile signed again, in any case.
+        This device is certified anew, and the profile signed again, in any case; and of steps that were
+        decided the town's votes stay, but for those that are voided.
 
         Args:
             paper: The words of the next town key.
             keep: What stays of all that the former key said, as in `choose`.
+            void: How the ids of steps begin for which this town's votes end: a thief's.
 
         Raises:
-            WrongWords, HedgerowError.
+            WrongWords, NotFound, HedgerowError.
         """
         rights = (await self._authority()).rights_of(self.keys.town)
         key = self._next_key(heard(paper), rights)
+        votes, ended = await self.votes(void)
         choice = await self.choose(rights.keys[-1], keep, since_ms)
         older = [await self.choose(former, ALL, None) for former in rights.keys[:-1]]
-        kept = [id for each in (choice, *older) for id in each.kept]
+        ours = kept_of(choice.kept, votes, ended)
+        # A vote of a thief of an older key may be here too, if others signed the same: it was never kept.
+        kept = [*ours, *(id for each in older for id in each.kept if id in rights.kept and id not in ours)]
         sealing = key_files.sealing_keys_of(key)
         # Kept before it is told.
         key_files.save_sealing_keys(self._folder, sealing)
@@ -211,7 +229,7 @@ class Custody:
         await asyncio.to_thread(key_files.save_town_key, self._folder, key, passphrase)
         self.keys = replace(self.keys, certificate=records[DEVICE], rotation=records[ROTATE])
         await asyncio.to_thread(key_files.save_keys, self._folder, self.keys)
-        return passphrase, len(choice.kept), lost
+        return passphrase, len(ours), lost
 
     async def adopt(self, words: str) -> str:
         """Take in the town key of today by its words, on a board where another one was kept: the key under a

@@ -16,6 +16,7 @@ from protocol.identity import fingerprint
 
 if TYPE_CHECKING:
     from node.daemon import Daemon
+    from node.votes import Vote
 
 SINCE = "since"
 
@@ -58,10 +59,19 @@ async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
 
 @act
 async def key_rotate(daemon: Daemon, arguments: Arguments) -> object:
-    """Let the next town key take over."""
-    passphrase, kept, lost = await daemon.custody.rotate(_word(arguments, "words"), *_keep(arguments))
+    """Let the next town key take over; without its words only say which of this town's votes stay."""
+    keep, void = _keep(arguments), texts_of(arguments, "void")
+    votes, ended = await daemon.custody.votes(void)
+    told = {
+        "votes": [_vote(daemon, each) for each in votes if each.decided and each not in ended],
+        "void": [_vote(daemon, each) for each in ended],
+    }
+    if "words" not in arguments:
+        return told
+    passphrase, kept, lost = await daemon.custody.rotate(_word(arguments, "words"), *keep, void)
     rights = daemon.authority().rights_of(daemon.town)
     return {
+        **told,
         "town_key": rights.keys[-1].hex(),
         "kept": kept,
         "falls": [_told(daemon, each) for each in lost],
@@ -104,6 +114,15 @@ def _told(daemon: Daemon, act: Fallen) -> dict[str, str]:
         "town": act.town.hex(),
         "name": daemon.federations.name_of(act.town),
         "federation": adopted.name,
+    }
+
+
+def _vote(daemon: Daemon, vote: Vote) -> dict[str, object]:
+    return {
+        "step": vote.step.hex(),
+        "federation": daemon.authority().federations[vote.federation].name,
+        "born_ms": vote.born_s * 1_000,
+        "falls": vote.falls,
     }
 
 

@@ -18,6 +18,7 @@ from node.cli.terminal import Terminal, command, counted
 from node.places import run_command
 
 KEYS = "keys"
+VOTES_SHOWN = 8
 WHEN = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 
 
@@ -91,12 +92,25 @@ def next_(terminal: Terminal, out: Path | None) -> None:
 
 @command(key, "rotate")
 @_keeping
-def rotate(terminal: Terminal, since: datetime | None, all_: bool, none_: bool) -> None:
-    """Let the next town key take over from one that was stolen. Asks for the words on your paper."""
-    keep = _kept(since, all_, none_)
+@click.option(
+    "--void", multiple=True, metavar="STEP", help="Keep no vote of this town for that step: a thief's."
+)
+@click.option("--yes", is_flag=True, help="Do not ask once more.")
+def rotate(
+    terminal: Terminal, since: datetime | None, all_: bool, none_: bool, void: tuple[str, ...], yes: bool
+) -> None:
+    """Let the next town key take over from one that was stolen. Asks for the words on your paper.
+
+    What this town decided as a steward stays in any case, but for what you void.
+    """
+    keep = _kept(since, all_, none_) | {"void": list(void) or None}
+    says = _votes(terminal.ask("key_rotate", **keep))
+    if says and not yes and sys.stdin.isatty():
+        click.confirm("\n".join([*says, "Let the next town key take over?"]), abort=True, err=True)
     made = terminal.ask("key_rotate", words=words_of_key(), **keep)
     lines = [
         f"The next town key has taken over; of the former one {counted(made['kept'], 'record')} stay valid.",
+        *says,
         *_fallen(made["falls"], done=True),
         f"Its passphrase, shown only now: {made['passphrase']}",
         "Write it on paper.",
@@ -251,6 +265,26 @@ def _fallen(falls: list[dict[str, str]], *, done: bool) -> list[str]:
     else:
         do = "to have this board do it again: " + " ".join(f"--again {name}" for name in _towns(falls))
     return [f"What that key did in federations falls with it: {_acts(falls)}; {do}."]
+
+
+def _votes(told: Mapping[str, Any]) -> list[str]:
+    """Return a line that says on which decisions a vote of this town stays, and one on which it does not."""
+    stays, ends = ([_step(each) for each in told[name]] for name in ("votes", "void"))
+    lines = []
+    if stays:
+        more = f" and {len(stays) - VOTES_SHOWN} older ones" if len(stays) > VOTES_SHOWN else ""
+        named = ", ".join(stays[:VOTES_SHOWN])
+        lines.append(f"This town's votes stay for {named}{more}; what a thief signed ends with --void STEP.")
+    if ends:
+        falls = [_step(each) for each in told["void"] if each["falls"]]
+        then = f"; with them, and all that rests on them, fall {', '.join(falls)}" if falls else ""
+        lines.append(f"This town's votes end for {', '.join(ends)}{then}.")
+    return lines
+
+
+def _step(vote: Mapping[str, Any]) -> str:
+    day = datetime.fromtimestamp(vote["born_ms"] / 1_000).astimezone()
+    return f"step {vote['step'][:8]} of {vote['federation']} ({day:%Y-%m-%d})"
 
 
 def _acts(acts: list[dict[str, str]]) -> str:

@@ -24,6 +24,7 @@ from node.drafts import Desk, Draft
 from node.errors import DataInUse, HedgerowError, NotCertified
 from node.keys import FORMER_FILE, device_of, open_keys, town_record
 from node.promises.shelf import ledger_at
+from node.proposals import Change
 from node.seals import sealing_key_of
 from node.standing import TAKEN_BACK
 from node.transport.auth import Badge, check_auth, make_auth
@@ -31,7 +32,7 @@ from node.transport.channel import LinkFailure
 from protocol.encoding import Value
 from protocol.errors import MalformedRecord, ProtocolError
 from protocol.identity import DeviceKey, TownKey, new_paper
-from protocol.ids import DeviceId, Lane, Op
+from protocol.ids import DeviceId, Lane, Op, RecordId, TownId
 from protocol.paper import heard, told
 from protocol.record import Record, make, open_record
 from protocol.sealing import derive, seal
@@ -214,6 +215,36 @@ async def test_the_next_key_says_what_falls_that_other_boards_did(
     assert await asyncio.to_thread(run, typed) == 0
     assert "falls with it: admission of cdcdcdcd (Roannais); do it again" in capsys.readouterr().out
     assert members(house) == {this}
+
+
+async def test_the_next_key_keeps_what_the_town_decided_but_for_what_a_thief_did(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing else is kept; what is voided falls where nobody else stands for it."""
+    [adopted] = house.daemon.authority().federations.values()
+    secret, thief = house.begun.passphrase, TownId(bytes.fromhex("ab" * 32))
+    honest = await house.daemon.stewardship.propose(adopted.id, Change(vouches=3), secret)
+    coup = await house.daemon.stewardship.propose(adopted.id, Change(raise_=frozenset({thief})), secret)
+
+    def current() -> RecordId:
+        return house.daemon.authority().federations[adopted.id].chain.current.id
+
+    assert current() == coup
+    monkeypatch.setenv("HEDGEROW_WORDS", house.begun.paper)
+    typed = ["key", "rotate", "--none", "--data", str(house.daemon.data), "--void"]
+    for wrong in ("abc", "0000", "zz"):
+        assert await asyncio.to_thread(run, [*typed, wrong]) == 1
+        assert "steps that this town has signed begin with" in capsys.readouterr().err
+    assert await asyncio.to_thread(run, [*typed, coup.hex()[:12]]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("of the former one 1 record stay valid.")
+    assert said[1].startswith(f"This town's votes stay for step {honest.hex()[:8]} of Roannais (")
+    assert said[2].startswith(f"This town's votes end for step {coup.hex()[:8]} of Roannais (")
+    assert f"and all that rests on them, fall step {coup.hex()[:8]}" in said[2]
+    assert current() == honest
+    passphrase = (await house.act("key_rotate", words=house.begun.paper, keep="none"))["passphrase"]
+    assert current() == honest, "the next rotation keeps it too, and still not what was voided"
+    assert await house.daemon.stewardship.propose(adopted.id, Change(vouches=2), passphrase) == current()
 
 
 async def test_taking_a_device_back_leaves_the_town_in_its_federations(house: House) -> None:
