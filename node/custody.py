@@ -52,6 +52,10 @@ SAYS_OF_KEYS: Final = {
     " stays, the rest counts for nothing.",
 }
 """What people are told: the town's name, the beginning of the key, and how many records were kept."""
+FORMER_HERE: Final = (
+    "that does not open the town key that is kept here, which is a former one: run hedgerow key adopt here,"
+    " with the words that hedgerow key words tells on the board where the next one took over"
+)
 PREFIX_CHARS_MIN: Final = 4
 """So many characters of a device's id stand for it where they fit one only."""
 
@@ -319,11 +323,18 @@ class Custody:
 
     async def open_town_key(self, secret: str) -> TownKey:
         """Return the present town key, by its passphrase or by its words; for one act, and not to be kept."""
+        rights = (await self._authority()).rights_of(self.keys.town)
         if len(secret.split()) > key_files.PASSPHRASE_WORDS * 2:
             key = heard(secret)
         else:
-            key = await asyncio.to_thread(key_files.open_town_key, self._folder, secret)
-        check_present(key, (await self._authority()).rights_of(self.keys.town))
+            try:
+                key = await asyncio.to_thread(key_files.open_town_key, self._folder, secret)
+            except key_files.WrongPassphrase:
+                # The file is another board's business where the next key has taken over there.
+                if open_record(self.keys.certificate).header.device == rights.keys[-1]:
+                    raise
+                raise HedgerowError(FORMER_HERE, code="former_town_key") from None
+        check_present(key, rights)
         return key
 
     async def _authority(self) -> Authority:

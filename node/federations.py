@@ -10,7 +10,7 @@ from node.intake import Draft
 from protocol.errors import InvalidField
 from protocol.ids import FederationId, Op, TownId
 from protocol.kinds import kind_of
-from protocol.record import CHARTER
+from protocol.record import CHARTER, fields_of
 from sync.authority import JOIN
 
 if TYPE_CHECKING:
@@ -151,14 +151,31 @@ class Federations:
         return self._names.get(town, "")
 
     async def read_names(self) -> None:
-        """Read the names of all towns from their profiles."""
-        towns = await self._store.read(lambda reader: reader.towns())
-        self._names = {town: facts.name for town, facts in towns.items()}
+        """Read the names of all towns anew."""
+        self._names = await self._store.read(names_of)
 
     def adopted(self) -> tuple[Federation, ...]:
         """Return the adopted federations by name."""
         found = self._authority().federations.values()
         return tuple(sorted(found, key=lambda each: (each.name.casefold(), each.id)))
+
+
+def names_of(reader: Reader) -> dict[TownId, str]:
+    """Return what towns call themselves; where no profile is held, as of a town that is suspended, what those
+    called it who acted about it."""
+    names = {town: facts.name for town, facts in reader.towns().items()}
+    acts = [
+        id
+        for adopted in reader.authority().federations.values()
+        for id, act in adopted.acts.counting.items()
+        if act.town not in names
+    ]
+    for act in reader.records(sorted(acts)).values():
+        fields = fields_of(act) or {}
+        town, name = fields.get("town"), fields.get("name")
+        if isinstance(town, bytes) and isinstance(name, str):
+            names.setdefault(TownId(town), name)
+    return names
 
 
 def why(adopted: Federation, town: TownId, left: Collection[TownId] = ()) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from node.acts import act
 from node.arguments import Arguments, find_among, text_of, text_or_none, texts_of, whole_or_none
 from node.errors import InvalidRequest, NotFound
+from node.federations import names_of
 from node.proposals import LANES, Change
 from protocol.ids import TownId
 
@@ -130,9 +131,7 @@ async def _find_any(daemon: Daemon, text: str) -> TownId:
         whole = b""
     if len(whole) == 32:
         return TownId(whole)
-    names = await daemon.store.read(
-        lambda reader: {town: facts.name for town, facts in reader.towns().items()}
-    )
+    names = await daemon.store.read(names_of)
     for peer in daemon.peers.all():
         names.setdefault(peer.town, peer.name)
     for adopted in daemon.federations.adopted():

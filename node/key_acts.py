@@ -12,6 +12,7 @@ from node.arguments import Arguments, find_among, texts_of
 from node.custody import ALL, NONE
 from node.errors import InvalidRequest
 from node.fallen import WHAT, Fallen
+from node.standing import of_the_board
 from protocol.identity import fingerprint
 
 if TYPE_CHECKING:
@@ -25,12 +26,15 @@ SINCE = "since"
 async def key_show(daemon: Daemon, arguments: Arguments) -> object:
     """The town, its keys, and all its devices."""
     rights = daemon.authority().rights_of(daemon.town)
+    keys, is_clone = daemon.custody.keys, daemon.clones.is_found
+    says = await daemon.store.read(lambda reader: of_the_board(reader, keys, clone_is_found=is_clone))
     return {
         "town": daemon.town.hex(),
         "fingerprint": fingerprint(daemon.town),
         "town_keys": [key.hex() for key in rights.keys],
         "devices": await daemon.custody.devices(),
-        "clone": daemon.clones.is_found,
+        "clone": is_clone,
+        "says": says,
     }
 
 

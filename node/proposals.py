@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from node.errors import InvalidRequest
 from protocol.ids import Lane, TownId
 from protocol.limits import DECIDED_MAX, MEMBERS_MAX, STEWARDS_MAX
+from sync import membership
 
 if TYPE_CHECKING:
     from protocol.encoding import Value
@@ -81,7 +82,8 @@ def fields_of(federation: Federation, change: Change) -> dict[str, Value]:
 def changes_of(federation: Federation, step: Step, name_of: Callable[[TownId], str]) -> list[str]:
     """Return what a step would change in a federation as it stands now, a sentence each."""
     before, after = federation.chain.current.state, step.state
-    members = after.stewards | after.members
+    then = membership.after(federation.chain, federation.acts.counting.values(), step)
+    members, suspended = then.members, federation.acts.suspended
 
     def named(towns: frozenset[TownId]) -> str:
         return ", ".join(sorted(name_of(town) or town.hex()[:8] for town in towns))
@@ -90,9 +92,9 @@ def changes_of(federation: Federation, step: Step, name_of: Callable[[TownId], s
         ("steward from then on", after.stewards - before.stewards),
         ("steward no more", (before.stewards - after.stewards) & members),
         ("put out", federation.members - members),
-        ("member for good", (members - before.members - before.stewards) - after.stewards),
-        ("suspended so far, let in again", members & federation.acts.suspended),
-        ("suspended so far, put out for good", federation.acts.suspended - members),
+        ("member for good", (after.members & members) - before.members - before.stewards - after.stewards),
+        ("suspended so far, let in again", members & suspended),
+        ("suspended so far, put out for good", suspended - members - then.suspended),
     ]
     says = [f"{named(towns)}: {what}" for what, towns in parts if towns]
     if after.name != before.name:

@@ -10,12 +10,12 @@ steward can be suspended, so no act can turn on another in a circle.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from protocol.ids import RecordId, TownId
-from sync.steps import Chain
+from sync.steps import Chain, Step
 
 ADMIT: Final = "federation.admit"
 """A steward admits a town."""
@@ -52,7 +52,7 @@ class Membership:
         vouched: Towns for which enough members vouched.
         suspended: Towns that a steward suspended.
         vouching: Who vouches for whom, enough or not.
-        counting: The acts that count.
+        counting: The acts that count, by id.
     """
 
     members: frozenset[TownId]
@@ -60,7 +60,7 @@ class Membership:
     vouched: frozenset[TownId]
     suspended: frozenset[TownId]
     vouching: frozenset[tuple[TownId, TownId]]
-    counting: frozenset[RecordId]
+    counting: Mapping[RecordId, Act]
 
 
 def membership(chain: Chain, acts: Iterable[Act], vouches: Iterable[Act]) -> Membership:
@@ -86,5 +86,21 @@ def membership(chain: Chain, acts: Iterable[Act], vouches: Iterable[Act]) -> Mem
         vouched=frozenset(vouched),
         suspended=frozenset(suspended),
         vouching=frozenset((by, town) for town, who in vouching.items() for by in who),
-        counting=frozenset(act.id for act in counting),
+        counting={act.id: act for act in counting},
+    )
+
+
+def after(chain: Chain, acts: Iterable[Act], step: Step) -> Membership:
+    """Return who would belong if a step of the current one followed now: what counts so far goes on where it
+    does not decide it.
+
+    Args:
+        acts: Those that count now, vouches among them.
+    """
+    then, state = replace(chain, steps=(*chain.steps, step)), step.state
+    known = list(acts)
+    return membership(
+        then,
+        [each for each in known if each.kind != VOUCH and each.by in state.stewards],
+        [each for each in known if each.kind == VOUCH and each.by in state.stewards | state.members],
     )

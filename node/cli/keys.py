@@ -46,6 +46,7 @@ def show(terminal: Terminal) -> None:
         lines.append(
             f"{each['device'][:16]}{name}: {each['state']}{mark}, {counted(each['records'], 'record')}"
         )
+    lines += [shown["says"]] if shown["says"] else []
     terminal.answer(shown, "\n".join(lines))
 
 

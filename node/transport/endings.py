@@ -9,7 +9,7 @@ _VERSION: Final = "it speaks another version of the protocol: one of the two nod
 
 _MEANINGS: Final = {
     "not_approved": "it does not have this town as a peer",
-    "certificate_withdrawn": "it knows that this device was withdrawn by its town",
+    "certificate_withdrawn": "it knows that this device was withdrawn by its town, or has a former town key",
     "certificate_expired": "to it, this device's certificate has run out",
     "not_certified": "it knows of no certificate for this device",
     "bad_certificate": "this device's certificate does not hold there",

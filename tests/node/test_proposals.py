@@ -11,7 +11,7 @@ from node.proposals import Change, changes_of, fields_of
 from protocol.encoding import Value
 from protocol.ids import Op, TownId
 from protocol.limits import MEMBERS_MAX
-from protocol.record import STEP
+from protocol.record import STEP, Record
 from sync.authority import Federation, resolve
 from sync.stated import step_of
 from tests.sync.world import Town, federation_of
@@ -77,6 +77,20 @@ def test_what_was_done_since_the_last_step_is_decided_by_the_next() -> None:
     gone = OWN.suspend(RIVER, FAR)
     told = says(federation(gone), Change(add=of(FAR)))
     assert f"{FAR.id.hex()[:8]}: suspended so far, let in again" in told
+
+
+@pytest.mark.parametrize(
+    "acts", [[ADMITTED], [SUSPENDED], [ADMITTED, SUSPENDED], [OWN.suspend(RIVER, FAR)]], ids=str
+)
+def test_a_proposal_says_what_it_would_change_now(acts: list[Record]) -> None:
+    """What was done beside after it was written, and what it does not decide, goes on when it counts."""
+    fields: dict[str, Value] = fields_of(federation(), Change(name="Up")) | {"parent": bytes(CHARTER.id)}
+    written = OWN.write(STEP, op=Op.ENTRY, fields=fields, federations=[RIVER], device=0)
+    step, now = step_of(written), federation(*acts)
+    assert step is not None
+    assert changes_of(now, step, lambda town: "") == ["the name becomes Up"]
+    then = federation(*acts, written, BEE.sign(written))
+    assert (then.name, then.members, then.acts.suspended) == ("Up", now.members, now.acts.suspended)
 
 
 @pytest.mark.parametrize(

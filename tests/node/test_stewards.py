@@ -114,6 +114,7 @@ async def test_a_suspension_counts_at_once_and_can_be_lifted(stewards: Stewards)
     await until(lambda: bool(roanne.federations.name_of(charlieu.town)))
     await stewards.do(roanne, "suspend", town="Charlieu")
     assert charlieu.town not in roanne.authority().federations[federation].members
+    await roanne.federations.read_names()
     rows = {row["name"]: row["by"] for row in await stewards.do(roanne, "members")}
     assert rows == {"Charlieu": "suspended", "Roanne": "charter"}
     with pytest.raises(HedgerowError) as refused:

@@ -1,20 +1,27 @@
-"""Votes of former town keys: a thief decides nothing alone, and nobody takes his vote back by a new key."""
+"""Votes of former town keys: a thief decides nothing alone, and nobody takes his vote back by a new key.
+
+At its end whatever stewards sign, lapsed or not, against the rule as the protocol says it, and what it costs.
+"""
 
 from __future__ import annotations
 
 import random
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import combinations, permutations
+from typing import TypeAlias
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocol.ids import Lane, RecordId
 from protocol.limits import SIGNATURES_MAX
 from protocol.record import Record
 from sync.steps import Signature, Step
 from tests.sync.specified import specified
-from tests.sync.test_steps import Fact, chain_of, charter, key, sign, state, step, town
+from tests.sync.test_steps import Fact, chain_of, charter, key, plain, sign, state, step, town
 from tests.sync.world import Town, World, federation_of
 
 OWN, BEE, THIEF = Town("own"), Town("bee"), Town("thief")
@@ -159,6 +166,14 @@ def test_neither_former_nor_present_votes_push_the_others_out() -> None:
         assert chain.steps[1] is decided
         of_h = [each for each in chain.kept.values() if each == town("h")]
         assert len(of_h) <= 2 * SIGNATURES_MAX
+    # A thief of a's former key signs what the hostile h writes, with smaller ids than what a and b decided.
+    root = charter("abh")
+    decided = step("decided", "b", root, state("ab"))
+    by_h = [lapsed_step(f"h {number}", "h", root) for number in range(1_000)]
+    by_h = [each for each in by_h if each.id < decided.id][: 3 * SIGNATURES_MAX]
+    stolen: list[Fact] = [sign("a", each) for each in by_h]
+    chain = chain_of(root, [decided, sign("a", decided), *by_h, *stolen], stolen)
+    assert len(by_h) > 2 * SIGNATURES_MAX and chain.steps[1] is decided
     # A thief of a's former key and the hostile b make up as many signers as what b and h decided has.
     root = charter("abh")
     decided = step("decided", "b", root, state("ab"))
@@ -167,6 +182,62 @@ def test_neither_former_nor_present_votes_push_the_others_out() -> None:
     voted = sign("h", decided)
     chain = chain_of(root, [decided, voted, *made_up, *helped], [voted, *made_up, *helped])
     assert chain.steps[1] is decided
+
+
+# Larger sets, several hostile stewards.
+
+
+@st.composite
+def votes(draw: st.DrawFn) -> tuple[Step, list[Fact], list[Fact]]:
+    """Return a charter, what stewards of it signed, with no regard to what they should, and what of it has
+    lapsed."""
+    stewards = draw(st.sampled_from(["a", "ab", "abc", "abcde"]))
+    root = charter(stewards)
+    steps, facts = [root], list[Fact]()
+    for number in range(draw(st.integers(0, 8))):
+        parent = draw(st.sampled_from(steps))
+        voices = [each for each in facts if isinstance(each, Step | Signature)]
+        split = draw(st.lists(st.sampled_from(voices), max_size=6)) if voices else []
+        by = draw(st.sampled_from(stewards))
+        made = state(draw(st.sampled_from([stewards, stewards[:1], "ab"])), name=str(number))
+        new = step(f"{number}", by, parent, made, round=draw(st.sampled_from([1, 1, 2, 3])), split=split)
+        steps.append(new)
+        signers = draw(st.sets(st.sampled_from(stewards), max_size=4))
+        facts += [new, *(sign(each, new) for each in sorted(signers))]
+    for number, again in enumerate(draw(st.lists(st.sampled_from(facts), max_size=4)) if facts else []):
+        if isinstance(again, Signature):
+            facts.append(replace(again, id=RecordId(key(f"once more {number}"))))
+    return root, facts, draw(st.lists(st.sampled_from(facts), max_size=8)) if facts else []
+
+
+Cast: TypeAlias = tuple[Step, list[Fact], list[Fact]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(votes(), st.randoms(use_true_random=False))
+def test_the_fold_is_what_the_protocol_says(cast: Cast, chance: random.Random) -> None:
+    """In any order, with repetitions, and from what is kept."""
+    root, facts, lapsed = cast
+    chain = chain_of(root, facts, lapsed)
+    shuffled = [*facts, *facts[::2]]
+    chance.shuffle(shuffled)
+    assert chain_of(root, shuffled, lapsed) == chain
+    assert list(chain.steps) == plain(root, facts, lapsed)
+    kept = chain_of(root, [each for each in facts if each.id in chain.kept], lapsed)
+    assert (kept.steps, kept.kept) == (chain.steps, chain.kept)
+
+
+@settings(max_examples=80, deadline=None)
+@given(votes())
+def test_an_honest_majority_always_finds_a_way_on(cast: Cast) -> None:
+    """Even if all of them voted otherwise before: then each signs once more, and something counts."""
+    root, facts, lapsed = cast
+    chain = chain_of(root, facts, lapsed)
+    stewards = sorted(chain.current.state.stewards)
+    new = Step(RecordId(key("new")), stewards[0], chain.current.id, 1, frozenset(), frozenset(), state("z"))
+    signed = [Signature(RecordId(key(f"{each.hex()} on")), each, new.id) for each in stewards]
+    more = signed[: chain.current.state.majority]
+    assert len(chain_of(root, [*facts, new, *more], lapsed).steps) > len(chain.steps)
 
 
 # What it costs.

@@ -15,8 +15,6 @@ from itertools import combinations
 from typing import TypeAlias
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from protocol.ids import RecordId, TownId
 from protocol.limits import ROUNDS_MAX, SIGNATURES_MAX, STEPS_MAX
@@ -551,59 +549,3 @@ def test_acts_that_do_not_agree_with_a_majority_of_stewards_make_no_step() -> No
     for case, acts in EVERY:
         if len(case.honest) > 1 and not case.signed:
             assert chain_of(case.root, acts).steps == (case.root,)
-
-
-# Larger sets, several hostile stewards.
-
-
-@st.composite
-def votes(draw: st.DrawFn) -> tuple[Step, list[Fact], list[Fact]]:
-    """Return a charter, what stewards of it signed, with no regard to what they should, and what of it has
-    lapsed."""
-    stewards = draw(st.sampled_from(["a", "ab", "abc", "abcde"]))
-    root = charter(stewards)
-    steps, facts = [root], list[Fact]()
-    for number in range(draw(st.integers(0, 8))):
-        parent = draw(st.sampled_from(steps))
-        voices = [each for each in facts if isinstance(each, Step | Signature)]
-        split = draw(st.lists(st.sampled_from(voices), max_size=6)) if voices else []
-        by = draw(st.sampled_from(stewards))
-        made = state(draw(st.sampled_from([stewards, stewards[:1], "ab"])), name=str(number))
-        new = step(f"{number}", by, parent, made, round=draw(st.sampled_from([1, 1, 2, 3])), split=split)
-        steps.append(new)
-        signers = draw(st.sets(st.sampled_from(stewards), max_size=4))
-        facts += [new, *(sign(each, new) for each in sorted(signers))]
-    for number, again in enumerate(draw(st.lists(st.sampled_from(facts), max_size=4)) if facts else []):
-        if isinstance(again, Signature):
-            facts.append(replace(again, id=RecordId(key(f"once more {number}"))))
-    return root, facts, draw(st.lists(st.sampled_from(facts), max_size=8)) if facts else []
-
-
-Cast: TypeAlias = tuple[Step, list[Fact], list[Fact]]
-
-
-@settings(max_examples=200, deadline=None)
-@given(votes(), st.randoms(use_true_random=False))
-def test_the_fold_is_what_the_protocol_says(cast: Cast, chance: random.Random) -> None:
-    """In any order, with repetitions, and from what is kept."""
-    root, facts, lapsed = cast
-    chain = chain_of(root, facts, lapsed)
-    shuffled = [*facts, *facts[::2]]
-    chance.shuffle(shuffled)
-    assert chain_of(root, shuffled, lapsed) == chain
-    assert list(chain.steps) == plain(root, facts, lapsed)
-    kept = chain_of(root, [each for each in facts if each.id in chain.kept], lapsed)
-    assert (kept.steps, kept.kept) == (chain.steps, chain.kept)
-
-
-@settings(max_examples=80, deadline=None)
-@given(votes())
-def test_an_honest_majority_always_finds_a_way_on(cast: Cast) -> None:
-    """Even if all of them voted otherwise before: then each signs once more, and something counts."""
-    root, facts, lapsed = cast
-    chain = chain_of(root, facts, lapsed)
-    stewards = sorted(chain.current.state.stewards)
-    new = Step(RecordId(key("new")), stewards[0], chain.current.id, 1, frozenset(), frozenset(), state("z"))
-    signed = [Signature(RecordId(key(f"{each.hex()} on")), each, new.id) for each in stewards]
-    more = signed[: chain.current.state.majority]
-    assert len(chain_of(root, [*facts, new, *more], lapsed).steps) > len(chain.steps)

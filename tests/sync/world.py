@@ -282,7 +282,7 @@ def federation_with(
     root = Step(
         charter, founder, None, 0, frozenset(), frozenset(), steps.State(name, stewards, members, 0, quotas)
     )
-    chain, acts = follow(root, [], []), Membership(members, nobody, nobody, nobody, frozenset(), frozenset())
+    chain, acts = follow(root, [], []), Membership(members, nobody, nobody, nobody, frozenset(), {})
     return Federation(id, name, charter, founder, stewards, members, quotas, chain, acts)
 
 
