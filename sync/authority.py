@@ -340,13 +340,13 @@ def resolve(own_town: TownId, records: Iterable[Record]) -> Authority:
             if federation is not None:
                 federations[name] = federation
     # Nobody asks for the keys of towns that may write nowhere; who sends them in heaps moves nothing.
-    concerned = {own_town}.union(
-        *({*each.members, each.founder, *each.chain.voters} for each in federations.values())
-    )
+    concerned = {own_town}.union(*({*each.members, each.founder} for each in federations.values()))
+    voters = {town for each in federations.values() for town in each.chain.voters}
     concerning = {
         town: found
         for town, found in rights.items()
-        if town in concerned and found != Rights(keys=(DeviceId(town),))
+        if town in concerned or (town in voters and found.acts)
+        if found != Rights(keys=(DeviceId(town),))
     }
     return Authority(own_town, federations, concerning, frozenset(withdrawn - federations.keys()))
 
