@@ -24,7 +24,7 @@ from node import beginnings, claim_acts, key_acts
 from node.acts import ACTS
 from node.backup import restore_backup
 from node.beginnings import SavedKey, Town
-from node.clones import CLONE, RESTORED
+from node.clones import RESTORED
 from node.clones import SAYS as CLONE_MET
 from node.config import read_settings
 from node.custody import DEVICE_REVOKED
@@ -200,8 +200,8 @@ async def replay(story: Story, orders: Sequence[Sequence[str]], folder: Path) ->
             ledger = await node.claims.ledger_of(story.loaves)
             assert ledger is not None
             assert (ledger.promised, ledger.keeper) == (2_000, home.intake.device)
-        assert await told_of(home) == ({CLONE, RESTORED, DEVICE_REVOKED}, CLONE_MET)
-        assert await told_of(twin) == ({CLONE, DEVICE_REVOKED}, CLONE_MET)
+        assert await told_of(home) == ({RESTORED, DEVICE_REVOKED}, CLONE_MET)
+        assert await told_of(twin) == ({DEVICE_REVOKED}, CLONE_MET)
         for node in (charlieu, ambierle):
             assert await told_of(node) == ({DEVICE_REVOKED}, "")
 

@@ -18,7 +18,7 @@ from tests.node.valley import Side, boxes
 
 async def sign_in_as(node: Any, browser: Any, name: str) -> None:
     """Sign in as a resident."""
-    await node.accounts.add(name, "123456")
+    await node.accounts.add(name, "123456", new_pin=name in await node.accounts.names())
     status, _, _ = await browser.post("/sign-in", {"name": name, "pin": "123456"})
     assert status == 303
 
