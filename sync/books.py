@@ -24,9 +24,9 @@ from typing import Final
 from protocol.ids import DeviceId, DocId, TownId
 from sync.ledger import Entry, Ledger, fold
 
-DEPTH_MAX: Final = 8
+SHARES_DEEP_MAX: Final = 8
 """Shares of shares: beyond that a ledger promises nothing. People share once, seldom twice."""
-SUCCESSORS_MAX: Final = 64
+GOES_ON_MAX: Final = 64
 """How often one ledger goes on in another: a quarter of a million entries."""
 
 
@@ -68,7 +68,7 @@ def settle(
 def _whole(book: Book, shelf: Mapping[DocId, Book], town_keys: frozenset[DeviceId]) -> Ledger:
     """Return the ledger that begins here with all in which it goes on."""
     ledger = fold(book.doc, book.town, book.entries, town_keys)
-    for _ in range(SUCCESSORS_MAX):
+    for _ in range(GOES_ON_MAX):
         following = shelf.get(ledger.moved_to) if ledger.moved_to is not None else None
         if following is None or following.town != book.town:
             break
@@ -96,9 +96,9 @@ def _share(ledger: Ledger) -> tuple[DocId, DocId] | None:
 
 
 def _depth(doc: DocId, heads: Mapping[DocId, Ledger]) -> int:
-    """Return how many ledgers stand above this one, as far as is known; `DEPTH_MAX` is a bound, or a ring."""
+    """Return how many ledgers stand above this one, as far as is known, at most `SHARES_DEEP_MAX`: or a ring."""
     depth = 0
-    while depth < DEPTH_MAX and doc in heads and (share := _share(heads[doc])) is not None:
+    while depth < SHARES_DEEP_MAX and doc in heads and (share := _share(heads[doc])) is not None:
         doc, _ = share
         depth += 1
     return depth
@@ -111,7 +111,7 @@ def _read(ledger: Ledger, settled: Mapping[DocId, Ledger], stands: bool, depth: 
         return ledger
     parent, claim = share
     above = settled.get(parent)
-    if above is None or not above.is_known or depth >= DEPTH_MAX or claim not in above.promises.claims:
+    if above is None or not above.is_known or depth >= SHARES_DEEP_MAX or claim not in above.promises.claims:
         return ledger.under(0, waits_for=parent)
     fits = stands and ledger.promises.unit == above.promises.unit
     return ledger.under(above.promises.worth(claim, ledger.town) if fits else 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol.ids import Op
-from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book, settle
+from sync.books import GOES_ON_MAX, SHARES_DEEP_MAX, Book, settle
 from sync.ledger import LEDGER, Ledger, ledger_id, read, target_id
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def family(reader: Reader, doc: DocId) -> list[Book]:
     """Return the books on which a ledger's worth depends, its own among them; none twice."""
     found: dict[DocId, Book] = {}
     asked = [doc]
-    for _ in range(DEPTH_MAX + 1):
+    for _ in range(SHARES_DEEP_MAX + 1):
         above: list[DocId] = []
         for each in asked:
             above += _take_down(reader, each, found)
@@ -103,7 +103,7 @@ def _take_down(reader: Reader, doc: DocId, found: dict[DocId, Book]) -> list[Doc
     """Put a ledger and all in which it goes on among `found`; return those above it and beside it."""
     above: list[DocId] = []
     wanted = [doc]
-    for _ in range(SUCCESSORS_MAX + 1):
+    for _ in range(GOES_ON_MAX + 1):
         book = _book(reader, wanted.pop()) if wanted and len(found) < BOOKS_MAX else None
         if book is None:
             break

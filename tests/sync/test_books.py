@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from protocol.ids import DocId, TownId
 from sync import keeping
-from sync.books import DEPTH_MAX, SUCCESSORS_MAX, Book
+from sync.books import GOES_ON_MAX, SHARES_DEEP_MAX, Book
 from sync.ledger import Entry, Ledger
 from sync.promises import Act, Status, Word
 from tests.sync.bookkeeper import (
@@ -168,12 +168,12 @@ def tower(height: int) -> list[Book]:
 
 
 def test_shares_of_shares_are_read_down_to_a_depth_that_is_the_same_everywhere() -> None:
-    floors = tower(DEPTH_MAX + 3)
+    floors = tower(SHARES_DEEP_MAX + 3)
     chance = random.Random(7)
     for _ in range(6):
         chance.shuffle(order := list(floors))
         ledgers = family(*order)
-        assert [ledgers[floor.doc].is_known for floor in floors] == [True] * DEPTH_MAX + [False] * 3
+        assert [ledgers[floor.doc].is_known for floor in floors] == [True] * SHARES_DEEP_MAX + [False] * 3
     assert family(*floors[:4])[floors[3].doc].promises.promised == 9_000
 
 
@@ -250,13 +250,13 @@ def test_ledgers_that_move_in_a_circle_come_to_an_end() -> None:
 
 
 def test_a_ledger_goes_on_so_often_and_no_more() -> None:
-    docs = [DocId(name(f"volume {number}", 16)) for number in range(SUCCESSORS_MAX + 3)]
+    docs = [DocId(name(f"volume {number}", 16)) for number in range(GOES_ON_MAX + 3)]
     books, last = list[Book](), None
     for doc, following in pairwise(docs):
         first = entry(1, last, capacity(5_000) if last is None else Word(Act.CHECKPOINT), salt=doc)
         last = entry(2, first, Word(Act.MOVED, moved_to=following))
         books.append(Book(doc, TOWN, (first, last)))
-    assert family(*books)[docs[0]].goes_on_in == docs[SUCCESSORS_MAX]
+    assert family(*books)[docs[0]].goes_on_in == docs[GOES_ON_MAX]
 
 
 # The last generator.
