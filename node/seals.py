@@ -133,8 +133,19 @@ def sealing_key_of(reader: Reader, town: TownId) -> bytes | None:
 
 
 def profiles_of(reader: Reader, town: TownId) -> list[tuple[Record, dict[str, Value]]]:
-    """Return the readable profiles of a town with their fields, the newest last."""
-    puts = [each for each in reader.records_of(town, PROFILE) if each.header.op is Op.PUT]
+    """Return the readable profiles of a town with their fields, the newest last.
+
+    Only what a town key of its may have said: what merely waits here, whose signer is no key of that town or
+    was taken back, would have us seal to whoever wrote it.
+    """
+    rights = reader.authority().rights_of(town)
+    puts = [
+        each
+        for each in reader.records_of(town, PROFILE)
+        if each.header.op is Op.PUT
+        and each.header.device in rights.keys
+        and rights.may_write(each.header.device, each.id)
+    ]
     puts.sort(key=lambda record: (record.header.stamp, record.id))
     return [(record, fields) for record in puts if (fields := readable(record)) is not None]
 

@@ -90,13 +90,31 @@ async def test_the_newest_profile_that_tells_a_key_counts(
     assert await told() == newer.public
 
 
+async def test_a_profile_that_no_key_of_its_town_signed_names_nobody_to_seal_to(
+    node: TestNode, keys: dict[TownId, SealingKey]
+) -> None:
+    """It waits here, for a key that may yet prove to be that town's; until then it says nothing."""
+    bee = node.neighbour
+    header = profile(bee, 9).header
+    body = make_body(bytes(16), {"name": bee.name, "sealing_key": derive(bytes(32), 0).public})
+    forged = make(
+        node.own.device, town=bee.id, epoch=b"evil", counter=1, stamp=header.stamp + 1, kind=header.kind,
+        lane=header.lane, born=header.born, expires=header.expires, nonce=bytes(8), body=body,
+    )  # fmt: skip
+    [verdict] = await node.intake.accept([forged.raw])
+    assert verdict.cause == "uncertified" and (await node.store.read(lambda r: r.totals())).parked == 1
+    assert await node.store.read(lambda reader: sealing_key_of(reader, bee.id)) == keys[bee.id].public
+
+
 async def test_a_town_that_told_no_key_is_named_and_what_to_do(
     node: TestNode, keys: dict[TownId, SealingKey]
 ) -> None:
     own = seals(node.own, keys[node.own.id])
 
     def ask_a_silent_town(reader: Any) -> bytes:
-        silent: Any = SimpleNamespace(records_of=lambda town, kind: [], towns=reader.towns)
+        silent: Any = SimpleNamespace(
+            records_of=lambda town, kind: [], towns=reader.towns, authority=reader.authority
+        )
         return own.seal_for(silent, [node.neighbour.id], CLAIM, "claim")
 
     with pytest.raises(
