@@ -7,7 +7,7 @@ without the list of what stays of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from node import keys as key_files
 from node.drafts import Draft
-from node.errors import HedgerowError, InvalidRequest, NotFound
+from node.errors import HedgerowError, InvalidRequest, LimitReached, NotFound
 from node.fallen import Fallen, fallen
-from node.resealing import keys_until_told
+from node.resealing import keys_until_told, profile_again
 from node.seals import profiles_of
 from node.store.records import DEVICE_AT, OWN_TOWN, STAMP_OFFSET
 from node.votes import Vote, voided, votes_of
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from node.seals import Seals
     from node.store import Reader, Store, Transaction
     from protocol.encoding import Value
+    from protocol.sealing import SealingKey
     from sync.authority import Authority
 
 ALL, NONE = "all", "none"
@@ -62,6 +63,10 @@ PREFIX_CHARS_MIN: Final = 4
 _OF_DEVICE: Final = (
     "SELECT r.id, r.row, r.stamp FROM records r JOIN documents d ON d.number = r.document"
     f" WHERE d.town = {OWN_TOWN} AND substr(r.header, {DEVICE_AT}, 32) = ?"
+)
+_IN_ORDER: Final = (
+    "SELECT r.id FROM records r JOIN documents d ON d.number = r.document"
+    f" WHERE d.town = {OWN_TOWN} AND d.kind = ? ORDER BY r.row"
 )
 _FIRST_AFTER: Final = (
     f"SELECT min(row) FROM records WHERE stamp >= ? AND substr(header, {DEVICE_AT}, 32) != ?"
@@ -163,13 +168,20 @@ class Custody:
         )
 
     async def revoke(
-        self, device: DeviceId, choice: Choice, secret: str, again: Sequence[Fallen] = ()
-    ) -> int:
-        """Take a device back for good; return how many of its records stay.
+        self,
+        device: DeviceId,
+        choice: Choice,
+        secret: str,
+        again: Sequence[Fallen] = (),
+        *,
+        reseals: bool = True,
+    ) -> str:
+        """Take a device back for good, and tell a sealing key that it has not; return why none was told.
 
         Args:
             secret: The town key's passphrase, or its words.
             again: What this device does again of what falls.
+            reseals: Whether to tell one; not for a board that nobody else has.
 
         Raises:
             WrongPassphrase, KeysUnreadable, WrongWords, HedgerowError.
@@ -179,8 +191,9 @@ class Custody:
         drafts = [Draft(REVOKE, Op.ENTRY, {"device": bytes(device)}, key=key), *_lists(choice.kept, key)]
         authority = await self._authority()
         drafts += [each.again(authority) for each in again]
-        await self._intake.post([*drafts, *await self._consents(device)])
-        return len(choice.kept)
+        profile, why_not = await self._resealed(key) if reseals else ([], "")
+        await self._intake.post([*drafts, *profile, *await self._consents(device)])
+        return why_not
 
     async def votes(self, void: Sequence[str]) -> tuple[list[Vote], list[Vote]]:
         """Return what this town has signed as a steward, and which of it an operator voids.
@@ -197,7 +210,8 @@ class Custody:
         """Let the next town key take over; return its new passphrase, how many records of the former stay,
         and what falls of what the town did in its federations by boards that the former one certified.
 
-        This device is certified anew, and the profile signed again, in any case; and of steps that were
+        This device is certified anew, and the newest profile that stays is signed again; where none stays,
+        only the name of the one that was here first: a name the town must have to be sealed to. Of steps that were
         decided the town's votes stay, but for those that are voided.
 
         Args:
@@ -217,15 +231,13 @@ class Custody:
         # A vote of a thief of an older key may be here too, if others signed the same: it was never kept.
         kept = [*ours, *(id for each in older for id in each.kept if id in rights.kept and id not in ours)]
         sealing = key_files.sealing_keys_of(key)
-        # Kept before it is told.
-        key_files.save_sealing_keys(self._folder, sealing)
-        self._seals.take([sealing[index] for index in sorted(sealing)])
+        self._take_sealing_keys(sealing)
         certificate: dict[str, Value] = {"device": self.keys.device.public}
         drafts = [
             Draft(ROTATE, Op.ENTRY, {"succession": list(key.succession)}, key=key),
             *_lists(kept, key),
             Draft(DEVICE, Op.PUT, certificate, key=key),
-            *await self._profile(key, sealing[max(sealing)].public),
+            *await self._profile(key, sealing[max(sealing)].public, frozenset(kept)),
         ]
         lost = await self._store.read(partial(_lost, this=self.keys.device.public, kept=frozenset(kept)))
         records = {record.header.kind: record.raw for record in await self._intake.post(drafts)}
@@ -258,8 +270,7 @@ class Custody:
         check_present(key, rights)
         profiles = await self._store.read(lambda reader: profiles_of(reader, reader.own_town))
         sealing, _ = keys_until_told(key, profiles)
-        key_files.save_sealing_keys(self._folder, sealing)
-        self._seals.take([sealing[index] for index in sorted(sealing)])
+        self._take_sealing_keys(sealing)
         passphrase = key_files.new_passphrase()
         await asyncio.to_thread(key_files.save_town_key, self._folder, key, passphrase)
         device = DeviceId(self.keys.device.public)
@@ -302,16 +313,40 @@ class Custody:
                 return follower
         raise HedgerowError("no further key is on that paper: the last has taken over", code="no_next_key")
 
-    async def _profile(self, key: TownKey, sealing_key: bytes) -> list[Draft]:
+    async def _resealed(self, key: TownKey) -> tuple[list[Draft], str]:
+        """Return the profile telling one more sealing key, which is kept here by then; or none, and why: that
+        is no reason to leave a thief his board."""
+        profiles = await self._store.read(lambda reader: profiles_of(reader, reader.own_town))
+        if not profiles:
+            return [], "the town's profile is not back from a neighbour; then run hedgerow key sealing --new"
+        try:
+            sealing, index = keys_until_told(key, profiles, more=1)
+        except LimitReached as error:
+            return [], error.says
+        self._take_sealing_keys(sealing)
+        return [profile_again(profiles, profiles[-1][1], key, sealing[index].public)], ""
+
+    def _take_sealing_keys(self, sealing: Mapping[int, SealingKey]) -> None:
+        """Open and seal with these from now on. They are kept before any of them is told."""
+        key_files.save_sealing_keys(self._folder, sealing)
+        self._seals.take([sealing[index] for index in sorted(sealing)])
+
+    async def _profile(self, key: TownKey, sealing_key: bytes, kept: frozenset[RecordId]) -> list[Draft]:
         """Return the profile once more, signed by a new key, so that it holds wherever that key is known; and
         telling a sealing key that no thief of the former one has."""
-        known = await self._store.read(lambda reader: reader.records_of(reader.own_town, key_files.PROFILE))
-        puts = [each for each in known if each.header.op is Op.PUT]
-        newest = max(puts, key=lambda each: each.header.stamp, default=None)
-        fields = None if newest is None else fields_of(newest)
-        if not fields:
-            return []
-        return [Draft(key_files.PROFILE, Op.PUT, {**fields, "sealing_key": sealing_key}, key=key)]
+
+        def look(reader: Reader) -> list[Draft]:
+            profiles = profiles_of(reader, reader.own_town)
+            if not profiles:
+                return []
+            staying = [fields for record, fields in profiles if record.id in kept]
+            if staying:
+                return [profile_again(profiles, staying[-1], key, sealing_key)]
+            names = {bytes(record.id): fields["name"] for record, fields in profiles}
+            first = next(id for (id,) in reader.rows(_IN_ORDER, key_files.PROFILE) if id in names)
+            return [profile_again(profiles, {"name": names[first]}, key, sealing_key)]
+
+        return await self._store.read(look)
 
     async def _check_other(self, device: DeviceId) -> None:
         if device == self.keys.device.public:

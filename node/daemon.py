@@ -157,7 +157,6 @@ class Daemon:
             seals=self.seals,
             store=self.store,
             intake=self.intake,
-            now_ms=self.clock.now_ms(),
             new=new,
         )
 

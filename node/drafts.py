@@ -65,6 +65,7 @@ class Draft:
         opens: Of a new document: the first entry of its ledger, which is written with it.
         based_on: With `doc`: the versions that the editor saw. A draft is refused when the held put is
             another, or when one of these revisions has been followed by another since.
+        after: A stamp than which its own is greater, whatever this node's clock says.
         sealed_to: Towns that can read it, beside the own; empty: everybody can, unless the kind is a sealed
             one.
         key: Signs instead of the device: the town key, for `town.*`, steps and their signatures.
@@ -82,6 +83,7 @@ class Draft:
     doc: DocId | None = None
     opens: Mapping[str, Value] | None = None
     based_on: tuple[RecordId, ...] | None = None
+    after: int = 0
     sealed_to: tuple[TownId, ...] = ()
     key: SigningKey | None = field(default=None, repr=False)
 
@@ -170,7 +172,7 @@ class Desk:
         frame = self._new_frame(draft, now_ms) if draft.doc is None else self._old_frame(tx, draft, held)
         kind = kind_of(frame.kind)
         _check_fields(kind, draft)
-        after = max((record.header.stamp for record in frame.held), default=0)
+        after = max((record.header.stamp for record in frame.held), default=draft.after)
         body = self._body(tx, frame.kind, draft)
         epoch, counter = tx.next_seq()
         return make(

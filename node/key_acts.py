@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,20 +43,23 @@ async def key_show(daemon: Daemon, arguments: Arguments) -> object:
 async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
     """Take a device back; without a secret only say what would stay of it."""
     device = await daemon.custody.find(_word(arguments, "device"))
-    choice = await daemon.custody.choose(device, *_keep(arguments))
+    choice = await daemon.custody.choose(device, *_keep(daemon, arguments))
     falls = await daemon.custody.falls(device, choice)
     names = {each.town: daemon.federations.name_of(each.town) for each in falls}
     chosen = {find_among(name, names)[0] for name in texts_of(arguments, "again")}
     again = [each for each in falls if each.town in chosen]
-    secret = arguments.get("secret")
+    secret, reseals = arguments.get("secret"), arguments.get("reseals") is not False
+    why_not = ""
     if isinstance(secret, str):
-        await daemon.custody.revoke(device, choice, secret, again)
+        why_not = await daemon.custody.revoke(device, choice, secret, again, reseals=reseals)
     return {
         "device": device.hex(),
         "records": choice.count,
         "kept": len(choice.kept),
         "falls": [_told(daemon, each) for each in falls if each not in again],
         "again": [_told(daemon, each) for each in again],
+        "reseals": reseals,
+        "not_resealed": why_not,
         "done": isinstance(secret, str),
         "keeps": await daemon.claims.kept_by(device),
     }
@@ -64,7 +68,7 @@ async def key_revoke(daemon: Daemon, arguments: Arguments) -> object:
 @act
 async def key_rotate(daemon: Daemon, arguments: Arguments) -> object:
     """Let the next town key take over; without its words only say which of this town's votes stay."""
-    keep, void = _keep(arguments), texts_of(arguments, "void")
+    keep, void = _keep(daemon, arguments), texts_of(arguments, "void")
     votes, ended = await daemon.custody.votes(void)
     told = {
         "votes": [_vote(daemon, each) for each in votes if each.decided and each not in ended],
@@ -130,12 +134,18 @@ def _vote(daemon: Daemon, vote: Vote) -> dict[str, object]:
     }
 
 
-def _keep(arguments: Arguments) -> tuple[str, int | None]:
+def _keep(daemon: Daemon, arguments: Arguments) -> tuple[str, int | None]:
     keep, since_ms = arguments.get("keep"), arguments.get("since_ms")
     if keep in (ALL, NONE):
         return str(keep), None
     if keep != SINCE or type(since_ms) is not int or since_ms < 0:
         raise InvalidRequest("say what stays: all, none, or what was here before a time")
+    now_ms = daemon.clock.now_ms()
+    if since_ms > now_ms:
+        raise InvalidRequest(
+            "that time lies ahead: give the last one at which the key was surely in good hands; by this"
+            f" node's clock it is {datetime.fromtimestamp(now_ms / 1_000).astimezone():%Y-%m-%d %H:%M}"
+        )
     return SINCE, since_ms
 
 

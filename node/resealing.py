@@ -7,13 +7,15 @@ not kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from node import keys as key_files
+from node.drafts import Draft
 from node.errors import LimitReached, NotFound
 from node.seals import profiles_of
+from protocol.ids import Op
 
 if TYPE_CHECKING:
     from node.intake import Intake
@@ -50,8 +52,15 @@ def keys_until_told(
     return {each: key for each, key in every.items() if each <= index}, index
 
 
+def profile_again(profiles: Profiles, fields: Mapping[str, Value], key: TownKey, sealing_key: bytes) -> Draft:
+    """Return a new profile with these fields that tells a sealing key, greater than all of these."""
+    after = max((record.header.stamp for record, _ in profiles), default=0)
+    fields = {**fields, "sealing_key": sealing_key}
+    return Draft(key_files.PROFILE, Op.PUT, fields, after=after, key=key)
+
+
 async def tell_sealing_key(
-    folder: Path, town_key: TownKey, *, seals: Seals, store: Store, intake: Intake, now_ms: int, new: bool
+    folder: Path, town_key: TownKey, *, seals: Seals, store: Store, intake: Intake, new: bool
 ) -> int:
     """Keep all sealing keys of the town and tell the newest in its profile; return the index of that one.
 
@@ -72,10 +81,7 @@ async def tell_sealing_key(
     keys, index = keys_until_told(town_key, profiles, more=int(new))
     key_files.save_sealing_keys(folder, keys)
     seals.take([keys[each] for each in sorted(keys)])
-    record, fields = profiles[-1]
+    _, fields = profiles[-1]
     if fields.get("sealing_key") != keys[index].public:
-        # Greater than the profile that it follows, whatever this node's clock says.
-        at_ms = max(now_ms, (record.header.stamp >> 16) + 1)
-        fields = {**fields, "sealing_key": keys[index].public}
-        await intake.accept([key_files.town_record(town_key, key_files.PROFILE, fields, at_ms).raw])
+        await intake.post([profile_again(profiles, fields, town_key, keys[index].public)])
     return index

@@ -128,6 +128,7 @@ def rotate(
     metavar="TOWN",
     help="Let this board admit that town, or suspend it, in its place.",
 )
+@click.option("--same-sealing-key", "keeps", is_flag=True, help="If nobody else has that board's files.")
 @click.option("--words", "by_words", is_flag=True, help="Give the town key by its words.")
 @click.option("--yes", is_flag=True, help="Do not ask once more.")
 def revoke(
@@ -137,14 +138,15 @@ def revoke(
     all_: bool,
     none_: bool,
     again: tuple[str, ...],
+    keeps: bool,
     by_words: bool,
     yes: bool,
 ) -> None:
-    """Take a device back for good, and say what stays of it.
+    """Take a device back for good, and say what stays of it. The town takes a new sealing key with it.
 
     Fetch first (hedgerow sync), then revoke: what is not kept is refused everywhere.
     """
-    keep = _kept(since, all_, none_) | {"again": list(again) or None}
+    keep = _kept(since, all_, none_) | {"again": list(again) or None, "reseals": not keeps}
     proposed = terminal.ask("key_revoke", device=device, **keep)
     says = f"Of {counted(proposed['records'], 'record')} of that device {proposed['kept']} stay valid."
     if not yes and sys.stdin.isatty():
@@ -158,7 +160,7 @@ def revoke(
     if kept := done.get("keeps", []):
         lines.append("It still keeps these posts; nobody answers requests for them until you name a board:")
         lines += [f"  hedgerow keeper {address} DEVICE --town-key" for address in kept]
-    terminal.answer(done, "\n".join(lines))
+    terminal.answer(done, "\n".join([*lines, *_resealed(done)]))
 
 
 @command(key, "sealing")
@@ -255,6 +257,18 @@ def _backup_of_a_stopped_node(data: Path, target: Path, with_keys: bool) -> Mapp
     finally:
         lock.close()
     return {"bytes": made.bytes, "keys": made.has_keys, "made_ms": made.made_ms}
+
+
+def _resealed(done: Mapping[str, Any]) -> list[str]:
+    """Return what to do next about the sealing key that was on a board taken back."""
+    if not done["reseals"]:
+        return []
+    if done["not_resealed"]:
+        return [
+            f"No new sealing key was taken: {done['not_resealed']}. Until there is one that board can read"
+            " what is sealed to this town."
+        ]
+    return ["This town has a new sealing key: run hedgerow key sealing on each of its other boards."]
 
 
 def _fallen(falls: list[dict[str, str]], *, done: bool) -> list[str]:

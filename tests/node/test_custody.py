@@ -25,7 +25,7 @@ from node.errors import DataInUse, HedgerowError, NotCertified
 from node.keys import FORMER_FILE, device_of, open_keys, town_record
 from node.promises.shelf import ledger_at
 from node.proposals import Change
-from node.seals import sealing_key_of
+from node.seals import profiles_of, sealing_key_of
 from node.standing import TAKEN_BACK
 from node.transport.auth import Badge, check_auth, make_auth
 from node.transport.channel import LinkFailure
@@ -149,6 +149,88 @@ async def test_a_device_is_taken_back_with_a_list_and_what_it_spoilt_comes_back(
     assert state[device] == "taken back"
     await by_other(house, "Later")
     assert "Later" not in await house.titles()
+
+
+async def test_a_board_that_is_taken_back_cannot_read_what_is_sealed_from_then_on(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One command does all that has to be done when a board was stolen."""
+    town, folder = house.daemon.town, house.daemon.data / "keys"
+    before = await house.daemon.store.read(lambda reader: sealing_key_of(reader, town))
+    monkeypatch.setenv("HEDGEROW_PASSPHRASE", house.begun.passphrase)
+    device = house.other.device.public.hex()
+    typed = ["key", "revoke", device[:8], "--all", "--data", str(house.daemon.data)]
+    assert await asyncio.to_thread(run, typed) == 0
+    assert "This town has a new sealing key" in capsys.readouterr().out
+    after = await house.daemon.store.read(lambda reader: sealing_key_of(reader, town))
+    assert before != after == key_files.open_sealing_keys(folder)[-1].public
+    assert house.daemon.seals.has(after) and (await house.act("status"))["sealing"] == ""
+    assert (await house.act("status"))["town"]["name"] == "Roanne"
+
+
+async def test_a_board_is_taken_back_also_where_no_new_sealing_key_can_be_told_or_shall_be(
+    house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town, secret = house.daemon.town, house.begun.passphrase
+    before = await house.daemon.store.read(lambda reader: sealing_key_of(reader, town))
+    device = house.other.device.public.hex()
+    await house.act("key_revoke", device=device, keep="all", secret=secret, reseals=False)
+    assert await house.daemon.store.read(lambda reader: sealing_key_of(reader, town)) == before
+    for number in range(1, key_files.SEALING_KEYS_OF_A_KEY):
+        assert (await house.act("sealing_key", passphrase=secret, new=True))["index"] == number
+    monkeypatch.setenv("HEDGEROW_PASSPHRASE", secret)
+    typed = ["key", "revoke", device, "--none", "--data", str(house.daemon.data)]
+    assert await asyncio.to_thread(run, typed) == 0
+    assert "No new sealing key was taken: this town has had all 8" in capsys.readouterr().out
+
+
+async def test_what_a_thief_of_the_town_key_said_of_the_town_is_not_said_again_by_the_next_key(
+    house: House,
+) -> None:
+    """He dates his profile ahead, so that it would be the newest for a day; and where nothing is kept, the
+    town keeps its name and can be sealed to."""
+    store, town = house.daemon.store, house.daemon.town
+    key = key_files.open_town_key(house.daemon.data / "keys", house.begun.passphrase)
+    before_ms = house.daemon.clock.now_ms() + 1
+    await asyncio.sleep(0.01)
+    fields: dict[str, Value] = {"name": "Feurs", "helplines": ["Thief 0900 666"]}
+    fields["sealing_key"] = derive(bytes(32), 0).public
+    theft = town_record(key, key_files.PROFILE, fields, before_ms + 3_600_000)
+    await house.daemon.intake.accept([theft.raw])
+    for keep in ({"keep": "since", "since_ms": before_ms}, {"keep": "none"}):
+        await house.act("key_rotate", words=house.begun.paper, **keep)
+        (_, said) = (await store.read(lambda reader: profiles_of(reader, town)))[-1]
+        assert said["name"] == "Roanne" and "helplines" not in said, keep
+        newest = key_files.open_sealing_keys(house.daemon.data / "keys")[-1].public
+        assert await store.read(lambda reader: sealing_key_of(reader, town)) == newest, keep
+
+
+async def test_what_is_kept_of_a_former_key_does_not_stand_over_the_profile_of_the_next(house: House) -> None:
+    """Even if it was dated ahead: the sealing key that others use is the next key's."""
+    store, town = house.daemon.store, house.daemon.town
+    key = key_files.open_town_key(house.daemon.data / "keys", house.begun.passphrase)
+    fields: dict[str, Value] = {"name": "Roanne", "sealing_key": derive(bytes(32), 0).public}
+    ahead = town_record(key, key_files.PROFILE, fields, house.daemon.clock.now_ms() + 3_600_000)
+    await house.daemon.intake.accept([ahead.raw])
+    await house.act("key_rotate", words=house.begun.paper, keep="all")
+    newest = key_files.open_sealing_keys(house.daemon.data / "keys")[-1].public
+    assert await store.read(lambda reader: sealing_key_of(reader, town)) == newest
+
+
+async def test_a_time_that_lies_ahead_takes_nothing_back(house: House) -> None:
+    """It would keep all that a thief has written and will write till then, for good."""
+    ahead_ms = house.daemon.clock.now_ms() + 3_600_000
+    device = house.other.device.public.hex()
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("key_revoke", {"device": device}),
+        ("key_revoke", {"device": device, "secret": house.begun.passphrase}),
+        ("key_rotate", {"words": house.begun.paper}),
+    ]
+    for name, arguments in cases:
+        said = await house.refused(name, keep="since", since_ms=ahead_ms, **arguments)
+        assert said.code == "invalid_request" and "lies ahead" in str(said), name
+    shown = await house.act("key_show")
+    assert len(shown["town_keys"]) == 1 and {each["state"] for each in shown["devices"]} == {"certified"}
 
 
 async def did(house: House, kind: str, town: bytes) -> Record:
