@@ -168,23 +168,36 @@ async def begin(
 async def renew_device(data: Path, passphrase: str) -> bytes:
     """Give a stopped board a new device key, since another one lives with the one that it has; return it.
 
+    Whatever fails leaves the board as it was; done again, it goes on with the same new key.
+
     Raises:
-        HedgerowError: A node runs there, or the town key does not open.
+        DataInUse: Its node runs.
+        HedgerowError: The town key does not open, or is not that of today.
     """
     folder = data / KEYS_FOLDER
-    lock_directory(data).close()
+    try:
+        lock_directory(data).close()
+    except DataInUse:
+        says = "this board's own node runs: stop it first, then run hedgerow key clone --renew again"
+        raise DataInUse(says) from None
     town_key = await asyncio.to_thread(key_files.open_town_key, folder, passphrase)
-    keys = await asyncio.to_thread(
-        key_files.create,
-        folder,
-        passphrase=passphrase,
-        device_name="",
-        now_ms=wall_ms(),
-        town_key=town_key,
-        again=True,
-    )
+    await _check_present(data, town_key)
+    keys = key_files.begin_renewal(folder, town_key, wall_ms())
     await _keep(data, keys, [raw for raw in (keys.rotation, keys.certificate) if raw], settled=True)
+    key_files.end_renewal(folder)
     return keys.device.public
+
+
+async def _check_present(data: Path, town_key: TownKey) -> None:
+    """Refuse a town key of which a board knows that another one has taken over."""
+    from node.custody import check_present
+    from node.store.sqlite import open_store
+
+    store = open_store(data, TownId(town_key.town), chance=secrets.token_bytes)
+    try:
+        check_present(town_key, await store.read(lambda r: r.authority().rights_of(TownId(town_key.town))))
+    finally:
+        await store.close()
 
 
 async def run_node(
@@ -324,7 +337,10 @@ async def _keep(data: Path, keys: Keys, records: Sequence[bytes], *, settled: bo
             await store.write(lambda tx: tx.set_meta(CLONE, None))
         intake = Intake(store, keys.device, NodeClock(now_ms).read, chance=secrets.token_bytes)
         intake.announce = lambda committed: None
-        verdicts = await intake.accept(records) if records else ()
+        # Whoever knows this town key needs no second proof of it, and takes none in.
+        known = (await intake.authority()).rights_of(keys.town).keys
+        news = [raw for raw in records if raw != keys.rotation or open_record(raw).header.device not in known]
+        verdicts = await intake.accept(news) if news else ()
     finally:
         await store.close()
     refused = next((verdict for verdict in verdicts if verdict.state is not State.HELD), None)

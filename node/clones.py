@@ -40,7 +40,8 @@ UNSETTLED: Final = bytes(8)
 """The stamp up to which a clone's records are settled before anybody has said so."""
 SAYS: Final = (
     "Another board writes with this board's key. Decide which one lives: on that one run `hedgerow key clone"
-    " --this-one-lives`, on the other `hedgerow key clone --renew`; nothing that either wrote is lost."
+    " --this-one-lives`; stop the other one, then run `hedgerow key clone --renew` there. Nothing that either"
+    " wrote is lost."
 )
 
 

@@ -35,6 +35,8 @@ TOWN_FILE = "town.key"
 SEALING_FILE = "sealing.key"
 FORMER_FILE = "device.key.former"
 """The device key that was here before a clone of this board made a new one."""
+NEXT_FILE = "device.key.next"
+"""The device key of a renewal that has not ended."""
 
 KEY_FILE_BYTES_MAX = 16 * 1024
 """A seed, a town and one certificate: far below this; a larger file is not ours."""
@@ -113,37 +115,57 @@ def create(
     device_name: str,
     now_ms: int,
     town_key: TownKey | None = None,
-    again: bool = False,
 ) -> Keys:
     """Make a device key, certify it, and write both key files.
 
     Args:
         directory: `DATA/keys`; made if it is not there.
         town_key: The key of a town that exists already; None makes a new town.
-        again: Make a new device key in place of the one that is here, which is put beside as
-            `device.key.former`.
 
     Raises:
         KeysExist: There is a device key here.
         KeysUnreadable: The files cannot be written.
     """
-    if has_keys(directory) and not again:
+    if has_keys(directory):
         raise KeysExist(f"{directory} holds keys already. They are never overwritten; choose another --data.")
     town = town_key or TownKey.next_of(new_paper(secrets.token_bytes(COMMITMENT_AT)), 0)
-    device = DeviceKey(secrets.token_bytes(SEED_BYTES))
-    fields: dict[str, Value] = {"device": device.public}
-    if device_name:
-        fields["name"] = device_name
-    certificate = town_record(town, CERTIFICATE, fields, now_ms)
-    keys = Keys(device, TownId(town.town), certificate.raw, rotation_of(town, now_ms))
+    keys = _certified(DeviceKey(secrets.token_bytes(SEED_BYTES)), town, now_ms, device_name)
     save_town_key(directory, town, passphrase)
-    if again and has_keys(directory):
-        (directory / DEVICE_FILE).replace(directory / FORMER_FILE)
     save_keys(directory, keys)
     return keys
 
 
-def save_keys(directory: Path, keys: Keys) -> None:
+def begin_renewal(directory: Path, town: TownKey, now_ms: int) -> Keys:
+    """Return a new device key and its certificate, which lie beside the present key until `end_renewal`.
+
+    Those of a renewal that was begun and not ended are taken up again, so that none is certified in vain.
+
+    Raises:
+        KeysUnreadable: The file cannot be read or written.
+    """
+    begun = open_keys(directory, NEXT_FILE) if (directory / NEXT_FILE).exists() else None
+    if begun is not None and open_record(begun.certificate).header.device == town.public:
+        return begun
+    device = begun.device if begun is not None else DeviceKey(secrets.token_bytes(SEED_BYTES))
+    keys = _certified(device, town, now_ms)
+    save_keys(directory, keys, NEXT_FILE)
+    return keys
+
+
+def end_renewal(directory: Path) -> None:
+    """Put the new device key in the place of the present one, which is kept as `device.key.former`.
+
+    Raises:
+        KeysUnreadable: A file cannot be written.
+    """
+    if has_keys(directory):
+        # As it is: a damaged one is a reason to want another.
+        _write(directory / FORMER_FILE, (directory / DEVICE_FILE).read_bytes())
+    (directory / NEXT_FILE).replace(directory / DEVICE_FILE)
+    _flush_directory(directory)
+
+
+def save_keys(directory: Path, keys: Keys, name: str = DEVICE_FILE) -> None:
     """Write what a node runs with, over what is there.
 
     Raises:
@@ -156,7 +178,16 @@ def save_keys(directory: Path, keys: Keys) -> None:
     }
     if keys.rotation:
         content["rotation"] = keys.rotation
-    _write(directory / DEVICE_FILE, encode(content))
+    _write(directory / name, encode(content))
+
+
+def _certified(device: DeviceKey, town: TownKey, now_ms: int, name: str = "") -> Keys:
+    """Return what a node runs with whose device this is."""
+    fields: dict[str, Value] = {"device": device.public}
+    if name:
+        fields["name"] = name
+    certificate = town_record(town, CERTIFICATE, fields, now_ms)
+    return Keys(device, TownId(town.town), certificate.raw, rotation_of(town, now_ms))
 
 
 def rotation_of(town: TownKey, now_ms: int) -> bytes:
@@ -171,13 +202,13 @@ def has_keys(directory: Path) -> bool:
     return (directory / DEVICE_FILE).exists()
 
 
-def open_keys(directory: Path) -> Keys:
+def open_keys(directory: Path, name: str = DEVICE_FILE) -> Keys:
     """Return the keys that a node runs with; needs no passphrase.
 
     Raises:
         KeysUnreadable: The file is missing, damaged, or its certificate is not for its own key.
     """
-    path = directory / DEVICE_FILE
+    path = directory / name
     content = _read(path)
     seed, town, raw = content.get("seed"), content.get("town"), content.get("certificate")
     rotation = content.get("rotation", b"")

@@ -198,7 +198,8 @@ def clone(terminal: Terminal, lives: bool, renew: bool) -> None:
     if lives:
         settled = terminal.ask("key_clone")
         terminal.answer(
-            settled, "This board keeps its key. Run `hedgerow key clone --renew` on the other one."
+            settled,
+            "This board keeps its key. Stop the other one, then run there: hedgerow key clone --renew",
         )
         return
     import asyncio

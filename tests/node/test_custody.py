@@ -444,7 +444,7 @@ async def test_a_board_whose_key_was_taken_back_says_so_and_gets_a_new_one(house
     assert status["keys"] == {"clone": False, "taken_back": True, "says": TAKEN_BACK}
     with pytest.raises(NotCertified):
         await house.act("post", kind="offer", fields={"title": "For nothing"})
-    with pytest.raises(DataInUse):
+    with pytest.raises(DataInUse, match="this board's own node runs: stop it first"):
         await beginnings.renew_device(house.daemon.data, house.begun.passphrase)
 
 
@@ -460,6 +460,38 @@ async def test_the_other_of_two_boards_gets_a_new_key_and_keeps_its_former_one_b
     assert "another board" in (await house.act("status"))["keys"]["says"].lower()
     assert await house.act("key_clone") == {"settled": True}
     assert (await house.act("status"))["keys"]["says"] == ""
+
+
+async def test_a_board_gets_a_new_key_after_another_town_key_has_taken_over(house: House) -> None:
+    """Whatever comes between: what failed leaves no certificate behind, what was begun is gone on with."""
+    data, folder = house.other_data, house.other_data / "keys"
+    made = await house.act("key_rotate", words=house.begun.paper, keep="all")
+    key = key_files.open_town_key(house.daemon.data / "keys", made["passphrase"])
+    rows = await house.daemon.store.read(lambda reader: reader.export(0, 100))
+
+    async def devices(*, words: str = "") -> set[str]:
+        """Let the other board run, take in the key of today if there are words, and tell what it knows."""
+        board = Daemon(data, read_settings(data))
+        await board.start()
+        try:
+            await board.intake.accept([raw for _, raw in rows])
+            if words:
+                made.update(await ACTS["key_adopt"](board, {"words": words}))
+            return {each["device"] for each in await board.custody.devices()}
+        finally:
+            await board.stop()
+
+    before = await devices()
+    with pytest.raises(HedgerowError) as told_:
+        await beginnings.renew_device(data, house.begun.passphrase)
+    assert told_.value.code == "former_town_key" and open_keys(folder).device.seed == house.other.device.seed
+    assert await devices(words=told(key)) == before
+    # The machine stops before the certificate is in the store, and after.
+    begun = key_files.begin_renewal(folder, key, house.daemon.clock.now_ms()).device.public
+    assert await beginnings.renew_device(data, made["passphrase"]) == begun
+    (folder / key_files.DEVICE_FILE).replace(folder / key_files.NEXT_FILE)
+    assert await beginnings.renew_device(data, made["passphrase"]) == begun
+    assert open_keys(folder).device.public == begun and await devices() == before | {begun.hex()}
 
 
 async def test_a_backup_is_written_beside_the_running_node(house: House, tmp_path: Path) -> None:
