@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from node import keys as key_files
+from node import redating
 from node.accounts import Accounts
 from node.background import Background, carefully
 from node.board import Board
@@ -206,6 +207,7 @@ class Daemon:
         self.clones = Clones(self.store, DeviceId(self.keys.device.public), self.clock.read, self.incidents)
         await self.clones.begin()
         self.intake.watch = self.clones.watch
+        self.intake.told_again = partial(redating.tell, self.incidents)
         self.custody = Custody(
             self.data / KEYS_FOLDER, self.keys, self.store, self.intake, self.clock, self.seals
         )

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from node.config import HOME_DOCUMENTS_MAX
 from node.drafts import Desk, Draft, Drafts, check_home_room, check_standing, keep_stamp, last_stamp
+from node.redating import Redating
 from protocol.errors import BadSignature, BodyMissing, NewerVersion, ProtocolError
 from protocol.ids import DeviceId, RecordId, TownId
 from protocol.limits import RECORD_BYTES_MAX
@@ -114,6 +116,7 @@ class Intake:
         announce: Called with `Committed` in the event loop's thread after each commit that changed something,
             in the order of the commits, before the callers of `accept` and `post` go on. It must not raise.
         watch: Looks at records that come from outside, new and sound, inside the writer's turn.
+        told_again: Told of our own records that were issued again, inside the writer's turn.
         home_documents_max: How many documents of our own that never leave the town may be held.
     """
 
@@ -128,11 +131,13 @@ class Intake:
     ) -> None:
         self.announce: Callable[[Committed], None] = _nobody
         self.watch: Callable[[Transaction, Sequence[Record]], None] | None = None
+        self.told_again: Callable[[Transaction, Sequence[Record]], None] | None = None
         self._store = store
         self.home_documents_max = HOME_DOCUMENTS_MAX
         self.device = DeviceId(key.public)
         self.sign = key.sign
         self._desk = Desk(key, chance, seals)
+        self._redating = partial(Redating, key, chance=chance, seals=seals)
         self._clock = clock
 
     async def accept(
@@ -183,13 +188,15 @@ class Intake:
 
     async def reconsider(self) -> int:
         """Let go of what has ended and of what proves to lie ahead, if time is sure; return how many records
-        that were. Called once in a while.
+        that were. Called once in a while. What this device has dated ahead it issues again.
 
         Raises:
             StorageUnavailable: What is left over ends at the next call.
         """
 
-        def work(tx: Transaction) -> tuple[int, Taken]:
+        redating = self._redating(now_s=self._clock().now_ms // 1_000)
+
+        def work(tx: Transaction) -> tuple[int, list[Taken]]:
             now = self._clock()
             after = tx.meta(DOUBTED_AFTER)
             changes = expire(
@@ -200,15 +207,26 @@ class Intake:
                 tx.tidy(now.now_ms // 1_000)
                 if after is not None:
                     tx.set_meta(DOUBTED_AFTER, None)
-            taken = _apply(tx, changes, (), sure=now.sure)
-            if taken.authority is None and any(cause == FUTURE for _, _, cause, _ in changes.remove):
+            ahead = [id for id, _, cause, _ in changes.remove if cause == FUTURE]
+            records = list(tx.records(ahead).values()) if ahead else []
+            taken = [_apply(tx, changes, (), sure=now.sure)]
+            if ahead and taken[0].authority is None:
                 # What stood in the way of others is gone: they are welcome now, as when rights have moved.
-                taken = replace(taken, authority=tx.authority())
+                taken = [replace(taken[0], authority=tx.authority())]
+            again = redating.issue(tx, records, now.now_ms)
+            if again:
+                taken.append(settle(tx, again, now_ms=now.now_ms, sure=now.sure))
+                if self.told_again is not None:
+                    self.told_again(tx, again)
             return len(changes.remove), taken
+
+        def tell(done: tuple[int, list[Taken]]) -> None:
+            for taken in done[1]:
+                self._tell(taken, None)
 
         ended = 0
         while True:
-            count, _ = await self._store.write(work, then=lambda done: self._tell(done[1], None))
+            count, _ = await self._store.write(work, then=tell)
             ended += count
             if not count:
                 return ended
