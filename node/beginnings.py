@@ -188,6 +188,23 @@ async def renew_device(data: Path, passphrase: str) -> bytes:
     return keys.device.public
 
 
+async def name_in(data: Path) -> str:
+    """Return what the town of a stopped board is called; empty if its profile is not here.
+
+    Raises:
+        HedgerowError: There are no keys, or the data cannot be read.
+    """
+    from node.store.sqlite import open_store
+
+    town = key_files.open_keys(data / KEYS_FOLDER).town
+    store = open_store(data, town, chance=secrets.token_bytes)
+    try:
+        known = (await store.read(lambda reader: reader.towns())).get(town)
+    finally:
+        await store.close()
+    return known.name if known is not None else ""
+
+
 async def _check_present(data: Path, town_key: TownKey) -> None:
     """Refuse a town key of which a board knows that another one has taken over."""
     from node.custody import check_present

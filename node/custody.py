@@ -211,8 +211,8 @@ class Custody:
         and what falls of what the town did in its federations by boards that the former one certified.
 
         This device is certified anew, and the newest profile that stays is signed again; where none stays,
-        only the name of the one that was here first: a name the town must have to be sealed to. Of steps that were
-        decided the town's votes stay, but for those that are voided.
+        only the name of the one that was here first: a name the town must have to be sealed to. Of steps
+        that were decided the town's votes stay, but for those that are voided.
 
         Args:
             paper: The words of the next town key.

@@ -31,13 +31,19 @@ def told(key: TownKey) -> str:
     return " ".join(words((number << 5).to_bytes(35, "big"), WORDS_COUNT))
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in small letters, without the numbers that stand before them in a list."""
+    return [word for word in text.lower().split() if not word.rstrip(".:)").isdecimal()]
+
+
 def heard(text: str) -> TownKey:
-    """Return the town key of these words; capitals, line ends and what follows four letters are forgiven.
+    """Return the town key of these words; capitals, line ends, numbers of a list and what follows four
+    letters are forgiven.
 
     Raises:
         WrongWords: They are not the words of a key; says which is wrong, if that can be told.
     """
-    given = text.lower().split()
+    given = words_of(text)
     if len(given) != WORDS_COUNT:
         raise WrongWords(f"these are {len(given)} words; a key has {WORDS_COUNT}: look for what is missing")
     number = 0

@@ -10,7 +10,7 @@ import click
 
 from node.cli.app import app
 from node.cli.secrets import passphrase_of_town, words_of_key
-from node.cli.sheet import NEXT_KEY, write_sheet
+from node.cli.sheet import NEXT_KEY, in_rows, which, write_sheet
 from node.cli.terminal import Terminal, command
 from node.places import run_command
 
@@ -204,7 +204,8 @@ def _begun_text(begun: Any) -> str:
         lines += [f"Passphrase of the town key, shown only now: {begun.passphrase}", "Write it on paper."]
     if begun.paper:
         lines += [
-            f"Words of the next town key, kept nowhere but on your paper: {begun.paper}",
+            f"Words of the next town key ({which(begun.paper)}), kept nowhere but there:",
+            in_rows(begun.paper),
             "They take the town back if its key is stolen: write them down, and keep them away from here.",
         ]
     return "\n".join([*lines, f"Start the node with: {run_command(begun.data)}"])

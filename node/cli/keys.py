@@ -13,7 +13,7 @@ import click
 from node.cli.app import Commands, app
 from node.cli.client import NodeNotRunning
 from node.cli.secrets import passphrase_of_town, words_of_key
-from node.cli.sheet import NEXT_KEY, TOWN_KEY, write_sheet
+from node.cli.sheet import NEXT_KEY, TOWN_KEY, in_rows, which, write_sheet
 from node.cli.terminal import Terminal, command, counted
 from node.places import run_command
 
@@ -52,9 +52,9 @@ def show(terminal: Terminal) -> None:
 
 @command(key, "words")
 def words(terminal: Terminal) -> None:
-    """Tell the town key in 25 words, for paper. Asks for its passphrase."""
+    """Tell the town key in 25 words, for paper, in numbered rows. Asks for its passphrase."""
     told = _told(terminal)
-    terminal.answer({"words": told}, told)
+    terminal.answer({"words": told}, f"{which(told).capitalize()}\n{in_rows(told)}")
 
 
 @command(key, "sheet")
@@ -67,7 +67,8 @@ def sheet(terminal: Terminal, out: Path) -> None:
     from protocol.identity import fingerprint
 
     told = _told(terminal)
-    write_sheet(out, TOWN_KEY, "", fingerprint(open_keys(terminal.data / KEYS).town), told)
+    town = open_keys(terminal.data / KEYS).town
+    write_sheet(out, TOWN_KEY, _name_of(terminal), fingerprint(town), told)
     terminal.answer({"file": str(out)}, f"Print {out}, then delete it.")
 
 
@@ -87,8 +88,12 @@ def next_(terminal: Terminal, out: Path | None) -> None:
         says = "these are good words, but not those of this town's next key: look for the right paper"
         raise HedgerowError(says, code="wrong_words")
     if out is not None:
-        write_sheet(out, NEXT_KEY, "", fingerprint(town), told(paper))
-    terminal.answer({"town": town.hex()}, "These are the words of this town's next key.")
+        write_sheet(out, NEXT_KEY, _name_of(terminal), fingerprint(town), told(paper))
+    written = "" if out is None else f" Print {out}, then delete it."
+    terminal.answer(
+        {"town": town.hex(), "file": None if out is None else str(out)},
+        f"These are the words of this town's next key.{written}",
+    )
 
 
 @command(key, "rotate")
@@ -310,6 +315,18 @@ def _acts(acts: list[dict[str, str]]) -> str:
 
 def _towns(acts: list[dict[str, str]]) -> list[str]:
     return sorted({shlex.quote(each["name"] or each["town"][:8]) for each in acts})
+
+
+def _name_of(terminal: Terminal) -> str:
+    """What the town is called; empty if its profile is not here."""
+    import asyncio
+
+    from node.beginnings import name_in
+
+    try:
+        return str(terminal.ask("status")["town"]["name"])
+    except NodeNotRunning:
+        return asyncio.run(name_in(terminal.data))
 
 
 def _told(terminal: Terminal) -> str:

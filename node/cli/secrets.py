@@ -15,8 +15,23 @@ def passphrase_of_town() -> str:
 
 
 def words_of_key() -> str:
-    """The words of a town key, all on one line."""
-    return _told(WORDS_VARIABLE, "The 25 words", "the words of the key")
+    """The words of a town key, on one line or on as many as they stand on."""
+    from protocol.paper import WORDS_COUNT, words_of
+
+    given = _told(WORDS_VARIABLE, f"The {WORDS_COUNT} words", "the words of the key")
+    while not os.environ.get(WORDS_VARIABLE) and len(words_of(given)) < WORDS_COUNT:
+        more = _next_line(f"The next words, after {len(words_of(given))}")
+        if not more:
+            break
+        given = f"{given} {more}"
+    return given
+
+
+def _next_line(prompt: str) -> str:
+    """What is typed in one more line; empty if that is all."""
+    if sys.stdin.isatty():
+        return str(click.prompt(prompt, hide_input=True, default="", show_default=False)).strip()
+    return sys.stdin.readline().strip()
 
 
 def _told(variable: str, prompt: str, what: str) -> str:

@@ -20,7 +20,8 @@ def test_a_key_is_heard_as_it_was_told_in_capitals_and_by_four_letters_too(key: 
     words = told(key)
     assert len(words.split()) == WORDS_COUNT
     short = "\n".join(word[:4] for word in words.upper().split())
-    for text in (words, short):
+    listed = "\n".join(f"{number}. {word}" for number, word in enumerate(words.split(), 1))
+    for text in (words, short, listed):
         assert (heard(text).seed, heard(text).generation) == (key.seed, key.generation)
 
 
