@@ -49,7 +49,9 @@ async def test_what_a_board_acknowledged_under_a_wrong_clock_is_issued_again_onc
         found = await door.store.read(lambda reader: reader.records_of(OWN.id, kind))
         return sorted(found, key=lambda each: each.header.stamp)
 
-    rye, withdrawn, again = await held("offer")
+    offers = await held("offer")
+    assert [each.header.op for each in offers] == [Op.PUT, Op.DELETE, Op.PUT], "nothing acknowledged is lost"
+    rye, withdrawn, again = offers
     assert (rye.doc, fields_of(rye), rye.header.cites) == (bread.doc, {"title": "Rye"}, (bread.id,))
     assert (withdrawn.doc, withdrawn.header.op) == (milk.doc, Op.DELETE)
     assert again.doc != apples.doc and again.body == apples.body and again.header.cites == (apples.id,)
