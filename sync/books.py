@@ -96,7 +96,7 @@ def _share(ledger: Ledger) -> tuple[DocId, DocId] | None:
 
 
 def _depth(doc: DocId, heads: Mapping[DocId, Ledger]) -> int:
-    """Return how many ledgers stand above this one, as far as is known; at most `SHARES_DEEP_MAX`, or a ring."""
+    """Return how many known ledgers stand above this one; at most `SHARES_DEEP_MAX`, or a ring."""
     depth = 0
     while depth < SHARES_DEEP_MAX and doc in heads and (share := _share(heads[doc])) is not None:
         doc, _ = share
