@@ -38,7 +38,7 @@ async def test_ask_accept_hand_over_receive_and_tell_without_script(served: Any)
     await bob.fill("[name=quantity]", "30")
     await bob.fill("[name=reason]", "Jam for the winter")
     await bob.click("main button")
-    assert await bob.text_content("#f-quantity-error") == "There is only 24 boxes."
+    assert await bob.text_content("#f-quantity-error") == "That is more than there is: 24 boxes in all."
     assert await bob.input_value("[name=reason]") == "Jam for the winter"
     await bob.fill("[name=quantity]", "2")
     await bob.click("main button")

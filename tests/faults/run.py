@@ -77,6 +77,7 @@ def try_out(fault: Fault) -> float:
         planted = _run(["git", "apply", str(fault.patch)], copy)
         if planted.returncode:
             raise NotCaught(f"{fault.name}: the patch no longer applies\n{planted.stdout}")
+        _forget_compiled(fault, copy)
         test = f"{_file_of(fault.test, copy)}::{fault.test}"
         tried = _run([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test], copy)
     if tried.returncode != TEST_FAILED or "AssertionError" not in tried.stdout:
@@ -118,12 +119,21 @@ def _file_of(test: str, copy: Path) -> Path:
 
 
 def _copy_tree(copy: Path) -> None:
-    left_out = shutil.ignore_patterns("__pycache__", ".*", "*.min.js")
+    """Copy the tree as it is, and what of it was compiled: half the time of most trials."""
+    left_out = shutil.ignore_patterns(".*", "*.min.js")
     for name in COPIED:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=left_out)
         elif (ROOT / name).exists():
             shutil.copy2(ROOT / name, copy / name)
+
+
+def _forget_compiled(fault: Fault, copy: Path) -> None:
+    """Take away what was compiled of the files that a patch changes."""
+    for name in re.findall(r"^\+\+\+ b/(\S+)$", fault.patch.read_text(encoding="utf-8"), re.MULTILINE):
+        changed = copy / name
+        for compiled in changed.parent.glob(f"__pycache__/{changed.stem}.*"):
+            compiled.unlink()
 
 
 def _run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

@@ -292,9 +292,11 @@ async def test_a_new_device_of_a_member_is_served_from_its_first_call_until_its_
     await agree(federation, roanne, charlieu, second)
     assert await titles(roanne) == {"from the town hall", "from the library"}
     await second.peers.approve(charlieu.town, urls=[valley.relays["Charlieu"].url])
-    await until(lambda: charlieu.links.reach(charlieu.town) is Reach.UP)
-    row = (await charlieu.status())["peers"][-1]
-    assert (row["town"], row["name"], row["state"]) == (charlieu.town.hex(), OTHER_BOARD, "up")
+    async with asyncio.timeout(WAIT_S):
+        while OTHER_BOARD not in {row["name"] for row in (await charlieu.status())["peers"]}:
+            await asyncio.sleep(0.01)
+    row = await peer_row(charlieu, charlieu.town)
+    assert (row["name"], row["state"]) == (OTHER_BOARD, "up")
     town_key = open_town_key(saved.file.parent, saved.passphrase)
     certificate = open_record(second.keys.certificate).header
     withdrawn = make(
