@@ -186,11 +186,7 @@ def nobody_else_reads(line: Line, asked: dict[str, list[str]]) -> None:
 
 async def subsets_promise_no_more(line: Line, address: str) -> None:
     """500 nodes that hear a part of all that was said know of no promise too many."""
-    told = await asyncio.to_thread(lambda: list(lines(line.towns[0].data, "export", {})))
-    records = [open_record(raw_of_line(json.loads(text))) for text in told]
-    own = TownId(bytes.fromhex(line.begun[0]["town"]["id"]))
-    basis = [each for each in records if _is_basis(each)]
-    rest = [each for each in records if not _is_basis(each)]
+    own, basis, rest = await told_by(line, line.towns[0])
     ledgers = {each.doc for each in rest if each.header.kind == "ledger"}
     chance = random.Random(24)
     most = 0
@@ -198,11 +194,29 @@ async def subsets_promise_no_more(line: Line, address: str) -> None:
         kept = chance.random()
         part = [each for each in rest if chance.random() < kept**0.1]
         chance.shuffle(part)
-        store = MemoryStore(own)
-        for batch in (basis, part, part[: len(part) // 2]):
-            store.turn(partial(_take, batch))
+        store = node_that_heard(own, basis, part)
         most = max(most, to_people(store, ledgers))
     assert most > SHARE, "some of these nodes know of many promises"
+
+
+async def told_by(line: Line, town: TownProcess) -> tuple[TownId, list[Record], list[Record]]:
+    """Return the first town, and of what a node exports that by which towns may write, and the rest."""
+    told = await asyncio.to_thread(lambda: list(lines(town.data, "export", {})))
+    records = [open_record(raw_of_line(json.loads(text))) for text in told]
+    own = TownId(bytes.fromhex(line.begun[0]["town"]["id"]))
+    return (
+        own,
+        [each for each in records if _is_basis(each)],
+        [each for each in records if not _is_basis(each)],
+    )
+
+
+def node_that_heard(own: TownId, basis: list[Record], part: list[Record]) -> MemoryStore:
+    """Return a fresh node that heard this in this order, and half of it twice."""
+    store = MemoryStore(own)
+    for batch in (basis, part, part[: len(part) // 2]):
+        store.turn(partial(_take, batch))
+    return store
 
 
 def to_people(store: MemoryStore, ledgers: set[DocId]) -> int:
