@@ -8,16 +8,24 @@ no reading; any other document that was touched is folded afterwards from all th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
-from node.store.records import LEAN_COLUMNS, OWN_TOWN, RECORD_COLUMNS, STAMP_OFFSET, marks, to_record
+from node.store.records import (
+    HELD_THERE,
+    LEAN_COLUMNS,
+    OWN_TOWN,
+    RECORD_COLUMNS,
+    STAMP_OFFSET,
+    marks,
+    to_record,
+)
 from node.store.search import language_of, terms
 from protocol.ids import DocId, LaneKey, RecordId, TownId
 from protocol.record import Header, Record, open_record
 from sync.admission import EXPIRED, QUOTA, SUPERSEDED, Changes, State
-from sync.authority import Allotment, allotment_of, outside_quotas
+from sync.authority import allotment_of, outside_quotas
 from sync.events import LaneChange
 from sync.ledger import LEDGER, share_of
 
@@ -39,6 +47,7 @@ class Application:
         self._change = tx.change() + 1
         self._added: dict[LaneKey, list[RecordId]] = defaultdict(list)
         self._removed: dict[LaneKey, list[RecordId]] = defaultdict(list)
+        self._begun: set[int] = set()
         self._touched: set[int] = set()
         self._vacated: set[tuple[int, int]] = set()
         self._profiles: set[int] = set()
@@ -219,6 +228,7 @@ class Application:
         fresh = [records for doc, records in by_doc.items() if doc not in numbers]
         for records, number in zip(fresh, tx.next_rows("documents", "number", len(fresh)), strict=True):
             numbers[records[0].doc] = number
+            self._begun.add(number)
         for record, row in zip(new, rows, strict=True):
             here[record.id] = (row, numbers[record.doc])
         if fresh:
@@ -262,8 +272,8 @@ class Application:
             columns = _UNSHOWN
             if folded is not None:
                 place = next(places)
-                columns = _columns(folded, place, here[folded.head.record.id][0])
-                self._show(place, kind, town, audience, folded)
+                columns = _columns(folded, place, here[folded.head.record.id][0], self._words(kind, folded))
+                tx.show(place, kind, town, audience, columns.words)
             values.append(
                 (
                     here[records[0].id][1], records[0].doc, town, kind, int(header.lane), audience,
@@ -272,7 +282,7 @@ class Application:
                     *columns,
                 )
             )  # fmt: skip
-        self._db.executemany(f"INSERT INTO documents VALUES ({marks(16)})", values)
+        self._db.executemany(f"INSERT INTO documents VALUES ({marks(17)})", values)
 
     def _enter(
         self, hold: Sequence[tuple[Record, frozenset[LaneKey]]], here: dict[RecordId, tuple[int, int]]
@@ -280,9 +290,9 @@ class Application:
         """Enter records into held sets, and their documents into the quotas."""
         tx = self._tx
         held: list[tuple[int, int, int]] = []
-        counted: dict[tuple[int, int, Allotment], set[tuple[int, DocId]]] = defaultdict(set)
+        counted: dict[tuple[int, int, int], dict[int, tuple[int, DocId]]] = defaultdict(dict)
         for record, lanes in hold:
-            row = here[record.id][0]
+            row, document = here[record.id]
             header = record.header
             allotment = allotment_of(header.kind)
             for key in lanes:
@@ -290,22 +300,30 @@ class Application:
                 held.append((row, lane, self._change))
                 self._added[key].append(record.id)
                 if allotment is not None:
-                    counted[lane, tx.number_town(header.town), allotment].add((header.born, record.doc))
+                    place = (lane, tx.number_town(header.town), int(allotment))
+                    counted[place][document] = (header.born, record.doc)
+        for place, documents in counted.items():
+            self._count_in(place, documents)
         self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
-        for (lane, town, allotment), documents in counted.items():
-            self._count_in((lane, town, int(allotment)), documents)
 
-    def _count_in(self, place: tuple[int, int, int], documents: Iterable[tuple[int, DocId]]) -> None:
-        """Let documents count in a lane, for a town and with their like, each once."""
-        # In the order of the table, so that each finds its place beside the one before.
-        rows = [(*place, born, doc) for born, doc in sorted(documents)]
-        entered = self._db.executemany(
-            "INSERT OR IGNORE INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows
-        ).rowcount
+    def _count_in(self, place: tuple[int, int, int], documents: Mapping[int, tuple[int, DocId]]) -> None:
+        """Let documents that enter count in a lane, for a town and with their like, each once."""
+        entering = [number for number in documents if number in self._begun or self._enters(number, place[0])]
+        if self._tx.is_ranked(place):
+            # In the order of the table, so that each finds its place beside the one before.
+            rows = sorted((*place, *documents[number]) for number in entering)
+            self._db.executemany("INSERT INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows)
         self._db.execute(
-            "INSERT INTO quota_counts VALUES (?, ?, ?, ?)"
+            "INSERT INTO quota_counts (lane, town, allotment, documents) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
-            (*place, entered),
+            (*place, len(entering)),
+        )
+
+    def _enters(self, document: int, lane: int) -> bool:
+        """Tell whether nothing of a document has been in a lane so far, before this change."""
+        sql = f"SELECT 1 FROM documents d WHERE d.number = ? AND {HELD_THERE}"
+        return (document, lane) not in self._vacated and (
+            self._db.execute(sql, (document, lane)).fetchone() is None
         )
 
     # Documents that were here before.
@@ -315,7 +333,7 @@ class Application:
         a kind that no page shows none is opened, however many there are."""
         tx = self._tx
         sql = (
-            "SELECT d.number, d.kind, d.town, d.audience, d.place,"
+            "SELECT d.number, d.kind, d.town, d.audience, d.place, d.words,"
             " EXISTS (SELECT 1 FROM records r WHERE r.document = d.number)"
             " FROM documents d WHERE d.number IN"
         )
@@ -326,11 +344,11 @@ class Application:
         for number, row, *parts in tx.select_in(sql, shown):
             records[number].append((row, to_record(parts)))
         gone: list[tuple[int]] = []
-        for number, kind, town, audience, place, held in documents:
+        for number, kind, town, audience, place, words, held in documents:
             if kind == PROFILE:
                 self._profiles.add(town)
             if place is not None:
-                tx.unshow(place, kind, town, audience)
+                tx.unshow(place, kind, town, audience, words)
             if not held:
                 gone.append((number,))
                 continue
@@ -342,10 +360,10 @@ class Application:
                 # Its own place is free now unless it stays; asking for it again gives the same one.
                 [new_place] = self._places([head.header.stamp], own=place)
                 row = next(row for row, record in found if record is head)
-                columns = _columns(folded, new_place, row)
-                self._show(new_place, kind, town, audience, folded)
+                columns = _columns(folded, new_place, row, self._words(kind, folded))
+                tx.show(new_place, kind, town, audience, columns.words)
             self._db.execute(
-                "UPDATE documents SET place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?"
+                "UPDATE documents SET place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?, words = ?"
                 " WHERE number = ?",
                 (*columns, number),
             )
@@ -355,8 +373,7 @@ class Application:
     def _leave_quotas(self) -> None:
         """Take documents out of the quotas of held sets in which nothing of them is left."""
         gone = (
-            "SELECT d.town, d.kind, d.born, d.doc FROM documents d WHERE d.number = ?1 AND NOT EXISTS"
-            " (SELECT 1 FROM records r JOIN held h ON h.record = r.row WHERE r.document = ?1 AND h.lane = ?2)"
+            f"SELECT d.town, d.kind, d.born, d.doc FROM documents d WHERE d.number = ? AND NOT {HELD_THERE}"
         )
         for document, lane in self._vacated:
             for town, kind, born, doc in self._db.execute(gone, (document, lane)).fetchall():
@@ -364,15 +381,16 @@ class Application:
                 if allotment is None:
                     continue
                 place = (lane, town, int(allotment))
-                left = self._db.execute(
-                    "DELETE FROM quota_documents"
-                    " WHERE lane = ? AND town = ? AND allotment = ? AND born = ? AND doc = ?",
-                    (*place, born, doc),
-                ).rowcount
+                if self._tx.is_ranked(place):
+                    self._db.execute(
+                        "DELETE FROM quota_documents"
+                        " WHERE lane = ? AND town = ? AND allotment = ? AND born = ? AND doc = ?",
+                        (*place, born, doc),
+                    )
                 self._db.execute(
-                    "UPDATE quota_counts SET documents = documents - ?"
+                    "UPDATE quota_counts SET documents = documents - 1"
                     " WHERE lane = ? AND town = ? AND allotment = ?",
-                    (left, *place),
+                    place,
                 )
         self._vacated.clear()
 
@@ -393,14 +411,15 @@ class Application:
 
     # The board.
 
-    def _show(self, place: int, kind: str, town: int, audience: int, folded: Folded) -> None:
+    def _words(self, kind: str, folded: Folded) -> str:
+        """Return what of a document is searched: the words of all its heads."""
         words: list[str] = []
         for _, fields in folded.heads:
             language = language_of(fields)
             if language is not None:
                 self._tx.note_language(language)
             words.append(terms(kind, fields, language))
-        self._tx.show(place, kind, town, audience, " ".join(words))
+        return " ".join(words)
 
     def _places(self, stamps: Iterable[int], *, own: int | None = None) -> list[int]:
         """Return a place of its own for each stamp: the stamp, or the next place that is free."""
@@ -438,16 +457,25 @@ class Application:
         return place
 
 
-_Columns: TypeAlias = "tuple[int | None, int | None, int | None, int, int | None, int | None]"
-"""place, ends, head, heads, lat, lon of a document."""
+class _Columns(NamedTuple):
+    """What a document's row says of how it is shown."""
 
-_UNSHOWN: Final[_Columns] = (None, None, None, 0, None, None)
+    place: int | None
+    ends: int | None
+    head: int | None
+    heads: int
+    lat: int | None
+    lon: int | None
+    words: str
 
 
-def _columns(folded: Folded, place: int, row: int) -> _Columns:
+_UNSHOWN: Final = _Columns(None, None, None, 0, None, None, "")
+
+
+def _columns(folded: Folded, place: int, row: int, words: str) -> _Columns:
     """Return the columns of a shown document."""
     record, fields = folded.heads[0]
     header = record.header
     lat, lon = place_of(fields)
     heads = len(folded.heads) + folded.more
-    return place, ends_of(header.kind, fields, header.expires), row, heads, lat, lon
+    return _Columns(place, ends_of(header.kind, fields, header.expires), row, heads, lat, lon, words)

@@ -209,17 +209,6 @@ class RecordReads:
         row = self._db.execute(sql, place).fetchone()
         return row[0] if row else 0
 
-    def oldest_documents(
-        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
-    ) -> Sequence[tuple[int, DocId]]:
-        """Return the first `limit` of them, ascending by (born, document)."""
-        sql = (
-            "SELECT born, doc FROM quota_documents WHERE lane = ? AND town = ? AND allotment = ?"
-            " ORDER BY born, doc LIMIT ?"
-        )
-        place = (self.lane_number(lane_key), self.town_number(town), int(allotment))
-        return self._db.execute(sql, (*place, limit)).fetchall()
-
     def document_records(self, doc: DocId) -> Sequence[RecordId]:
         """Return the held records of a document."""
         sql = "SELECT r.id FROM documents d JOIN records r ON r.document = d.number WHERE d.doc = ?"
@@ -434,6 +423,13 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
     left = iter(values)
     while part := list(islice(left, CHUNK)):
         yield part
+
+
+HELD_THERE: Final = (
+    "EXISTS (SELECT 1 FROM records r JOIN held h ON h.record = r.row"
+    " WHERE r.document = d.number AND h.lane = ?)"
+)
+"""Whether anything of the document `d` is held in a lane."""
 
 
 def marks(count: int) -> str:

@@ -63,18 +63,23 @@ class _Terms(dict[str, str]):
         )
 
     def __missing__(self, piece: str) -> str:
-        if len(piece) > WORD_CHARS_MAX:
-            found_words = dict.fromkeys(_WORD.findall(piece))
-            stems = [self.stem(word) for word in found_words if len(word) <= WORD_CHARS_MAX]
-            return " ".join(dict.fromkeys([*found_words, *stems]))
+        if piece.isalpha():
+            if len(piece) > WORD_CHARS_MAX:
+                return piece
+            stem = self.stem(piece)
+            return self._remember(piece, piece if stem == piece else f"{piece} {stem}")
+        if piece.isalnum():
+            # Numbers have no stem, and nearly every one is a new one.
+            return piece
+        words = _WORD.findall(piece)
+        stems = [self.stem(word) for word in words if len(word) <= WORD_CHARS_MAX and word.isalpha()]
+        found = " ".join(dict.fromkeys([*words, *stems]))
+        return self._remember(piece, found) if len(piece) <= WORD_CHARS_MAX else found
+
+    def _remember(self, piece: str, found: str) -> str:
         if len(self) >= MEMO_WORDS_MAX:
             self.clear()
-        if piece.isalnum():
-            stem = self.stem(piece)
-            found = self[piece] = piece if stem == piece else f"{piece} {stem}"
-            return found
-        words = _WORD.findall(piece)
-        found = self[piece] = " ".join(dict.fromkeys([*words, *map(self.stem, words)]))
+        self[piece] = found
         return found
 
 
@@ -97,7 +102,7 @@ def terms(kind: str, fields: Mapping[str, Value], language: str | None) -> str:
         fields: Already checked.
         language: As `language_of` tells.
     """
-    return " ".join({*map(_memo(language).__getitem__, {*_text(kind, fields).lower().split()})})
+    return " ".join({*map(_memo(language).__getitem__, _text(kind, fields).lower().split())})
 
 
 def match(text: str, languages: Iterable[str]) -> str | None:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from node.store.applying import Application
 from node.store.contract import Cell
-from node.store.listing import DocumentReads
-from node.store.records import marks
+from node.store.records import HELD_THERE
+from node.store.shelves import Shelves
 from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
-from sync.admission import SUPERSEDED, Changes, Verdict
-from sync.authority import AUTHORITY_KINDS, Authority, resolve
+from sync.admission import Changes, Verdict
+from sync.authority import Allotment, Authority, allotment_of, resolve
 from sync.events import LaneChange
 
 if TYPE_CHECKING:
@@ -31,23 +31,11 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
-DROPPED_MAX: Final = 200_000
-"""Remembered drops, about 30 MB; the oldest are forgotten first, and would be judged once more."""
-DROPPED_KEPT_S: Final = 30 * 86_400
-"""How long a drop is remembered after its record would have ended anyway."""
 NUMBERS_MAX: Final = 10_000
 """Numbers of towns, of audiences and of lanes that are remembered between turns."""
-KEPT_S: Final = 30 * 86_400
-"""How long is kept what authority ceased to hold, and what the own town superseded: 30 days of sure time."""
-DRAWER_BYTES_MAX: Final = 64 * 1_048_576
-"""All that lies in the drawer: tens of thousands of posts that were edited or withdrawn."""
-PARKED_BYTES_MAX: Final = 4 * 1_048_576
-"""Parked records that one town sent."""
-PARKED_BYTES_TOTAL_MAX: Final = 64 * 1_048_576
-"""All parked records, whoever sent them: sixteen times what one peer may have waiting."""
 
 
-class SqliteTransaction(DocumentReads):
+class SqliteTransaction(Shelves):
     """What work in the writer's turn reads and changes."""
 
     def __init__(self, connection: sqlite3.Connection, own_town: TownId) -> None:
@@ -56,20 +44,19 @@ class SqliteTransaction(DocumentReads):
 
     def _forget(self) -> None:
         """Let go of all that is remembered of the database; it is read again when it is needed."""
+        self.forget_sizes()
         self._authority: Authority | None = None
         self._towns: dict[bytes, int] = {}
         self._audiences: dict[tuple[FederationId, ...], int] = {}
         self._lanes: dict[LaneKey, int] = {}
         self._next: dict[str, int] = {}
-        self._parked_bytes: int | None = None
-        self._dropped: int | None = None
-        self._drawer_bytes: int | None = None
+        self._ranked: set[tuple[int, int, int]] | None = None
         self._absent: set[bytes] = set()
         self._values: dict[str, Cell] = {}
         self._unsaved: set[str] = set()
         self._languages: frozenset[str] = frozenset()
         self._to_index: dict[int, str] = {}
-        self._to_unindex: list[int] = []
+        self._to_unindex: dict[int, str] = {}
         self._shown: Counter[tuple[str, int, int]] = Counter()
         self.free_places: dict[int, int] = {}
 
@@ -110,14 +97,14 @@ class SqliteTransaction(DocumentReads):
         """Write what was gathered. Search goes in ascending order: FTS5 begins a new segment at each step
         back."""
         if self._to_unindex:
-            self._to_unindex.sort()
             self._db.executemany(
-                "DELETE FROM search WHERE rowid = ?", [(place,) for place in self._to_unindex]
+                "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)",
+                sorted(self._to_unindex.items()),
             )
             self._to_unindex.clear()
         if self._to_index:
             self._db.executemany(
-                "INSERT INTO search (rowid, terms) VALUES (?, ?)",
+                "INSERT INTO search (rowid, words) VALUES (?, ?)",
                 sorted(self._to_index.items()),
             )
             self._to_index.clear()
@@ -203,6 +190,43 @@ class SqliteTransaction(DocumentReads):
         """Forget what was absent."""
         self._absent.clear()
 
+    # Quotas.
+
+    def is_ranked(self, place: tuple[int, int, int]) -> bool:
+        """Tell whether the documents of a (lane, town, allotment), by their numbers, are kept in order."""
+        if self._ranked is None:
+            sql = "SELECT lane, town, allotment FROM quota_counts WHERE ranked = 1"
+            self._ranked = set(self._db.execute(sql))
+        return place in self._ranked
+
+    def oldest_documents(
+        self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
+    ) -> Sequence[tuple[int, DocId]]:
+        """Return the first `limit` of the documents that are counted, ascending by (born, document)."""
+        place = (self.lane_number(lane_key), self.town_number(town), int(allotment))
+        if not self.is_ranked(place):
+            self._rank(place)
+        sql = (
+            "SELECT born, doc FROM quota_documents WHERE lane = ? AND town = ? AND allotment = ?"
+            " ORDER BY born, doc LIMIT ?"
+        )
+        return self._db.execute(sql, (*place, limit)).fetchall()
+
+    def _rank(self, place: tuple[int, int, int]) -> None:
+        """Put the documents of a place in order, as they are kept from now on: one walk over a town's."""
+        lane, town, allotment = place
+        sql = f"SELECT d.kind, d.born, d.doc FROM documents d WHERE d.town = ? AND {HELD_THERE}"
+        rows = [
+            (*place, born, doc)
+            for kind, born, doc in self._db.execute(sql, (town, lane))
+            if allotment_of(kind) == allotment
+        ]
+        self._db.executemany("INSERT INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows)
+        self._db.execute(
+            "UPDATE quota_counts SET ranked = 1 WHERE lane = ? AND town = ? AND allotment = ?", place
+        )
+        self._ranked = None
+
     # Authority and changes.
 
     def authority(self) -> Authority:
@@ -226,166 +250,6 @@ class SqliteTransaction(DocumentReads):
         """Note the number of the last change."""
         self.set_meta("change", change)
 
-    def tidy(self, now_s: int) -> None:
-        """Forget drops whose records have long ended, and what has waited or lain in the drawer for long."""
-        self._db.execute("DELETE FROM dropped WHERE expires <= ?", (now_s - DROPPED_KEPT_S,))
-        for table in ("parked", "drawer"):
-            self._db.execute(f"UPDATE {table} SET since = ? WHERE since IS NULL", (now_s,))
-            self._db.execute(f"DELETE FROM {table} WHERE since <= ?", (now_s - KEPT_S,))
-        self._db.execute("DELETE FROM drawer WHERE expires <= ?", (now_s,))
-        self._dropped = self._parked_bytes = self._drawer_bytes = None
-
-    # Verdicts.
-
-    def remember(self, dropped: Iterable[tuple[RecordId, int | None, str, RecordId | None, int]]) -> None:
-        """Remember (id, town's number, cause, because, expires) of what was dropped for good."""
-        rows = list(dropped)
-        if not rows:
-            return
-        self._db.executemany(
-            "INSERT OR REPLACE INTO dropped (id, town, cause, because, expires) VALUES (?, ?, ?, ?, ?)", rows
-        )
-        if self._dropped is None:
-            self._dropped = self._count("dropped")
-        else:
-            self._dropped += len(rows)
-        if self._dropped > DROPPED_MAX:
-            spare = self._count("dropped") - DROPPED_MAX + DROPPED_MAX // 20
-            self._db.execute(
-                "DELETE FROM dropped WHERE number IN (SELECT number FROM dropped ORDER BY number LIMIT ?)",
-                (max(0, spare),),
-            )
-            self._dropped = None
-
-    def unremember(self, ids: Sequence[RecordId]) -> None:
-        """Forget the drops of these ids."""
-        if self._any_dropped():
-            self._db.executemany("DELETE FROM dropped WHERE id = ?", [(id,) for id in ids])
-
-    def forget_superseded(self, towns: Iterable[TownId]) -> None:
-        """Forget that records of these towns were superseded: what superseded them may have lost its
-        right."""
-        self._db.executemany(
-            "DELETE FROM dropped WHERE town = ? AND cause = ?",
-            [(self.town_number(town), SUPERSEDED) for town in towns],
-        )
-
-    def draw_in(self, records: Iterable[Record]) -> None:
-        """Put records of the own town into the drawer, within bounds: the oldest go first."""
-        rows = [
-            (
-                record.id, record.header.kind, record.doc, record.header.kind in AUTHORITY_KINDS,
-                record.header.expires, len(raw), raw,
-            )
-            for record in records
-            for raw in (record.raw,)
-        ]  # fmt: skip
-        if not rows:
-            return
-        before = self._drawer()
-        self._db.executemany(
-            f"INSERT OR IGNORE INTO drawer (id, kind, doc, governs, expires, bytes, raw) VALUES ({marks(7)})",
-            rows,
-        )
-        self._drawer_bytes = before + sum(row[5] for row in rows)
-        if self._drawer_bytes > DRAWER_BYTES_MAX:
-            self._let_go("drawer", self._drawer_bytes - DRAWER_BYTES_MAX + DRAWER_BYTES_MAX // 20)
-            self._drawer_bytes = None
-
-    def draw_out(self, ids: Sequence[RecordId]) -> None:
-        """Take records out of the drawer."""
-        if ids and self._drawer():
-            self._db.executemany("DELETE FROM drawer WHERE id = ?", [(id,) for id in ids])
-            self._drawer_bytes = None
-
-    def _drawer(self) -> int:
-        """Return the bytes of all that lies in the drawer."""
-        if self._drawer_bytes is None:
-            row = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM drawer").fetchone()
-            self._drawer_bytes = row[0]
-        return self._drawer_bytes or 0
-
-    def park(self, park: Sequence[tuple[Record, str]], source: TownId | None = None) -> None:
-        """Keep records that wait, within bounds, also of the town that sent them: the oldest go first."""
-        rows = [
-            (
-                record.id, record.header.town, record.header.device, record.header.kind, source, cause,
-                record.header.kind in AUTHORITY_KINDS, record.header.expires, len(raw), raw,
-            )
-            for record, cause in park
-            for raw in (record.raw,)
-        ]  # fmt: skip
-        before = self._parked()
-        self._db.executemany(
-            "INSERT INTO parked (id, town, device, kind, source, cause, governs, expires, bytes, raw)"
-            f" VALUES ({marks(10)}) ON CONFLICT (id) DO UPDATE SET cause = excluded.cause",
-            rows,
-        )
-        self._parked_bytes = before + sum(row[8] for row in rows)
-        if source is not None:
-            self._let_go_of_parked_from(source)
-        if self._parked() > PARKED_BYTES_TOTAL_MAX:
-            self._let_go_of_parked()
-
-    def _let_go_of_parked_from(self, source: TownId) -> None:
-        """Make room by the oldest that one town has sent, so that it takes none from what others sent."""
-        sql = "SELECT coalesce(sum(bytes), 0) FROM parked WHERE source = ?"
-        excess = self._db.execute(sql, (source,)).fetchone()[0] - PARKED_BYTES_MAX
-        if excess <= 0:
-            return
-        excess += PARKED_BYTES_MAX // 20
-        last = 0
-        sql = "SELECT number, bytes FROM parked WHERE source = ? ORDER BY number"
-        for number, size in self._db.execute(sql, (source,)):
-            last = number
-            excess -= size
-            if excess <= 0:
-                break
-        self._db.execute("DELETE FROM parked WHERE source = ? AND number <= ?", (source, last))
-        self._parked_bytes = None
-
-    def _let_go_of_parked(self) -> None:
-        """Make room by the oldest, a twentieth more than is needed, so that the next does not come here
-        again."""
-        self._parked_bytes = None
-        excess = self._parked() - PARKED_BYTES_TOTAL_MAX
-        if excess <= 0:
-            return
-        self._let_go("parked", excess + PARKED_BYTES_TOTAL_MAX // 20)
-        self._parked_bytes = None
-
-    def _let_go(self, table: str, excess: int) -> None:
-        """Let go of the oldest of a table until so many bytes are free."""
-        last = 0
-        for number, size in self._db.execute(f"SELECT number, bytes FROM {table} ORDER BY number"):
-            last = number
-            excess -= size
-            if excess <= 0:
-                break
-        self._db.execute(f"DELETE FROM {table} WHERE number <= ?", (last,))
-
-    def unpark(self, ids: Sequence[RecordId]) -> None:
-        """Let go of these parked records."""
-        if self._parked():
-            self._db.executemany("DELETE FROM parked WHERE id = ?", [(id,) for id in ids])
-            self._parked_bytes = None
-
-    def _parked(self) -> int:
-        """Return the bytes of all parked records."""
-        if self._parked_bytes is None:
-            row = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM parked").fetchone()
-            self._parked_bytes = row[0]
-        return self._parked_bytes or 0
-
-    def _any_dropped(self) -> bool:
-        if self._dropped is None:
-            self._dropped = self._count("dropped")
-        return self._dropped > 0
-
-    def _count(self, table: str) -> int:
-        count: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-        return count
-
     # The board.
 
     def show(self, place: int, kind: str, town: int, audience: int, words: str) -> None:
@@ -393,10 +257,10 @@ class SqliteTransaction(DocumentReads):
         self._to_index[place] = words
         self._shown[kind, town, audience] += 1
 
-    def unshow(self, place: int, kind: str, town: int, audience: int) -> None:
-        """Take back what `show` did."""
+    def unshow(self, place: int, kind: str, town: int, audience: int, words: str) -> None:
+        """Take back what `show` did, which was told the same."""
         if self._to_index.pop(place, None) is None:
-            self._to_unindex.append(place)
+            self._to_unindex[place] = words
         self._shown[kind, town, audience] -= 1
 
     def note_language(self, language: str) -> None:

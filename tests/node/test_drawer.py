@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from node.store import transaction
-from node.store.transaction import KEPT_S
+from node.store import shelves
+from node.store.shelves import KEPT_S
 from protocol.ids import Op
 from tests.node.stores import BASIS, BEE, OWN, Bench, offer, open_bench
 from tests.sync.world import NOW_S
@@ -108,7 +108,7 @@ def test_a_revocation_that_one_peer_sends_costs_nothing_of_what_loses_its_right(
     sqlite: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one town may have waiting here is what it sent, not what its news let wait."""
-    monkeypatch.setattr(transaction, "PARKED_BYTES_MAX", 1_000)
+    monkeypatch.setattr(shelves, "PARKED_BYTES_MAX", 1_000)
     posts = [offer(OWN, f"Post {number}", device=2) for number in range(20)]
     sqlite.hold(*posts)
     from node.intake import take_in
@@ -144,7 +144,7 @@ def test_the_drawer_is_bounded_and_the_oldest_go_first(
     sqlite: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(HONEST.raw)
-    monkeypatch.setattr(transaction, "DRAWER_BYTES_MAX", 4 * size)
+    monkeypatch.setattr(shelves, "DRAWER_BYTES_MAX", 4 * size)
     versions = [offer(OWN, "Bread", nonce="x", later_ms=number) for number in range(9)]
     for each in versions:
         sqlite.take(each)

@@ -19,7 +19,7 @@ from node.daemon import Daemon
 from node.intake import Draft
 from node.invitations import Invitations, read_code
 from node.links import Links
-from node.store.transaction import KEPT_S
+from node.store.shelves import KEPT_S
 from node.transport.auth import Identity
 from node.transport.channel import Channel
 from protocol.encoding import Value

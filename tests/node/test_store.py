@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.intake import settle
-from node.store import Transaction
-from node.store import transaction as transaction_module
+from node.store import Transaction, shelves
 from node.store.sqlite import SqliteStore
+from node.store.transaction import SqliteTransaction
 from protocol.encoding import Value
 from protocol.ids import DeviceId, FederationId, Lane, LaneKey, Op, RecordId, TownId, home_id
 from protocol.limits import EVIDENCE_BYTES_MAX
@@ -58,6 +59,7 @@ def pool() -> list[Record]:
                         town.write(
                             "offer", name, federations=audience, lane=Lane.EVERYDAY, born=NOW_S - age,
                             stamp=stamp, device=device, op=op, expires=FAR_S if age else NOW_S + 50,
+                            fields=None if op is Op.DELETE else {"title": f"jar{number} of{age} by{stamp}"},
                         )
                     )  # fmt: skip
     return found
@@ -85,6 +87,8 @@ def test_every_history_leaves_what_the_plainest_state_says(
             assert [(each.id, each.state) for each in taken.verdicts] == [(e.id, e.state) for e in expected]
             if chance.random() < 0.2:
                 bench.write(lambda tx: tx.save_held_sets(tx.held_sets()))
+            if chance.random() < 0.1:
+                compare(bench, world)
         compare(bench, world)
         world.now_s += 60
         world.end()
@@ -128,12 +132,24 @@ def compare(bench: Bench, world: World) -> None:
             assert {(name, lane): count for name, lane, count in counted} == {
                 (name, int(lane)): len(held) for (name, lane), held in lanes.items()
             }
+            shown = [set(str(words).split()) for (words,) in tx.rows("SELECT words FROM documents")]
+            assert searched(tx) == dict(Counter(word for words in shown for word in words))
         for key, held in tx.held_sets().items():
             assert held.digest() == HeldSet.of(lanes.get(key, ())).digest()
             assert held.count == len(lanes.get(key, ()))
         assert {record.id for _, raw in tx.export(0, 10_000) for record in [_opened(raw)]} == set(world.held)
 
     bench.write(look)
+
+
+def searched(tx: Transaction) -> dict[str, Any]:
+    """Return in how many documents the index has each word."""
+    assert isinstance(tx, SqliteTransaction)
+    tx.flush()
+    tx.run("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab (main, search, row)")
+    found = {str(term): count for term, count in tx.rows("SELECT term, doc FROM vocabulary")}
+    tx.run("DROP TABLE vocabulary")
+    return found
 
 
 def _opened(raw: bytes) -> Record:
@@ -383,7 +399,7 @@ def test_what_is_parked_is_bounded_and_the_oldest_goes_first(
 ) -> None:
     if not hasattr(bench.store, "path"):
         pytest.skip("not meant: the simulator's store forgets nothing")
-    monkeypatch.setattr(transaction_module, "PARKED_BYTES_TOTAL_MAX", 20_000)
+    monkeypatch.setattr(shelves, "PARKED_BYTES_TOTAL_MAX", 20_000)
     strangers = [
         write(BEE, "offer", str(number), {"title": f"T {number}"}, device=9) for number in range(100)
     ]
@@ -406,7 +422,7 @@ def test_one_town_has_so_much_waiting_and_takes_no_room_from_others(
     """The oldest that it sent itself go first; what others sent stays."""
     if not hasattr(bench.store, "path"):
         pytest.skip("not meant: the simulator's store forgets nothing")
-    monkeypatch.setattr(transaction_module, "PARKED_BYTES_MAX", 10_000)
+    monkeypatch.setattr(shelves, "PARKED_BYTES_MAX", 10_000)
     honest, flood = offer(BEE, "Bread", device=9), [Town(f"stranger {n}").certificate() for n in range(90)]
 
     def send(records: list[Record], sender: Town) -> None:
@@ -444,7 +460,7 @@ def test_what_strangers_have_waiting_is_not_read_when_authority_moves(bench: Ben
 def test_remembered_drops_are_bounded_and_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     if not hasattr(bench.store, "path"):
         pytest.skip("not meant: the simulator's store forgets nothing")
-    monkeypatch.setattr(transaction_module, "DROPPED_MAX", 40)
+    monkeypatch.setattr(shelves, "DROPPED_MAX", 40)
     puts = [write(BEE, "offer", "n", {"title": f"Title {number}"}, later_ms=number) for number in range(100)]
     for start in range(0, 100, 10):
         bench.take(*puts[start : start + 10])
@@ -453,7 +469,7 @@ def test_remembered_drops_are_bounded_and_end(bench: Bench, monkeypatch: pytest.
     assert puts[98].id in bench.write(lambda tx: tx.known([puts[98].id])), "the newest are remembered"
     bench.write(lambda tx: tx.tidy(NOW_S + 1_000_000))
     assert bench.read(lambda reader: reader.totals()).dropped == dropped, "not before they would end"
-    bench.write(lambda tx: tx.tidy(NOW_S + 1_000_000 + transaction_module.DROPPED_KEPT_S))
+    bench.write(lambda tx: tx.tidy(NOW_S + 1_000_000 + shelves.DROPPED_KEPT_S))
     assert bench.read(lambda reader: reader.totals()).dropped == 0
 
 
