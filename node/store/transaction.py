@@ -57,6 +57,7 @@ class SqliteTransaction(Shelves):
         self._languages: frozenset[str] = frozenset()
         self._to_index: dict[int, str] = {}
         self._to_unindex: dict[int, str] = {}
+        self._before: tuple[dict[int, str], dict[int, str]] = {}, {}
         self._shown: Counter[tuple[str, int, int]] = Counter()
         self.free_places: dict[int, int] = {}
 
@@ -69,21 +70,25 @@ class SqliteTransaction(Shelves):
     def savepoint(self) -> None:
         """Begin a piece of work."""
         self._absent.clear()
+        self._before = dict(self._to_unindex), dict(self._to_index)
         self._db.execute("SAVEPOINT work")
 
     def release(self) -> None:
-        """End a piece of work that went well: write what it gathered."""
-        self.flush()
+        """End a piece of work that went well: write what it gathered, but for search."""
+        self._save()
         self._db.execute("RELEASE work")
 
     def undo(self) -> None:
         """End a piece of work that raised: as if it had not been."""
+        gathered = self._before
         self._forget()
+        self._to_unindex, self._to_index = gathered
         self._db.execute("ROLLBACK TO work")
         self._db.execute("RELEASE work")
 
     def commit(self) -> None:
         """End the turn: it is on the disk when this returns."""
+        self._index()
         self._db.execute("COMMIT")
 
     def rollback(self) -> None:
@@ -94,8 +99,13 @@ class SqliteTransaction(Shelves):
                 self._db.execute("ROLLBACK")
 
     def flush(self) -> None:
-        """Write what was gathered. Search goes in ascending order: FTS5 begins a new segment at each step
-        back."""
+        """Write all that was gathered."""
+        self._save()
+        self._index()
+
+    def _index(self) -> None:
+        """Write what search has to learn: once in a turn and in ascending order, for FTS5 begins a new segment
+        at each savepoint that ends and at each step back."""
         if self._to_unindex:
             self._db.executemany(
                 "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)",
@@ -108,6 +118,9 @@ class SqliteTransaction(Shelves):
                 sorted(self._to_index.items()),
             )
             self._to_index.clear()
+
+    def _save(self) -> None:
+        """Write counts and single values."""
         if self._shown:
             self._db.executemany(
                 "INSERT INTO shown VALUES (?, ?, ?, ?)"

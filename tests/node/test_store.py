@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.intake import settle
-from node.store import Transaction, shelves
+from node.store import Query, Reader, Transaction, shelves
 from node.store.sqlite import SqliteStore
 from node.store.transaction import SqliteTransaction
 from protocol.encoding import Value
@@ -140,6 +141,11 @@ def compare(bench: Bench, world: World) -> None:
         assert {record.id for _, raw in tx.export(0, 10_000) for record in [_opened(raw)]} == set(world.held)
 
     bench.write(look)
+
+
+def titles(reader: Reader, word: str) -> list[Any]:
+    """Return the titles of what a word finds."""
+    return [each.fields["title"] for each in reader.documents(Query(text=word), NOW_S).documents]
 
 
 def searched(tx: Transaction) -> dict[str, Any]:
@@ -350,6 +356,35 @@ def test_work_that_raises_is_undone_alone(bench: Bench) -> None:
     assert bench.write(lambda tx: tx.next_seq()) == (before[0], before[1] + 1)
     bench.hold(milk, bread)
     assert bench.read(lambda reader: reader.totals()).documents == 2
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_turn_forgets_what_it_searched_only_of_the_work_that_raised(bench: Bench, looks: bool) -> None:
+    """Its pieces share one commit; the second takes the first one's post away and adds one, then raises."""
+    bread, milk, honey = offer(BEE, "Bread"), offer(BEE, "Milk"), offer(BEE, "Honey")
+
+    def taking(record: Record, error: type[Exception] | None = None) -> Callable[[Transaction], None]:
+        def work(tx: Transaction) -> None:
+            settle(tx, [record], now_ms=NOW_S * 1_000, sure=True)
+            if error is not None:
+                settle(tx, [offer(BEE, "Bread", op=Op.DELETE)], now_ms=NOW_S * 1_000, sure=True)
+                if looks:
+                    assert titles(tx, "milk") == ["Milk"]
+                    assert titles(tx, "bread") == []
+                raise error("on purpose")
+
+        return work
+
+    async def one_turn() -> list[Any]:
+        # The others are in the queue before the first is done.
+        work = [lambda tx: time.sleep(0.02), taking(bread), taking(milk, LookupError), taking(honey)]
+        jobs = [asyncio.ensure_future(bench.store.write(each)) for each in work]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    nothing = type(None)
+    assert [type(each) for each in bench.run(one_turn())] == [nothing, nothing, LookupError, nothing]
+    words = ("bread", "milk", "honey")
+    assert bench.read(lambda reader: [titles(reader, word) for word in words]) == [["Bread"], [], ["Honey"]]
 
 
 async def test_a_caller_that_gave_up_loses_neither_its_write_nor_its_announcement(tmp_path: Path) -> None:

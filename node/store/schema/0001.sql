@@ -188,6 +188,8 @@ CREATE TABLE meta (
 CREATE VIRTUAL TABLE search USING fts5 (
     words, content = '', tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
 );
+-- Its segments are merged by eight: a quarter less work than by four, and a search is no slower.
+INSERT INTO search (search, rank) VALUES ('automerge', 8);
 
 -- Ledgers that open as a share of another: what their first entries say, so that their rivals are found.
 CREATE TABLE shares (
