@@ -104,8 +104,8 @@ class SqliteTransaction(Shelves):
         self._index()
 
     def _index(self) -> None:
-        """Write what search has to learn: once in a turn and in ascending order, for FTS5 begins a new segment
-        at each savepoint that ends and at each step back."""
+        """Write what search has to learn: once in a turn and in ascending order, for FTS5 begins a segment at
+        each savepoint that ends and at each step back."""
         if self._to_unindex:
             self._db.executemany(
                 "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)",

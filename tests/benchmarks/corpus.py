@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -15,13 +15,12 @@ from protocol.encoding import Value
 from protocol.identity import DeviceKey, SigningKey, TownKey
 from protocol.ids import FederationId, Lane, Op, TownId
 from protocol.kinds import KINDS
+from protocol.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 from protocol.record import Record, make, make_body
 from protocol.wire import pack_parcel
 
 QUOTA = 10_000_000
 """So that no row meets a quota."""
-BATCH_RECORDS = 250
-"""About as many of the demo's records as a batch of 256 KiB takes."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +106,25 @@ class Neighbours:
             yield self.write(self.writer, entry.kind, entry.fields, (self.federation,)).raw
 
 
+def batches(raws: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Cut raw records into batches as a node sends them: as many as the bounds of a batch allow."""
+    batch: list[bytes] = []
+    size = 0
+    for raw in raws:
+        if len(batch) == BATCH_RECORDS_MAX or size + len(raw) > BATCH_BYTES_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append(raw)
+        size += len(raw)
+    if batch:
+        yield batch
+
+
 def parcels(raws: list[bytes]) -> list[bytes]:
     """Shuffle raw records and pack them as batches go over the wire."""
     shuffled = list(raws)
     Random(1).shuffle(shuffled)
-    return [
-        pack_parcel(shuffled[start : start + BATCH_RECORDS])
-        for start in range(0, len(shuffled), BATCH_RECORDS)
-    ]
+    return [pack_parcel(batch) for batch in batches(shuffled)]
 
 
 def now() -> Reading:

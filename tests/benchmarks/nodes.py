@@ -23,7 +23,7 @@ from node.intake import Intake
 from node.store import open_store
 from protocol.identity import TownKey
 from sync.verdict import State
-from tests.benchmarks.corpus import BATCH_RECORDS, Member, Neighbours, now
+from tests.benchmarks.corpus import Member, Neighbours, batches, now
 
 COUNT = 100_000
 COUNT_QUICK = 2_000
@@ -99,8 +99,8 @@ def _begin(data: Path) -> tuple[Member, bytes]:
 async def _take_in(data: Path, member: Member, raws: Sequence[bytes]) -> None:
     store = open_store(data, member.town, chance=os.urandom)
     intake = Intake(store, member.device_key, now, chance=os.urandom)
-    for start in range(0, len(raws), BATCH_RECORDS):
-        verdicts = await intake.accept(raws[start : start + BATCH_RECORDS])
+    for batch in batches(raws):
+        verdicts = await intake.accept(batch)
         wrong = [verdict for verdict in verdicts if verdict.state is not State.HELD]
         if wrong:
             raise RuntimeError(f"a record was not held: {wrong[0].cause}")

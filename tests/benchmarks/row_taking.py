@@ -8,12 +8,14 @@ document.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from node.beginnings import settle_memory
 from node.intake import Intake
 from node.store import Query, SqliteStore, open_store
 from protocol.ids import LaneKey
@@ -48,7 +50,10 @@ def measure(bench: Bench) -> Iterator[Figure]:
     raws = list(towns.records(1_000 if bench.quick else 12_000))
     batches = parcels(raws)
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder:
-        yield from asyncio.run(_take_in(bench, towns, batches, len(raws), Path(folder)))
+        try:
+            yield from asyncio.run(_take_in(bench, towns, batches, len(raws), Path(folder)))
+        finally:
+            gc.unfreeze()
 
 
 async def _take_in(
@@ -56,6 +61,7 @@ async def _take_in(
 ) -> list[Figure]:
     door = Door(towns, folder)
     await door.intake.accept([record.raw for record in towns.evidence])
+    settle_memory()
     cpu_s, wall_s, verifies_s = await _run(bench, door, batches)
     last = open_record(open_parcel(batches[-1])[-1])
     title = str((fields_of(last) or {}).get("title") or (fields_of(last) or {}).get("name"))
