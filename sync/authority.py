@@ -83,7 +83,8 @@ class Allotment(IntEnum):
     """One for each post that can be claimed, as many as posts: no ledger takes the room of a post."""
 
 
-_ALLOTMENTS: Final = {
+_POSTS: Final = Allotment.POSTS
+_ALLOTMENTS: Final[Mapping[str, Allotment | None]] = {
     DEVICE: Allotment.CERTIFICATES,
     ADMIT: Allotment.ACTS,
     SUSPEND: Allotment.ACTS,
