@@ -253,9 +253,10 @@ def device_of(certificate: bytes, rotation: bytes = b"") -> tuple[TownId, bytes]
 def _check_rotation(rotation: bytes, certificate: Record) -> None:
     """Refuse a certificate whose signer is not shown to be a key of its town."""
     record = open_record(rotation) if rotation else None
+    signer = (certificate.header.town, certificate.header.device)
     if (
         record is None
-        or record.header[:2] != certificate.header[:2]
+        or (record.header.town, record.header.device) != signer
         or record.header.kind != ROTATE
         or record.header.op is not Op.ENTRY
         or not is_successor(record)

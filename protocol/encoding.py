@@ -82,8 +82,9 @@ class Shape(Generic[T]):
     """Reads lists of one shape at once, and in their shortest form only: for what every record passes.
 
     Args:
-        shape: A tuple type with the bounds of its parts, as msgspec has them. With more than bytes, integers,
-            ASCII text and tuples of these in it, the bytes may be another form than the canonical one.
+        shape: A tuple type, or a struct that is written as a list, with the bounds of its parts, as msgspec
+            has them. With more than bytes, integers, ASCII text and tuples of these in it, the bytes may be
+            another form than the canonical one.
     """
 
     def __init__(self, shape: Any) -> None:

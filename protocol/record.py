@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Annotated, Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from protocol.encoding import Shape, Value, decode, decode_list, encode, encode_list
 from protocol.errors import (
@@ -60,24 +60,43 @@ _BODY: Final = blake2b(digest_size=32, person=b"hedgerow/body")
 _KIND: Final = rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z"
 
 
-class Header(NamedTuple):
-    """What is signed. Times in seconds since 1970; `federations` ascending and without repeats."""
+_B4: TypeAlias = Annotated[bytes, Meta(min_length=4, max_length=4)]
+_16: Final = Meta(min_length=16, max_length=16)
+_32: Final = Meta(min_length=32, max_length=32)
 
-    town: TownId
-    device: DeviceId
-    epoch: bytes
-    counter: int
-    stamp: int
-    kind: str
+
+class Header(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What is signed, in the order of its fields on the wire, each within its range.
+
+    Times in seconds since 1970; `federations` ascending and without repeats.
+    """
+
+    version: Annotated[int, Meta(ge=RECORD_VERSION, le=RECORD_VERSION)]
+    town: Annotated[TownId, _32]
+    device: Annotated[DeviceId, _32]
+    seq: tuple[_B4, Annotated[int, Meta(ge=0, le=COUNTER_MAX)]]
+    stamp: Annotated[int, Meta(ge=0)]
+    """Up to the 64 bits of the encoding itself."""
+    kind: Annotated[str, Meta(pattern=rf"\A{_KIND}")]
     lane: Lane
-    federations: tuple[FederationId, ...]
-    born: int
-    expires: int
-    nonce: bytes
+    federations: Annotated[tuple[Annotated[FederationId, _16], ...], Meta(max_length=FEDERATIONS_MAX)]
+    born: Annotated[int, Meta(ge=0, le=SECONDS_MAX)]
+    expires: Annotated[int, Meta(ge=0, le=2 * SECONDS_MAX)]
+    nonce: Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
     op: Op
-    cites: tuple[RecordId, ...]
-    body_hash: bytes
-    body_size: int
+    cites: Annotated[tuple[Annotated[RecordId, _32], ...], Meta(max_length=CITES_MAX)]
+    body_hash: Annotated[bytes, _32]
+    body_size: Annotated[int, Meta(ge=0, le=BODY_BYTES_MAX)]
+
+    @property
+    def epoch(self) -> bytes:
+        """The first part of seq: which start of which store it was."""
+        return self.seq[0]
+
+    @property
+    def counter(self) -> int:
+        """The second part of seq: the how-manieth record since then."""
+        return self.seq[1]
 
 
 @dataclass(slots=True, eq=False)
@@ -97,34 +116,12 @@ class Record:
         return encode_list([self.header_bytes, self.signature, self.body])
 
 
-_B4: TypeAlias = Annotated[bytes, Meta(min_length=4, max_length=4)]
-_B32: TypeAlias = Annotated[bytes, Meta(min_length=32, max_length=32)]
 _RECORD: Final = Shape[tuple[bytes, bytes, bytes | None]](
     tuple[bytes, Annotated[bytes, Meta(min_length=64, max_length=64)], bytes | None]
 )
 """`[header bytes, signature, body or nil]`."""
-_HEADER: Final = Shape[tuple[Any, ...]](
-    tuple[
-        Annotated[int, Meta(ge=RECORD_VERSION, le=RECORD_VERSION)],
-        _B32,  # town
-        _B32,  # device
-        tuple[_B4, Annotated[int, Meta(ge=0, le=COUNTER_MAX)]],  # seq
-        Annotated[int, Meta(ge=0)],  # stamp: up to the 64 bits of the encoding itself
-        Annotated[str, Meta(pattern=rf"\A{_KIND}")],
-        Lane,
-        Annotated[
-            tuple[Annotated[bytes, Meta(min_length=16, max_length=16)], ...], Meta(max_length=FEDERATIONS_MAX)
-        ],
-        Annotated[int, Meta(ge=0, le=SECONDS_MAX)],  # born
-        Annotated[int, Meta(ge=0, le=2 * SECONDS_MAX)],  # expires
-        Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)],
-        Op,
-        Annotated[tuple[_B32, ...], Meta(max_length=CITES_MAX)],
-        _B32,  # body hash
-        Annotated[int, Meta(ge=0, le=BODY_BYTES_MAX)],
-    ]
-)
-"""The fields of a header, each within its range; that federations ascend is still to be seen."""
+_HEADER: Final = Shape[Header](Header)
+"""That federations ascend, and what depends on two fields, is still to be seen."""
 
 
 def is_town_kind(kind: str) -> bool:
@@ -245,13 +242,11 @@ def open_header(header_bytes: bytes) -> Header:
     Raises:
         MalformedRecord, LimitExceeded, NewerVersion: As `open_record`.
     """
-    fields = _HEADER.read(header_bytes) if len(header_bytes) <= HEADER_BYTES_MAX else None
-    if fields is None:
+    header = _HEADER.read(header_bytes) if len(header_bytes) <= HEADER_BYTES_MAX else None
+    if header is None:
         _refuse_header(header_bytes)
-    _, town, device, (epoch, counter), stamp, kind, lane, federations, *rest = fields
-    if len(federations) > 1:
-        _ascending(federations)
-    header = Header(town, device, epoch, counter, stamp, kind, lane, federations, *rest)
+    if len(header.federations) > 1:
+        _ascending(header.federations)
     _check_header(header)
     return header
 

@@ -203,7 +203,7 @@ VALUES: list[Any] = [
 def record(town: bytes, doc: bytes, each: Given) -> Record:
     """The record that the program would have opened; nothing here asks for its bytes or signature."""
     header = Header(
-        TownId(town), DeviceId(each.device), bytes(4), 0, 0, "ledger", Lane.EVERYDAY, (), 0, 1, bytes(8),
+        1, TownId(town), DeviceId(each.device), (bytes(4), 0), 0, "ledger", Lane.EVERYDAY, (), 0, 1, bytes(8),
         Op(each.op), tuple(map(RecordId, each.cites)), bytes(32), 1,
     )  # fmt: skip
     return Record(header, b"", b"", make_body(bytes(16), each.fields), RecordId(each.id), DocId(doc))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from protocol.encoding import Value, decode, encode
 from protocol.errors import (
@@ -289,4 +290,4 @@ def test_a_header_opens_with_just_what_it_says_or_it_is_said_what_is_wrong(index
             int(header.op), list(header.cites), header.body_hash, header.body_size,
         ]
     ) == opened.header_bytes  # fmt: skip
-    assert all(type(part) in (int, bytes, str, tuple, Lane, Op) for part in header)
+    assert all(type(part) in (int, bytes, str, tuple, Lane, Op) for part in astuple(header))

@@ -25,6 +25,7 @@ from itertools import combinations, groupby
 from typing import Final
 
 import pytest
+from msgspec import structs
 
 from protocol.ids import RecordId, TownId
 from protocol.limits import STAMP_MAX
@@ -257,7 +258,8 @@ def test_every_town_resolves_one_federation_and_no_stamp_changes_it(settled: Set
 def _stamped(record: Record, index: int, number: int) -> Record:
     """Return a record with another stamp and the same id: nobody can make it, but authority cannot know."""
     stamps = [0, STAMP_MAX, 1 << 40, index, STAMP_MAX - index]
-    return replace(record, header=record.header._replace(stamp=stamps[(index + number) % len(stamps)]))
+    stamp = stamps[(index + number) % len(stamps)]
+    return replace(record, header=structs.replace(record.header, stamp=stamp))
 
 
 def test_the_fold_is_given_no_stamp() -> None:
