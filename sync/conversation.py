@@ -235,7 +235,9 @@ class Conversation:
 
     @property
     def wake_ms(self) -> int:
-        """When the next thing is due if nothing is heard before."""
+        """When the next thing is due if nothing is heard before; a chore is at once."""
+        if self.line.chores.is_due:
+            return self.line.now_ms
         due = [self.heard_ms + SILENCE_MS]
         if self._ping_ms is None:
             due.append(self.heard_ms + PING_MS)

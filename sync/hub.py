@@ -94,6 +94,7 @@ class Hub:
         self._rng = rng
         self._conversations: dict[LinkId, Conversation] = {}
         self._since_ms: dict[LinkId, int] = {}
+        self._due_ms: dict[LinkId, int] = {}
         self._acquaintances: dict[DeviceId, Acquaintance] = {}
         self._conducts: dict[bytes, Conduct] = {}
         self._recent: dict[LaneKey, Recent] = {}
@@ -124,7 +125,7 @@ class Hub:
                 self._tell(told, now_ms, effects)
             case _:
                 assert_never(told)
-        self._wake(now_ms, effects)
+        self._wake(effects)
         return effects
 
     def peers(self) -> list[PeerState]:
@@ -230,7 +231,9 @@ class Hub:
     def _committed(self, told: Committed, now_ms: int, effects: list[Effect]) -> None:
         self._change = max(self._change, told.change)
         for lane in told.lanes:
-            held = self.held.setdefault(lane.key, HeldSet())
+            held = self.held.get(lane.key)
+            if held is None:
+                held = self.held[lane.key] = HeldSet()
             if lane.removed:
                 held.remove_many(lane.removed, told.change)
             if lane.added:
@@ -296,10 +299,13 @@ class Hub:
         conversation.line.effects.clear()
         if conversation.state is State.CLOSED:
             self._forget(link)
+        else:
+            self._due_ms[link] = conversation.wake_ms
 
     def _forget(self, link: LinkId) -> None:
         self._conversations.pop(link, None)
         self._since_ms.pop(link, None)
+        self._due_ms.pop(link, None)
 
     def _do_chore(self, now_ms: int) -> None:
         """Do one step of what is done in steps; each link has its turn."""
@@ -310,10 +316,8 @@ class Hub:
             line.now_ms = now_ms
             line.chores.step()
 
-    def _wake(self, now_ms: int, effects: list[Effect]) -> None:
-        wake_ms = min((each.wake_ms for each in self._conversations.values()), default=None)
-        if any(each.line.chores.is_due for each in self._conversations.values()):
-            wake_ms = now_ms
+    def _wake(self, effects: list[Effect]) -> None:
+        wake_ms = min(self._due_ms.values(), default=None)
         # A deadline that moved away costs a needless tick, which is less than a timer for each frame.
         if wake_ms is not None and (self._wake_ms is None or wake_ms < self._wake_ms):
             self._wake_ms = wake_ms

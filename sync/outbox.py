@@ -51,6 +51,11 @@ class _Queue:
     jobs: deque[_Job] = field(default_factory=deque)
     loading: int = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing of it is left to do."""
+        return not (self.loading or self.jobs or self.count())
+
     def count(self) -> int:
         return len(self.live) + len(self.wanted) + len(self.todo) + len(self.again)
 
@@ -213,10 +218,10 @@ class Outbox:
     def _load_next(self) -> bool:
         """Begin one reading; False if nothing waits."""
         line = self._line
-        places = {key: self._place(key[0]) for key in self._queues}
-        for key in sorted(self._queues, key=lambda key: (key[1], places[key] or 0, key[0])):
+        places = {key: self._place(key[0]) for key, queue in self._queues.items() if queue.count()}
+        for key in sorted(places, key=lambda key: (key[1], places[key] or 0, key[0])):
             queue = self._queues[key]
-            if places[key] is None or not queue.count():
+            if places[key] is None:
                 continue
             asked = queue.take(LOAD_PREFIXES_MAX)
             queue.loading += len(asked)
@@ -270,6 +275,8 @@ class Outbox:
                     gone = self._line.find_gone(key, prefix)
                     job.gone += [gone] if gone is not None else []
         self._end_jobs(key, queue)
+        if queue.is_over:
+            del self._queues[key]
 
     def _send(
         self,
