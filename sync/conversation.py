@@ -111,7 +111,7 @@ MOVES: Final[dict[tuple[State, Cause], State]] = {
 }
 """Every lawful move of a conversation; `docs/conversation.md` draws it."""
 
-HASTY: Final = frozenset({State.STRANGER, State.ASKING, State.GREETING})
+HASTY: Final = (State.STRANGER, State.ASKING, State.GREETING)
 """States in which the other side owes the next word."""
 GREETING_MS: Final = 60_000
 """It says it within this: a stranger that only pings holds a place that others may need."""
@@ -133,7 +133,7 @@ class Conversation:
         self.offers = Offers(line, authority, self._show_evidence)
         self.outbox = Outbox(line, self.offers.place_of, self._sent)
         self.inbox = Inbox(line)
-        self.rounds = Rounds(line, self.offers, self.outbox)
+        self.rounds = Rounds(line, self.offers, self.outbox, self.inbox)
         self._ping_ms: int | None = None
         self._synced_change = -1
         self._welcome = Parcel()
@@ -222,7 +222,7 @@ class Conversation:
         self._keep_alive()
         if self.state is not State.TALKING:
             return
-        self.rounds.advance(is_drained=self._is_drained)
+        self.rounds.advance()
         if self.rounds.is_stalled:
             self.drop("stalled", "a meeting does not move on")
             return
@@ -238,21 +238,19 @@ class Conversation:
         """When the next thing is due if nothing is heard before; a chore is at once."""
         if self.line.chores.is_due:
             return self.line.now_ms
-        due = [self.heard_ms + SILENCE_MS]
-        if self._ping_ms is None:
-            due.append(self.heard_ms + PING_MS)
-        elif not self.is_late:
+        due = [self.heard_ms + (PING_MS if self._ping_ms is None else SILENCE_MS)]
+        if self._ping_ms is not None and not self.is_late:
             due.append(self._ping_ms + PING_LATE_MS)
         if self.state in HASTY:
             due.append(self._since_ms + GREETING_MS)
         if self.state is State.TALKING:
-            due += self.rounds.wake_ms(is_drained=self._is_drained)
+            due += self.rounds.wake_ms()
         return min(due)
 
     @property
     def is_idle(self) -> bool:
         """Tell whether nothing is under way: no meeting, nothing to send, nothing on its way in."""
-        return self.state is State.TALKING and self.rounds.is_resting and self._is_drained
+        return self.state is State.TALKING and self.rounds.is_resting and self.rounds.is_drained
 
     @property
     def waiting_in_count(self) -> int:
@@ -260,10 +258,6 @@ class Conversation:
         return self.rounds.wants.open_count + self.inbox.arriving_count
 
     # Life.
-
-    @property
-    def _is_drained(self) -> bool:
-        return self.outbox.is_empty and self.inbox.is_empty and not self.rounds.wants.open_count
 
     def _move(self, cause: Cause) -> None:
         self.state = MOVES[self.state, cause]

@@ -187,6 +187,8 @@ def _keys(town: TownId, rotations: Iterable[Record]) -> tuple[tuple[DeviceId, ..
 
 def _acts(keys: Sequence[DeviceId], by_kind: Mapping[str, Sequence[Record]]) -> list[Record]:
     """Return the revocations and lists that count: of the present key, and what of former ones it keeps."""
+    if not (by_kind[REVOKE] or by_kind[KEEP]):
+        return []
     bounds = ((REVOKE, limits.REVOCATIONS_MAX), (KEEP, limits.KEEPS_MAX))
     present = [
         act

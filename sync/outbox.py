@@ -217,6 +217,8 @@ class Outbox:
 
     def _load_next(self) -> bool:
         """Begin one reading; False if nothing waits."""
+        if not self._queues:
+            return False
         line = self._line
         places = {key: self._place(key[0]) for key, queue in self._queues.items() if queue.count()}
         for key in sorted(places, key=lambda key: (key[1], places[key] or 0, key[0])):

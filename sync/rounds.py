@@ -33,6 +33,7 @@ from protocol.wire import (
 )
 from sync.answer import Answer
 from sync.events import Incident
+from sync.inbox import Inbox
 from sync.line import Line, PeerFault
 from sync.meeting import Meeting
 from sync.naming import LaneMeeting
@@ -58,11 +59,12 @@ QuestionFrame = Digest | Counts | More | Stop | Salt | Keyed | KeyedWant | Settl
 class Rounds:
     """The meetings of one link, past and present."""
 
-    def __init__(self, line: Line, offers: Offers, outbox: Outbox) -> None:
+    def __init__(self, line: Line, offers: Offers, outbox: Outbox, inbox: Inbox) -> None:
         self.wants = Wants(line)
         self._line = line
         self._offers = offers
         self._outbox = outbox
+        self._inbox = inbox
         self._meetings: dict[int, Meeting] = {}
         self._answers: dict[int, Answer] = {}
         self._due_ms: dict[int, int] = {}
@@ -74,6 +76,11 @@ class Rounds:
         return not self._meetings and all(answer.is_over for answer in self._answers.values())
 
     @property
+    def is_drained(self) -> bool:
+        """Tell whether nothing is on its way in either direction and no WANT is open."""
+        return self._inbox.is_empty and self._outbox.is_empty and not self.wants.open_count
+
+    @property
     def has_met(self) -> bool:
         """Tell whether every open federation has been met over on this link."""
         return self._met >= self._offers.open.keys()
@@ -83,12 +90,12 @@ class Rounds:
         """Tell whether a meeting has not moved on for longer than it may."""
         return bool(self._meetings) and self._line.now_ms - self._line.progress_ms >= self._patience_ms
 
-    def wake_ms(self, *, is_drained: bool) -> list[int]:
+    def wake_ms(self) -> list[int]:
         """Return when something is due."""
         due = [self._line.progress_ms + self._patience_ms] if self._meetings else []
         if self._line.up.initiator:
-            late_ms = 0 if is_drained else BEAT_MS
-            due += [at_ms + late_ms for place, at_ms in self._due_ms.items() if place not in self._meetings]
+            waiting = [at_ms for place, at_ms in self._due_ms.items() if place not in self._meetings]
+            due += [min(waiting) + self._late_ms] if waiting else []
         return due
 
     def agree(self) -> None:
@@ -129,16 +136,20 @@ class Rounds:
         if frame.federation in self._due_ms:
             self._hasten(frame.federation)
 
-    def advance(self, *, is_drained: bool) -> None:
+    def advance(self) -> None:
         """Go on with what waited for others, and begin what is due."""
         for meeting in list(self._meetings.values()):
             meeting.pump()
         for answer in self._answers.values():
             answer.pump()
-        if self._line.up.initiator:
-            late_ms = 0 if is_drained else BEAT_MS
-            for place, due_ms in sorted(self._due_ms.items()):
-                if place not in self._meetings and self._line.now_ms >= due_ms + late_ms:
+        if not self._line.up.initiator:
+            return
+        now_ms = self._line.now_ms
+        due = [place for place, at_ms in self._due_ms.items() if at_ms <= now_ms]
+        if due:
+            late_ms = self._late_ms
+            for place in sorted(due):
+                if place not in self._meetings and self._due_ms[place] + late_ms <= now_ms:
                     self._meet(place)
 
     def name_mine(self, key: LaneKey, record: RecordId) -> None:
@@ -246,6 +257,10 @@ class Rounds:
                 self._show_plainly(failed)
             case _:
                 assert_never(frame)
+
+    @property
+    def _late_ms(self) -> int:
+        return 0 if self.is_drained else BEAT_MS
 
     @property
     def _patience_ms(self) -> int:

@@ -108,7 +108,7 @@ class Sitting:
     """One judgement: what is heard, and what is decided of it."""
 
     def __init__(self, view: View, authority: Authority, now_ms: int, sure: bool) -> None:
-        self.verdicts = dict[RecordId, Verdict]()
+        self.verdicts: dict[RecordId, Verdict] = {}
         self._view = view
         self._former = authority
         self._authority = authority
@@ -117,14 +117,14 @@ class Sitting:
         self._sure = sure
         self._now_s = now_ms // 1_000
         self._ahead_s, self._ahead_stamp = horizon(now_ms)
-        self._known = dict[RecordId, Verdict]()
-        self._again = dict[RecordId, Record]()
-        self._along = dict[RecordId, frozenset[LaneKey]]()
-        self._documents = dict[DocId, Document]()
-        self._places = dict[tuple[object, ...], Placement]()
-        self._remove = list[tuple[RecordId, frozenset[LaneKey], str, RecordId | None]]()
-        self._park = list[tuple[Record, str]]()
-        self._hold = list[tuple[Record, frozenset[LaneKey]]]()
+        self._known: dict[RecordId, Verdict] = {}
+        self._again: dict[RecordId, Record] = {}
+        self._along: dict[RecordId, frozenset[LaneKey]] = {}
+        self._documents: dict[DocId, Document] = {}
+        self._places: dict[tuple[object, ...], Placement] = {}
+        self._remove: list[tuple[RecordId, frozenset[LaneKey], str, RecordId | None]] = []
+        self._park: list[tuple[Record, str]] = []
+        self._hold: list[tuple[Record, frozenset[LaneKey]]] = []
 
     def changes(self, verdicts: tuple[Verdict, ...]) -> Changes:
         """Return all that was decided."""

@@ -124,12 +124,14 @@ class MemoryTransaction(MemoryBoard):
         for prefix in prefixes:
             by_size.setdefault(len(prefix), set()).add(prefix)
         held = self._held.get(key, {})
-        found = {id for size, named in by_size.items() for id in held if id[:size] in named}
-        return sorted(found, key=self._rows.__getitem__, reverse=True)[:limit]
+        found = {RecordId(whole) for whole in by_size.pop(32, ()) if whole in held}
+        found |= {id for size, named in by_size.items() for id in held if id[:size] in named}
+        return self._newest_first(found)[:limit]
 
     def ids_in_buckets(self, key: LaneKey, buckets: Sequence[int]) -> list[RecordId]:
         """Return the ids held in a lane whose first byte is one of these, newest first."""
-        return self.ids_by_prefix(key, [bytes([bucket]) for bucket in buckets], len(self._records))
+        named = frozenset(buckets)
+        return self._newest_first(id for id in self._held.get(key, ()) if id[0] in named)
 
     def evidence(
         self, federation: FederationId, town: TownId, after: RecordId | None = None
@@ -351,6 +353,9 @@ class MemoryTransaction(MemoryBoard):
         return self._side_tables().execute(sql, values).rowcount
 
     # Below here: how.
+
+    def _newest_first(self, ids: Iterable[RecordId]) -> list[RecordId]:
+        return sorted(ids, key=self._rows.__getitem__, reverse=True)
 
     def _forget_superseded(self, towns: frozenset[TownId]) -> None:
         dropped = [
