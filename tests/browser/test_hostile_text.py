@@ -19,6 +19,8 @@ from protocol.kinds.steps import STEP, Steps
 from protocol.notations import Bytes, LocalTime, Url
 from protocol.structures import ListOf, Struct, Tags
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 # Forty characters at most, so that they fit into every field.
 PAYLOADS = [
     "<script>ran()</script>",

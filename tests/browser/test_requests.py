@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from playwright.async_api import Page
 
 from node.promises.codes import short_code
 from tests.browser.test_access import faults
 from tests.node.valley import boxes
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def resident(served: Any, name: str) -> Page:
