@@ -4,9 +4,10 @@
     ./hedgerow test --complete    the same, and a test that was left out is a failure (continuous integration)
     ./hedgerow test tests/sync    these tests only: whatever else pytest understands may be given too
 
-The tests run in four parts side by side, because the towns' machine and ours have two cores at least: the
-pure floors, measured by coverage; laws over whole histories, with the simulator; the daemon with its sockets
-and files; and whole towns as processes, which wait for most of their time.
+The tests run in parts side by side, because the towns' machine and ours have two cores at least: the pure
+floors, measured by coverage; laws over whole histories, and last the simulator, whose processes give way to
+all others and fill both cores to the end; the daemon with its sockets and files; its pages in a browser; and
+whole towns as processes, which wait for most of their time. Types are checked beside them.
 """
 
 import os
@@ -16,6 +17,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,13 +25,11 @@ BRANCH_PERCENT_MIN = 95
 NOT_MEANT = "not meant: "
 """How the reason of a skip begins that no machine would change: a case of a shared test that cannot be."""
 PURE = ("tests/protocol", "tests/sync")
-LAWS = (
-    "tests/simulation",
-    "tests/sync/test_admission_laws.py",
-    "tests/sync/test_former_keys.py",
-    "tests/sync/test_hostile_steward.py",
-)
-"""Histories by the thousand: to measure what they reach would take three times as long as to run them."""
+UNMEASURED = "law"
+"""Mark of tests of many histories: others reach the same branches, and measuring these takes three times as
+long as running them."""
+SIMULATOR = "tests/simulation"
+PAGES = "tests/browser"
 TOWNS = "tests/system"
 
 
@@ -43,16 +43,19 @@ def main(arguments: Sequence[str]) -> int:
     if chosen:
         return subprocess.call([sys.executable, "-m", "pytest", *chosen])
     failed: list[str] = []
-    for name, command in (
-        ("style", ["ruff", "check", "."]),
-        ("types", ["mypy", "--no-error-summary"]),
-    ):
-        if not step(name, [sys.executable, "-m", *command]):
-            failed.append(name)
+    if not step("style", [sys.executable, "-m", "ruff", "check", "."]):
+        failed.append("style")
+    types = subprocess.Popen(
+        [sys.executable, "-m", "mypy", "--no-error-summary"], stdout=subprocess.PIPE, text=True
+    )
     with tempfile.TemporaryDirectory(prefix="hedgerow-test-") as folder:
         passed, left_out = run_tests(Path(folder))
     if not passed:
         failed.append("tests")
+    said, _ = types.communicate()
+    print(f"\n== types ==\n{said}", flush=True)
+    if types.returncode:
+        failed.append("types")
     if not step("branches of protocol/ and sync/", coverage("report", *_of_pure_floors())):
         failed.append(f"branch coverage of protocol/ and sync/ (at least {BRANCH_PERCENT_MIN} %)")
     return summary(failed, left_out, complete)
@@ -60,35 +63,40 @@ def main(arguments: Sequence[str]) -> int:
 
 def run_tests(folder: Path) -> tuple[bool, list[str]]:
     """Run all parts at once; return whether all passed, and what was left out with its reason."""
-    unmeasured = [f"--ignore={part}" for part in LAWS]
     others = sorted(str(part) for part in Path("tests").iterdir() if _has_tests(part))
-    rest = [part for part in others if part not in (*PURE, *LAWS, TOWNS)]
-    parts = [
-        ("the pure floors", coverage("run", "-m", "pytest", "-q", *PURE, *unmeasured), folder / "pure.xml"),
-        ("the laws", [sys.executable, "-m", "pytest", "-q", *LAWS], folder / "laws.xml"),
-        ("the daemon", [sys.executable, "-m", "pytest", "-q", *rest], folder / "rest.xml"),
-        ("whole towns", [sys.executable, "-m", "pytest", "-q", TOWNS], folder / "towns.xml"),
-    ]
+    rest = [part for part in others if part not in (*PURE, SIMULATOR, PAGES, TOWNS)]
+    pytest = ["-m", "pytest", "-q"]
+    parts = {
+        "the pure floors": coverage("run", *pytest, "-m", f"not {UNMEASURED}", *PURE),
+        "the laws": [sys.executable, *pytest, "-m", UNMEASURED, *PURE, SIMULATOR],
+        "the daemon": [sys.executable, *pytest, *rest],
+        "its pages": [sys.executable, *pytest, PAGES],
+        "whole towns": [sys.executable, *pytest, TOWNS],
+    }
+    reports = {name: folder / f"{name.replace(' ', '-')}.xml" for name in parts}
     started = time.monotonic()
-    running = []
-    for name, command, report in parts:
-        output = report.with_suffix(".txt").open("w+")
-        process = subprocess.Popen(
-            [*command, "-o", f"cache_dir={_memory(report)}", f"--junitxml={report}"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        running.append((name, process, output, report))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        ended = list(pool.map(run_part, parts.values(), reports.values()))
+    print(f"all parts took {time.monotonic() - started:.0f} s")
     passed, left_out = True, []
-    ended = [process.wait() for _, process, _, _ in running]
-    for (name, _, output, report), code in zip(running, ended, strict=True):
-        output.seek(0)
-        print(f"\n== tests of {name} ==\n{output.read()}", flush=True)
-        output.close()
+    for (name, report), (code, took_s, said) in zip(reports.items(), ended, strict=True):
+        print(f"\n== tests of {name}, {took_s:.0f} s ==\n{said}", flush=True)
         left_out += skipped(report)
         passed = (code == 0 or (code == 1 and again(name, report))) and passed
-    print(f"all parts took {time.monotonic() - started:.0f} s")
     return passed, left_out
+
+
+def run_part(command: Sequence[str], report: Path) -> tuple[int, float, str]:
+    """Run one part; return its status, how many seconds it took, and what it said."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [*command, "-o", f"cache_dir={_memory(report)}", f"--junitxml={report}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, time.monotonic() - started, done.stdout
 
 
 def again(name: str, report: Path) -> bool:

@@ -163,6 +163,7 @@ def test_fields_go_through_a_form_and_through_the_api_unchanged(name: str, data:
     assert set(kind.to_text(fields)) <= set(kind.columns())
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("name", KINDS)
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())

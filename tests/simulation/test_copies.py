@@ -6,6 +6,8 @@ import pytest
 
 from tests.simulation.copies import run_copies
 
+pytestmark = pytest.mark.law
+
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_a_clone_a_restored_board_and_a_thief_leave_all_boards_equal_and_nothing_lost(seed: int) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.simulation.hostile import run_den
 
+pytestmark = pytest.mark.law
+
 
 @pytest.mark.parametrize(("seed", "honest"), [(1, 7), (2, 5), (3, 3), (4, 2), (5, 1), (6, 1)])
 def test_honest_towns_among_liars_keep_what_they_promised(seed: int, honest: int) -> None:

@@ -23,6 +23,8 @@ from tests.sync.river import BEE, CHARTER, FOUNDATION, HILL, OWN, RIVER, SEA, SE
 from tests.sync.specified import specified
 from tests.sync.world import FAR_S, NOW_S, Town, World
 
+pytestmark = pytest.mark.law
+
 DAY_S = 86_400
 GREATEST_STAMP = stamp_at((NOW_S + DAY_S) * 1_000)
 

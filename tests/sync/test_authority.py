@@ -285,6 +285,7 @@ def test_the_order_and_repetition_of_records_do_not_matter(records: list[Record]
     assert resolve(OWN.id, shuffled) == resolve(OWN.id, records)
 
 
+@pytest.mark.law
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.sampled_from(POOL), max_size=20), st.lists(st.sampled_from(POOL), max_size=20))
 def test_moved_names_every_town_whose_records_are_placed_otherwise(

@@ -335,6 +335,7 @@ def test_a_town_that_loses_its_membership_hears_no_more_at_any_moment(wait_ms: i
     assert not a.of(Drop) and not b.of(Drop)
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("wait_ms", range(0, 60, 6))
 @pytest.mark.parametrize("home", [False, True])
 def test_a_device_that_is_withdrawn_hears_no_more_at_any_moment(wait_ms: int, home: bool) -> None:

@@ -80,6 +80,15 @@ def test_the_side_that_dialled_hears_no_questions() -> None:
     assert peer.dropped() == "out_of_turn"
 
 
+def test_a_second_look_that_nobody_asked_for_is_passed_over() -> None:
+    peer = Scripted(initiator=True)
+    peer.hello(FEDERATION)
+    assert isinstance(peer.frames()[-1], wire.Digest)
+    peer.say(wire.Buckets(0, 1, bytes(16), bytes(4_096)))
+    assert peer.dropped() is None
+    assert peer.frames() == []
+
+
 def test_more_batches_than_agreed_are_flooding() -> None:
     peer = Scripted()
     peer.hello(FEDERATION)
@@ -359,6 +368,7 @@ FRAMES: st.SearchStrategy[Frame] = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.law
 @settings(max_examples=400, deadline=None)
 @given(
     st.booleans(),
@@ -388,6 +398,7 @@ def test_whatever_is_heard_nothing_is_raised(
     bench.run(1_000)
 
 
+@pytest.mark.law
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.001, 0.2))
 def test_a_cable_that_corrupts_frames_raises_nothing_and_heals(seed: int, share: float) -> None:

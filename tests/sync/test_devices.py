@@ -89,6 +89,7 @@ def in_all_orders(town: Town, records: Sequence[Record], *more: Record) -> None:
 # Revocation and keep lists.
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("town", [OWN, BEE], ids=["at home", "at a neighbour"])
 @pytest.mark.parametrize(
     "story",
@@ -319,6 +320,7 @@ ALPHABET = [
 ]  # fmt: skip
 
 
+@pytest.mark.law
 def test_sets_of_acts_come_out_the_same_in_every_order_at_home() -> None:
     """All sets of two; of three every sixteenth (all 1,540 took a minute and came out the same)."""
     base = world_of(OWN)

@@ -24,6 +24,8 @@ from tests.sync.specified import specified
 from tests.sync.test_steps import Fact, chain_of, charter, key, plain, sign, state, step, town
 from tests.sync.world import Town, World, federation_of
 
+pytestmark = pytest.mark.law
+
 OWN, BEE, THIEF = Town("own"), Town("bee"), Town("thief")
 CHARTER = OWN.charter("Along the river", [OWN], [BEE])
 RIVER = federation_of(CHARTER)

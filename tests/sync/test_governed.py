@@ -205,6 +205,7 @@ SETS = [
 ]
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("acts", SETS)
 def test_every_order_of_what_stewards_sign_ends_in_one_state(acts: tuple[Record, ...]) -> None:
     """One by one, as peers bring it."""
@@ -270,6 +271,7 @@ def pool() -> list[Record]:
 POOL = pool()
 
 
+@pytest.mark.law
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(POOL), max_size=30), st.integers(0, 2**32))
 def test_whatever_stewards_sign_in_whatever_order_the_held_sets_settle_as_specified(

@@ -39,6 +39,8 @@ from tests.sync import world as worlds
 from tests.sync.serial import Table
 from tests.sync.world import Town, World, device_of, federation_of
 
+pytestmark = pytest.mark.law
+
 H, M, N = Town("hostile"), Town("mill"), Town("new")
 EVE, WYN, FEN, ASH = Town("eve"), Town("wyn"), Town("fen"), Town("ash")
 HONEST = [Town(name) for name in ("alder", "birch", "cedar", "dogwood")]

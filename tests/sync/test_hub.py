@@ -50,6 +50,7 @@ def test_an_empty_node_gets_many_thousand_records(empty_dials: bool, size: int) 
     assert cable.lives == [True, True]
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("size", [6_587, 6_588, 9_874])
 def test_a_run_of_cells_that_fills_its_frames_ends_like_any(size: int) -> None:
     bench = Bench()

@@ -64,6 +64,7 @@ COLLISIONS = {
 }
 
 
+@pytest.mark.law
 @pytest.mark.parametrize("a_dials", [True, False])
 @pytest.mark.parametrize("size", [5, 8, 31])
 @pytest.mark.parametrize("sides", COLLISIONS.values(), ids=COLLISIONS.keys())

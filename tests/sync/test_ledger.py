@@ -285,6 +285,7 @@ def test_what_is_taken_back_leaves_no_trace(entries: list[Entry], word: Word) ->
     assert all(getattr(promises, part) == getattr(there, part) for part in Promises.__slots__)
 
 
+@pytest.mark.law
 @given(tangles(), st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_written_no_subset_promises_too_much_and_order_does_not_matter(

@@ -172,6 +172,7 @@ def within(ledger: Ledger, terms: Terms) -> None:
     assert all(each.renewals <= terms.most for each in ledger.promises.claims.values())
 
 
+@pytest.mark.law
 @given(MOST, STEPS, STEPS, st.randoms(use_true_random=False))
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_asked_no_windows_overlap_and_nothing_is_prolonged_too_often(

@@ -47,6 +47,7 @@ FACTS = st.lists(
 ).map(lambda facts: list({each.id: each for each in facts}.values()))
 
 
+@pytest.mark.law
 def test_every_order_of_up_to_five_concurrent_records_of_each_mix_gives_what_is_specified() -> None:
     """All mixes of operations and of equal and extreme stamps, in all orders."""
     tried = 0

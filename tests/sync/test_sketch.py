@@ -69,6 +69,7 @@ def indices_by_hand(short: bytes, key: bytes, cell_count: int) -> list[int]:
     return [index for index in indices if index < cell_count]
 
 
+@pytest.mark.law
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -487,6 +487,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.law
 def test_every_set_of_acts_gives_one_result_in_any_order() -> None:
     """The one that the protocol says, also from what a node keeps of it."""
     chance = random.Random(1)
@@ -503,6 +504,7 @@ def test_every_set_of_acts_gives_one_result_in_any_order() -> None:
         assert (kept[0].steps, kept[0].kept, kept[1]) == (chain.steps, chain.kept, found)
 
 
+@pytest.mark.law
 def test_a_hostile_steward_has_never_more_power_than_some_order_of_acts_gives() -> None:
     """Each step of the chain was signed by a majority of those who could decide, so one after another they
     could have come about just so; and acts give what a steward of that step may, nothing if it is none."""
@@ -531,6 +533,7 @@ def test_a_removed_steward_changes_nothing_any_more() -> None:
         assert after[1].members == before[1].members
 
 
+@pytest.mark.law
 def test_no_federation_is_left_without_a_way_on() -> None:
     """Whatever one hostile steward of three or five has signed, the honest ones can take the next step."""
     for case, acts in EVERY:
