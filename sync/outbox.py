@@ -183,7 +183,7 @@ class Outbox:
 
     def fill(self) -> None:
         """Ask the store for what goes next, as far as the batches in flight allow."""
-        while len(self._flights) + self._loading < BATCHES_IN_FLIGHT_MAX:
+        while (self._evidence or self._queues) and len(self._flights) + self._loading < BATCHES_IN_FLIGHT_MAX:
             if self._evidence:
                 records, after = self._evidence.popleft()
                 self._send(None, EVIDENCE, records, [id_of(raw) or NO_ID for raw in records], after)
@@ -217,8 +217,6 @@ class Outbox:
 
     def _load_next(self) -> bool:
         """Begin one reading; False if nothing waits."""
-        if not self._queues:
-            return False
         line = self._line
         places = {key: self._place(key[0]) for key, queue in self._queues.items() if queue.count()}
         for key in sorted(places, key=lambda key: (key[1], places[key] or 0, key[0])):
