@@ -304,6 +304,7 @@ class World:
         self.waiting = dict[RecordId, str]()
         self.dropped = dict[RecordId, tuple[Verdict, TownId]]()
         self.drawn = dict[RecordId, Record]()
+        self._resolved: tuple[Authority, list[RecordId]] | None = None
 
     # The door.
 
@@ -382,7 +383,15 @@ class World:
             del self.kept[id]
         if changes.authority is not None:
             self.authority = changes.authority
-        assert self.authority == resolve(self.own, self.authority_records()), "resolved from what is known"
+        self._check_authority()
+
+    def _check_authority(self) -> None:
+        """See that authority is what the known records give; once for the same records in the same order."""
+        known = self.authority_records()
+        ids = [record.id for record in known]
+        if self._resolved is None or self._resolved[0] is not self.authority or self._resolved[1] != ids:
+            assert self.authority == resolve(self.own, known), "resolved from what is known"
+            self._resolved = self.authority, ids
 
     def state(self) -> tuple[Held, frozenset[RecordId]]:
         """Return the held sets and what is parked."""
