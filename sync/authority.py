@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from protocol import limits
@@ -83,6 +84,8 @@ class Allotment(IntEnum):
     """One for each post that can be claimed, as many as posts: no ledger takes the room of a post."""
 
 
+KINDS_REMEMBERED: Final = 256
+"""Kinds of which it is remembered how they are counted: it is asked for every record."""
 _POSTS: Final = Allotment.POSTS
 _ALLOTMENTS: Final[Mapping[str, Allotment | None]] = {
     DEVICE: Allotment.CERTIFICATES,
@@ -287,6 +290,7 @@ class Authority:
         return Placement(frozenset(lanes), "")
 
 
+@lru_cache(KINDS_REMEMBERED)
 def allotment_of(kind: str) -> Allotment | None:
     """Return with what documents of this kind are counted; None for those of which authority itself names the
     ones that count: charters, steps and signatures, and a town's revocations, keep lists and rotations."""
@@ -295,6 +299,7 @@ def allotment_of(kind: str) -> Allotment | None:
     return Allotment.OTHERS if is_town_kind(kind) else Allotment.POSTS
 
 
+@lru_cache(KINDS_REMEMBERED)
 def outside_quotas(kind: str) -> bool:
     """Tell whether documents of this kind are not counted by quotas: those that say who may act at all."""
     return kind in AUTHORITY_KINDS or is_town_kind(kind)

@@ -207,7 +207,8 @@ class Application:
             id: (row, document)
             for id, row, document in tx.select_in("SELECT id, row, document FROM records WHERE id IN", ids)
         }
-        new = [record for record, _ in hold if record.id not in here]
+        # In the order of the board, so that each row finds its place beside the one before.
+        new = sorted((record for record, _ in hold if record.id not in here), key=_stamp_of)
         if new:
             tx.unpark([record.id for record in new])
             tx.unremember([record.id for record in new])
@@ -455,6 +456,10 @@ class Application:
             free.clear()
         free[start] = place + 1
         return place
+
+
+def _stamp_of(record: Record) -> int:
+    return record.header.stamp
 
 
 class _Columns(NamedTuple):
