@@ -5,8 +5,8 @@ language. A query asks for each of its words, or for its stem in any language th
 "réparations" finds "réparer" and "reparer" finds both: SQLite's tokenizer folds case and accents on both
 sides. Order plays no part (the newest comes first), so each word stands once.
 
-This is a good part of the cost of taking a record in, so what stands between two spaces is looked up as a
-whole: nearly every word of a language comes from the memo, and no step of the loop is Python's.
+This is a good part of the cost of taking a record in: nearly every word of a language comes from the memo,
+and no step of the loop is Python's.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ _ALGORITHMS: Final = {
     "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
 _WORD: Final = re.compile(r"[^\W_]+")
+_APART: Final = {code: " " for code in range(128) if not chr(code).isalnum()}
+"""The marks of ASCII, which part words; a text has few others."""
 _MUTE: Final = (Choice, Bytes, Lang, Url, Measure, LocalTime, TimeZone, Repeats)
 """Types of fields whose text is not what people search for."""
 _MUTE_NAMES: Final = frozenset({"by", "licence", "lang"})
@@ -53,7 +55,7 @@ _MUTE_NAMES: Final = frozenset({"by", "licence", "lang"})
 class _Terms(dict[str, str]):
     """Remembers, within bounds, what the index holds for each piece of text that stands between spaces.
 
-    That is its words and their stems, parted by spaces: "l'école," gives "l école écol".
+    That is its words and their stems, parted by spaces: "réparations" gives "réparations répar".
     """
 
     def __init__(self, algorithm: str | None) -> None:
@@ -63,24 +65,15 @@ class _Terms(dict[str, str]):
         )
 
     def __missing__(self, piece: str) -> str:
-        if piece.isalpha():
-            if len(piece) > WORD_CHARS_MAX:
-                return piece
+        if piece.isalpha() and len(piece) <= WORD_CHARS_MAX:
             stem = self.stem(piece)
-            return self._remember(piece, piece if stem == piece else f"{piece} {stem}")
-        if piece.isalnum():
-            # Numbers have no stem, and nearly every one is a new one.
-            return piece
-        words = _WORD.findall(piece)
-        stems = [self.stem(word) for word in words if len(word) <= WORD_CHARS_MAX and word.isalpha()]
-        found = " ".join(dict.fromkeys([*words, *stems]))
-        return self._remember(piece, found) if len(piece) <= WORD_CHARS_MAX else found
-
-    def _remember(self, piece: str, found: str) -> str:
-        if len(self) >= MEMO_WORDS_MAX:
-            self.clear()
-        self[piece] = found
-        return found
+            found = piece if stem == piece else f"{piece} {stem}"
+            if len(self) >= MEMO_WORDS_MAX:
+                self.clear()
+            self[piece] = found
+            return found
+        # Numbers have no stem, and nearly every one is a new one; marks beyond ASCII are rare.
+        return piece if piece.isalnum() else " ".join(map(self.__getitem__, _WORD.findall(piece)))
 
 
 def _unchanged(word: str) -> str:
@@ -102,7 +95,8 @@ def terms(kind: str, fields: Mapping[str, Value], language: str | None) -> str:
         fields: Already checked.
         language: As `language_of` tells.
     """
-    return " ".join({*map(_memo(language).__getitem__, _text(kind, fields).lower().split())})
+    pieces = _text(kind, fields).lower().translate(_APART).split()
+    return " ".join({*map(_memo(language).__getitem__, pieces)})
 
 
 def match(text: str, languages: Iterable[str]) -> str | None:

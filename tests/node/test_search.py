@@ -97,8 +97,10 @@ def test_a_text_without_words_finds_nothing(bench: Bench) -> None:
 def test_what_is_remembered_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_module, "MEMO_WORDS_MAX", 10)
     for number in range(100):
-        terms("offer", {"title": f"word{number} other{number}"}, "sv")
-    assert len(search_module._memo("sv")) <= 10
+        word = "".join("abcdefghij"[int(digit)] for digit in str(number))
+        found = terms("offer", {"title": f"x{word} y{word}. {number} z{word}-{number} «w{word}»"}, "sv")
+        assert {f"x{word}", f"y{word}", f"z{word}", f"w{word}", str(number)} <= {*found.split()}
+    assert 0 < len(search_module._memo("sv")) <= 10
 
 
 def test_long_pieces_of_text_are_found_but_not_remembered(bench: Bench) -> None:
