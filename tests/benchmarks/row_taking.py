@@ -50,10 +50,12 @@ def measure(bench: Bench) -> Iterator[Figure]:
     raws = list(towns.records(1_000 if bench.quick else 12_000))
     batches = parcels(raws)
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder:
+        thresholds = gc.get_threshold()
         try:
             yield from asyncio.run(_take_in(bench, towns, batches, len(raws), Path(folder)))
         finally:
             gc.unfreeze()
+            gc.set_threshold(*thresholds)
 
 
 async def _take_in(
