@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
 from node.store.records import (
@@ -32,6 +32,8 @@ from sync.ledger import LEDGER, share_of
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
 
+_Place: TypeAlias = tuple[int, int, int]
+"""The numbers of a lane and of a town, and an allotment: where documents are counted together."""
 STAMPS_MAX: Final = 10_000
 """Stamps that several documents share, of which it is remembered where the next free place is."""
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
@@ -51,6 +53,7 @@ class Application:
         self._touched: set[int] = set()
         self._vacated: set[tuple[int, int]] = set()
         self._profiles: set[int] = set()
+        self._languages: set[str] = set()
 
     def run(
         self, changes: Changes, batch: Sequence[Record], source: TownId | None = None
@@ -289,25 +292,35 @@ class Application:
         self, hold: Sequence[tuple[Record, frozenset[LaneKey]]], here: dict[RecordId, tuple[int, int]]
     ) -> None:
         """Enter records into held sets, and their documents into the quotas."""
-        tx = self._tx
         held: list[tuple[int, int, int]] = []
-        counted: dict[tuple[int, int, int], dict[int, tuple[int, DocId]]] = defaultdict(dict)
+        counted: dict[_Place, dict[int, tuple[int, DocId]]] = defaultdict(dict)
+        # Most records of a batch are of one town and kind, and belong in the same lanes.
+        places: dict[tuple[frozenset[LaneKey], TownId, str], list[tuple[LaneKey, int, _Place | None]]] = {}
         for record, lanes in hold:
             row, document = here[record.id]
             header = record.header
-            allotment = allotment_of(header.kind)
-            for key in lanes:
-                lane = tx.number_lane(key)
+            alike = (lanes, header.town, header.kind)
+            found = places.get(alike)
+            if found is None:
+                found = places[alike] = [(key, *self._place(key, header)) for key in lanes]
+            for key, lane, place in found:
                 held.append((row, lane, self._change))
                 self._added[key].append(record.id)
-                if allotment is not None:
-                    place = (lane, tx.number_town(header.town), int(allotment))
+                if place is not None:
                     counted[place][document] = (header.born, record.doc)
         for place, documents in counted.items():
             self._count_in(place, documents)
         self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
 
-    def _count_in(self, place: tuple[int, int, int], documents: Mapping[int, tuple[int, DocId]]) -> None:
+    def _place(self, key: LaneKey, header: Header) -> tuple[int, _Place | None]:
+        """Return the number of a lane, and where a document counts in it; None if it does not."""
+        lane = self._tx.number_lane(key)
+        allotment = allotment_of(header.kind)
+        if allotment is None:
+            return lane, None
+        return lane, (lane, self._tx.number_town(header.town), int(allotment))
+
+    def _count_in(self, place: _Place, documents: Mapping[int, tuple[int, DocId]]) -> None:
         """Let documents that enter count in a lane, for a town and with their like, each once."""
         entering = [number for number in documents if number in self._begun or self._enters(number, place[0])]
         if self._tx.is_ranked(place):
@@ -417,7 +430,8 @@ class Application:
         words: list[str] = []
         for _, fields in folded.heads:
             language = language_of(fields)
-            if language is not None:
+            if language is not None and language not in self._languages:
+                self._languages.add(language)
                 self._tx.note_language(language)
             words.append(terms(kind, fields, language))
         return " ".join(words)
