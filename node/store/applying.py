@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
 from node.store.records import (
@@ -18,6 +18,7 @@ from node.store.records import (
     OWN_TOWN,
     RECORD_COLUMNS,
     STAMP_OFFSET,
+    QuotaKey,
     marks,
     to_record,
 )
@@ -32,8 +33,6 @@ from sync.ledger import LEDGER, share_of
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
 
-_Place: TypeAlias = tuple[int, int, int]
-"""The numbers of a lane and of a town, and an allotment: where documents are counted together."""
 STAMPS_MAX: Final = 10_000
 """Stamps that several documents share, of which it is remembered where the next free place is."""
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
@@ -53,7 +52,6 @@ class Application:
         self._touched: set[int] = set()
         self._vacated: set[tuple[int, int]] = set()
         self._profiles: set[int] = set()
-        self._languages: set[str] = set()
 
     def run(
         self, changes: Changes, batch: Sequence[Record], source: TownId | None = None
@@ -293,44 +291,44 @@ class Application:
     ) -> None:
         """Enter records into held sets, and their documents into the quotas."""
         held: list[tuple[int, int, int]] = []
-        counted: dict[_Place, dict[int, tuple[int, DocId]]] = defaultdict(dict)
+        counted: dict[QuotaKey, dict[int, tuple[int, DocId]]] = defaultdict(dict)
         # Most records of a batch are of one town and kind, and belong in the same lanes.
-        places: dict[tuple[frozenset[LaneKey], TownId, str], list[tuple[LaneKey, int, _Place | None]]] = {}
+        numbers: dict[tuple[frozenset[LaneKey], TownId, str], list[tuple[LaneKey, int, QuotaKey | None]]] = {}
         for record, lanes in hold:
             row, document = here[record.id]
             header = record.header
             alike = (lanes, header.town, header.kind)
-            found = places.get(alike)
+            found = numbers.get(alike)
             if found is None:
-                found = places[alike] = [(key, *self._place(key, header)) for key in lanes]
-            for key, lane, place in found:
+                found = numbers[alike] = [(key, *self._number(key, header)) for key in lanes]
+            for key, lane, quota in found:
                 held.append((row, lane, self._change))
                 self._added[key].append(record.id)
-                if place is not None:
-                    counted[place][document] = (header.born, record.doc)
-        for place, documents in counted.items():
-            self._count_in(place, documents)
+                if quota is not None:
+                    counted[quota][document] = (header.born, record.doc)
+        for quota, documents in counted.items():
+            self._count_in(quota, documents)
         self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
 
-    def _place(self, key: LaneKey, header: Header) -> tuple[int, _Place | None]:
-        """Return the number of a lane, and where a document counts in it; None if it does not."""
+    def _number(self, key: LaneKey, header: Header) -> tuple[int, QuotaKey | None]:
+        """Return the number of a lane, and the quota of it against which a document counts, if any."""
         lane = self._tx.number_lane(key)
         allotment = allotment_of(header.kind)
         if allotment is None:
             return lane, None
         return lane, (lane, self._tx.number_town(header.town), int(allotment))
 
-    def _count_in(self, place: _Place, documents: Mapping[int, tuple[int, DocId]]) -> None:
+    def _count_in(self, quota: QuotaKey, documents: Mapping[int, tuple[int, DocId]]) -> None:
         """Let documents that enter count in a lane, for a town and with their like, each once."""
-        entering = [number for number in documents if number in self._begun or self._enters(number, place[0])]
-        if self._tx.is_ranked(place):
+        entering = [number for number in documents if number in self._begun or self._enters(number, quota[0])]
+        if self._tx.is_ranked(quota):
             # In the order of the table, so that each finds its place beside the one before.
-            rows = sorted((*place, *documents[number]) for number in entering)
+            rows = sorted((*quota, *documents[number]) for number in entering)
             self._db.executemany("INSERT INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows)
         self._db.execute(
             "INSERT INTO quota_counts (lane, town, allotment, documents) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET documents = documents + excluded.documents",
-            (*place, len(entering)),
+            (*quota, len(entering)),
         )
 
     def _enters(self, document: int, lane: int) -> bool:
@@ -394,17 +392,17 @@ class Application:
                 allotment = allotment_of(kind)
                 if allotment is None:
                     continue
-                place = (lane, town, int(allotment))
-                if self._tx.is_ranked(place):
+                quota = (lane, town, int(allotment))
+                if self._tx.is_ranked(quota):
                     self._db.execute(
                         "DELETE FROM quota_documents"
                         " WHERE lane = ? AND town = ? AND allotment = ? AND born = ? AND doc = ?",
-                        (*place, born, doc),
+                        (*quota, born, doc),
                     )
                 self._db.execute(
                     "UPDATE quota_counts SET documents = documents - 1"
                     " WHERE lane = ? AND town = ? AND allotment = ?",
-                    place,
+                    quota,
                 )
         self._vacated.clear()
 
@@ -430,8 +428,7 @@ class Application:
         words: list[str] = []
         for _, fields in folded.heads:
             language = language_of(fields)
-            if language is not None and language not in self._languages:
-                self._languages.add(language)
+            if language is not None:
                 self._tx.note_language(language)
             words.append(terms(kind, fields, language))
         return " ".join(words)

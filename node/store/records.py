@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from node.store.contract import Cell, Totals
 from node.store.evidence import evidence_of
@@ -51,6 +51,13 @@ LEAN_COLUMNS: Final = RECORD_COLUMNS.replace(
     "r.body", f"CASE r.op WHEN {int(Op.ENTRY)} THEN NULL ELSE r.body END"
 )
 """The same without the bodies of entries, of which a document may have thousands: `with_body` reads one."""
+HELD_THERE: Final = (
+    "EXISTS (SELECT 1 FROM records r JOIN held h ON h.record = r.row"
+    " WHERE r.document = d.number AND h.lane = ?)"
+)
+"""Whether anything of the document `d` is held in a lane."""
+QuotaKey: TypeAlias = tuple[int, int, int]
+"""The numbers of a lane and of a town, and an allotment: where documents are counted together."""
 
 
 class RecordReads:
@@ -423,13 +430,6 @@ def chunks(values: Iterable[T]) -> Iterator[list[T]]:
     left = iter(values)
     while part := list(islice(left, CHUNK)):
         yield part
-
-
-HELD_THERE: Final = (
-    "EXISTS (SELECT 1 FROM records r JOIN held h ON h.record = r.row"
-    " WHERE r.document = d.number AND h.lane = ?)"
-)
-"""Whether anything of the document `d` is held in a lane."""
 
 
 def marks(count: int) -> str:

@@ -42,9 +42,8 @@ class Shelves(DocumentReads):
 
     def forget_sizes(self) -> None:
         """Let go of how much lies on each shelf; it is counted again when it is needed."""
-        self._parked_bytes: int | None = None
         self._dropped: int | None = None
-        self._drawer_bytes: int | None = None
+        self._bytes: dict[str, int] = {}
 
     def remember(self, dropped: Iterable[tuple[RecordId, int | None, str, RecordId | None, int]]) -> None:
         """Remember (id, town's number, cause, because, expires) of what was dropped for good."""
@@ -91,28 +90,20 @@ class Shelves(DocumentReads):
         ]  # fmt: skip
         if not rows:
             return
-        before = self._drawer()
+        before = self._bytes_in("drawer")
         self._db.executemany(
             f"INSERT OR IGNORE INTO drawer (id, kind, doc, governs, expires, bytes, raw) VALUES ({marks(7)})",
             rows,
         )
-        self._drawer_bytes = before + sum(row[5] for row in rows)
-        if self._drawer_bytes > DRAWER_BYTES_MAX:
-            self._let_go("drawer", self._drawer_bytes - DRAWER_BYTES_MAX + DRAWER_BYTES_MAX // 20)
-            self._drawer_bytes = None
+        self._bytes["drawer"] = before + sum(row[5] for row in rows)
+        if self._bytes["drawer"] > DRAWER_BYTES_MAX:
+            self._make_room("drawer", DRAWER_BYTES_MAX)
 
     def draw_out(self, ids: Sequence[RecordId]) -> None:
         """Take records out of the drawer."""
-        if ids and self._drawer():
+        if ids and self._bytes_in("drawer"):
             self._db.executemany("DELETE FROM drawer WHERE id = ?", [(id,) for id in ids])
-            self._drawer_bytes = None
-
-    def _drawer(self) -> int:
-        """Return the bytes of all that lies in the drawer."""
-        if self._drawer_bytes is None:
-            row = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM drawer").fetchone()
-            self._drawer_bytes = row[0]
-        return self._drawer_bytes or 0
+            del self._bytes["drawer"]
 
     def park(self, park: Sequence[tuple[Record, str]], source: TownId | None = None) -> None:
         """Keep records that wait, within bounds, also of the town that sent them: the oldest go first."""
@@ -124,67 +115,48 @@ class Shelves(DocumentReads):
             for record, cause in park
             for raw in (record.raw,)
         ]  # fmt: skip
-        before = self._parked()
+        before = self._bytes_in("parked")
         self._db.executemany(
             "INSERT INTO parked (id, town, device, kind, source, cause, governs, expires, bytes, raw)"
             f" VALUES ({marks(10)}) ON CONFLICT (id) DO UPDATE SET cause = excluded.cause",
             rows,
         )
-        self._parked_bytes = before + sum(row[8] for row in rows)
+        self._bytes["parked"] = before + sum(row[8] for row in rows)
         if source is not None:
-            self._let_go_of_parked_from(source)
-        if self._parked() > PARKED_BYTES_TOTAL_MAX:
-            self._let_go_of_parked()
-
-    def _let_go_of_parked_from(self, source: TownId) -> None:
-        """Make room by the oldest that one town has sent, so that it takes none from what others sent."""
-        sql = "SELECT coalesce(sum(bytes), 0) FROM parked WHERE source = ?"
-        excess = self._db.execute(sql, (source,)).fetchone()[0] - PARKED_BYTES_MAX
-        if excess <= 0:
-            return
-        excess += PARKED_BYTES_MAX // 20
-        last = 0
-        sql = "SELECT number, bytes FROM parked WHERE source = ? ORDER BY number"
-        for number, size in self._db.execute(sql, (source,)):
-            last = number
-            excess -= size
-            if excess <= 0:
-                break
-        self._db.execute("DELETE FROM parked WHERE source = ? AND number <= ?", (source, last))
-        self._parked_bytes = None
-
-    def _let_go_of_parked(self) -> None:
-        """Make room by the oldest, a twentieth more than is needed, so that the next does not come here
-        again."""
-        self._parked_bytes = None
-        excess = self._parked() - PARKED_BYTES_TOTAL_MAX
-        if excess <= 0:
-            return
-        self._let_go("parked", excess + PARKED_BYTES_TOTAL_MAX // 20)
-        self._parked_bytes = None
-
-    def _let_go(self, table: str, excess: int) -> None:
-        """Let go of the oldest of a table until so many bytes are free."""
-        last = 0
-        for number, size in self._db.execute(f"SELECT number, bytes FROM {table} ORDER BY number"):
-            last = number
-            excess -= size
-            if excess <= 0:
-                break
-        self._db.execute(f"DELETE FROM {table} WHERE number <= ?", (last,))
+            # By the oldest that this town has sent, so that it takes no room from what others sent.
+            self._make_room("parked", PARKED_BYTES_MAX, "source = ?", source)
+        if self._bytes_in("parked") > PARKED_BYTES_TOTAL_MAX:
+            self._make_room("parked", PARKED_BYTES_TOTAL_MAX)
 
     def unpark(self, ids: Sequence[RecordId]) -> None:
         """Let go of these parked records."""
-        if self._parked():
+        if self._bytes_in("parked"):
             self._db.executemany("DELETE FROM parked WHERE id = ?", [(id,) for id in ids])
-            self._parked_bytes = None
+            del self._bytes["parked"]
 
-    def _parked(self) -> int:
-        """Return the bytes of all parked records."""
-        if self._parked_bytes is None:
-            row = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM parked").fetchone()
-            self._parked_bytes = row[0]
-        return self._parked_bytes or 0
+    def _bytes_in(self, shelf: str) -> int:
+        """Return the bytes of all that lies on a shelf."""
+        if shelf not in self._bytes:
+            sql = f"SELECT coalesce(sum(bytes), 0) FROM {shelf}"
+            self._bytes[shelf] = self._db.execute(sql).fetchone()[0]
+        return self._bytes[shelf]
+
+    def _make_room(self, shelf: str, most: int, those: str = "TRUE", *values: bytes) -> None:
+        """Let go of the oldest on a shelf, of all or of those that a condition names, if they are more bytes
+        than they may be; and of a twentieth more, so that the next does not come here again."""
+        sql = f"SELECT coalesce(sum(bytes), 0) FROM {shelf} WHERE {those}"
+        excess = self._db.execute(sql, values).fetchone()[0] - most
+        if excess > 0:
+            excess += most // 20
+            last = 0
+            sql = f"SELECT number, bytes FROM {shelf} WHERE {those} ORDER BY number"
+            for number, size in self._db.execute(sql, values):
+                last = number
+                excess -= size
+                if excess <= 0:
+                    break
+            self._db.execute(f"DELETE FROM {shelf} WHERE {those} AND number <= ?", (*values, last))
+        self._bytes.pop(shelf, None)
 
     def _any_dropped(self) -> bool:
         if self._dropped is None:

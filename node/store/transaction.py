@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from node.store.applying import Application
 from node.store.contract import Cell
-from node.store.records import HELD_THERE
+from node.store.records import HELD_THERE, QuotaKey
 from node.store.shelves import Shelves
 from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
@@ -50,7 +50,7 @@ class SqliteTransaction(Shelves):
         self._audiences: dict[tuple[FederationId, ...], int] = {}
         self._lanes: dict[LaneKey, int] = {}
         self._next: dict[str, int] = {}
-        self._ranked: set[tuple[int, int, int]] | None = None
+        self._ranked: set[QuotaKey] | None = None
         self._absent: set[bytes] = set()
         self._values: dict[str, Cell] = {}
         self._unsaved: set[str] = set()
@@ -185,7 +185,7 @@ class SqliteTransaction(Shelves):
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids; tables that are empty are not asked, nor is twice."""
         ids = [id for id in ids if id not in self._absent]
-        found = self.find_known(ids, dropped=self._any_dropped(), parked=self._parked() > 0)
+        found = self.find_known(ids, dropped=self._any_dropped(), parked=self._bytes_in("parked") > 0)
         self._absent.update(id for id in ids if id not in found)
         return found
 
@@ -205,38 +205,38 @@ class SqliteTransaction(Shelves):
 
     # Quotas.
 
-    def is_ranked(self, place: tuple[int, int, int]) -> bool:
-        """Tell whether the documents of a (lane, town, allotment), by their numbers, are kept in order."""
+    def is_ranked(self, quota: QuotaKey) -> bool:
+        """Tell whether the documents that count against a quota are kept in order."""
         if self._ranked is None:
             sql = "SELECT lane, town, allotment FROM quota_counts WHERE ranked = 1"
             self._ranked = set(self._db.execute(sql))
-        return place in self._ranked
+        return quota in self._ranked
 
     def oldest_documents(
         self, lane_key: LaneKey, town: TownId, limit: int, allotment: Allotment = Allotment.POSTS
     ) -> Sequence[tuple[int, DocId]]:
         """Return the first `limit` of the documents that are counted, ascending by (born, document)."""
-        place = (self.lane_number(lane_key), self.town_number(town), int(allotment))
-        if not self.is_ranked(place):
-            self._rank(place)
+        quota = (self.lane_number(lane_key), self.town_number(town), int(allotment))
+        if not self.is_ranked(quota):
+            self._rank(quota)
         sql = (
             "SELECT born, doc FROM quota_documents WHERE lane = ? AND town = ? AND allotment = ?"
             " ORDER BY born, doc LIMIT ?"
         )
-        return self._db.execute(sql, (*place, limit)).fetchall()
+        return self._db.execute(sql, (*quota, limit)).fetchall()
 
-    def _rank(self, place: tuple[int, int, int]) -> None:
-        """Put the documents of a place in order, as they are kept from now on: one walk over a town's."""
-        lane, town, allotment = place
+    def _rank(self, quota: QuotaKey) -> None:
+        """Put the documents of a quota in order, as they are kept from now on: one walk over a town's."""
+        lane, town, allotment = quota
         sql = f"SELECT d.kind, d.born, d.doc FROM documents d WHERE d.town = ? AND {HELD_THERE}"
         rows = [
-            (*place, born, doc)
+            (*quota, born, doc)
             for kind, born, doc in self._db.execute(sql, (town, lane))
             if allotment_of(kind) == allotment
         ]
         self._db.executemany("INSERT INTO quota_documents VALUES (?, ?, ?, ?, ?)", rows)
         self._db.execute(
-            "UPDATE quota_counts SET ranked = 1 WHERE lane = ? AND town = ? AND allotment = ?", place
+            "UPDATE quota_counts SET ranked = 1 WHERE lane = ? AND town = ? AND allotment = ?", quota
         )
         self._ranked = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -375,10 +375,17 @@ def test_a_turn_forgets_what_it_searched_only_of_the_work_that_raised(bench: Ben
 
         return work
 
+    queued = threading.Event()
+
+    def wait(tx: Transaction) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert queued.wait(10)
+
     async def one_turn() -> list[Any]:
-        # The others are in the queue before the first is done.
-        work = [lambda tx: time.sleep(0.02), taking(bread), taking(milk, LookupError), taking(honey)]
+        work = [wait, taking(bread), taking(milk, LookupError), taking(honey)]
         jobs = [asyncio.ensure_future(bench.store.write(each)) for each in work]
+        await asyncio.sleep(0)  # Each of them has come as far as the queue.
+        queued.set()
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     nothing = type(None)
