@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from typing import Any
 import pytest
 
 from node.errors import DataInUse, DataNewer, DataUnreadable, HedgerowError, StorageUnavailable
-from node.store import Transaction, database, open_store
+from node.store import Query, Transaction, database, open_store
+from node.store.database import DATABASE
 from node.store.sqlite import SqliteStore
-from tests.node.stores import BASIS, BEE, OWN, offer, open_sqlite
+from protocol.ids import Op
+from protocol.kinds import KINDS
+from tests.node.stores import BASIS, BEE, OWN, RIVER, offer, open_bench, open_sqlite
 from tests.sync.world import NOW_S
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +177,53 @@ async def test_all_work_of_a_turn_that_the_disk_refused_is_told_so(tmp_path: Pat
     assert await store.read(lambda reader: reader.meta("count")) == failed.count(False)
     await store.write(add)
     await store.close()
+
+
+SHAPE_ONE = """
+    CREATE TABLE kept AS SELECT place, words FROM documents WHERE place IS NOT NULL;
+    DROP TABLE search;
+    CREATE VIRTUAL TABLE search USING fts5 (
+        terms, tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
+    );
+    INSERT INTO search (rowid, terms) SELECT place, words FROM kept;
+    DROP TABLE kept;
+    ALTER TABLE documents DROP COLUMN words;
+    ALTER TABLE quota_counts DROP COLUMN ranked;
+    INSERT INTO quota_documents
+        SELECT q.lane, q.town, q.allotment, d.born, d.doc
+        FROM quota_counts q JOIN documents d ON d.town = q.town WHERE q.allotment = 0 AND d.kind = 'offer';
+    PRAGMA user_version = 1;
+"""
+"""From the present shape back to the first."""
+
+
+def test_a_store_of_the_first_shape_comes_up_to_date_with_all_that_it_holds(tmp_path: Path) -> None:
+    """Its words are found and forgotten as before, and a quota ranks its documents when it is reached."""
+    bench = open_bench("sqlite", tmp_path)
+    first, second = offer(BEE, "Bread"), offer(BEE, "Milk", born=NOW_S - 60)
+    bench.hold(*BASIS, first, second)
+    bench.close()
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        connection.executescript(SHAPE_ONE)
+        older = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'documents'").fetchone()[0]
+        assert "words" not in older
+    bench = open_bench("sqlite", tmp_path)
+    try:
+        bench.hold(offer(BEE, "Honey"), offer(BEE, "Bread", op=Op.DELETE))
+
+        def look(tx: Transaction) -> None:
+            titles = [
+                [each.fields["title"] for each in tx.documents(Query(text=word), NOW_S).documents]
+                for word in ("bread", "milk", "honey")
+            ]
+            assert titles == [[], ["Milk"], ["Honey"]]
+            key = (RIVER, KINDS["offer"].lane)
+            assert tx.document_count(key, BEE.id) == 3
+            assert tx.oldest_documents(key, BEE.id, 1) == [(NOW_S - 60, second.doc)]
+
+        bench.write(look)
+    finally:
+        bench.close()
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), StopIteration("x"), SystemExit(3), MemoryError()])

@@ -45,8 +45,7 @@ CREATE TABLE documents (
     head INTEGER,                       -- row of the record shown
     heads INTEGER NOT NULL DEFAULT 0,   -- count of versions that nothing follows
     lat INTEGER,                        -- 1e-5 degrees, of the document itself
-    lon INTEGER,                        -- 1e-5 degrees
-    words TEXT NOT NULL DEFAULT ''       -- what of it is searched
+    lon INTEGER                         -- 1e-5 degrees
 ) STRICT;
 CREATE UNIQUE INDEX documents_place ON documents (place) WHERE place IS NOT NULL;
 CREATE INDEX documents_kind ON documents (kind, place) WHERE place IS NOT NULL;
@@ -103,24 +102,23 @@ CREATE TABLE held_sets (
     state BLOB NOT NULL
 ) STRICT;
 
--- How many documents count against a town's quota in a lane.
-CREATE TABLE quota_counts (
-    lane INTEGER NOT NULL,
-    town INTEGER NOT NULL,
-    allotment INTEGER NOT NULL,         -- what is counted together: 0 posts, 1 certificates, and so on
-    documents INTEGER NOT NULL,         -- count
-    ranked INTEGER NOT NULL DEFAULT 0,  -- 1: quota_documents has them, since the quota was once reached
-    PRIMARY KEY (lane, town, allotment)
-) STRICT, WITHOUT ROWID;
-
--- Which these are, in the order in which a quota ranks them; of nearly all towns nobody ever has to ask.
+-- The documents that count against a town's quota in a lane, in the order in which a quota ranks them.
 CREATE TABLE quota_documents (
     lane INTEGER NOT NULL,
     town INTEGER NOT NULL,
-    allotment INTEGER NOT NULL,         -- as there
+    allotment INTEGER NOT NULL,         -- what is counted together: 0 posts, 1 certificates, and so on
     born INTEGER NOT NULL,              -- seconds
     doc BLOB NOT NULL,                  -- 16 bytes
     PRIMARY KEY (lane, town, allotment, born, doc)
+) STRICT, WITHOUT ROWID;
+
+-- How many these are.
+CREATE TABLE quota_counts (
+    lane INTEGER NOT NULL,
+    town INTEGER NOT NULL,
+    allotment INTEGER NOT NULL,         -- as there
+    documents INTEGER NOT NULL,         -- count
+    PRIMARY KEY (lane, town, allotment)
 ) STRICT, WITHOUT ROWID;
 
 -- Dropped for good and remembered, so that nobody has to be told twice. Bounded: the oldest are forgotten first.
@@ -183,13 +181,10 @@ CREATE TABLE meta (
     value ANY
 ) STRICT, WITHOUT ROWID;
 
--- Words of each shown document and their stems, under its place: so a search comes newest first without sorting. Its
--- text stands in the row of the document, from where it has to be told what it forgets.
+-- Words of each shown document and their stems, under its place: so a search comes newest first without sorting.
 CREATE VIRTUAL TABLE search USING fts5 (
-    words, content = '', tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
+    terms, tokenize = "unicode61 remove_diacritics 2", detail = none, columnsize = 0
 );
--- Its segments are merged by eight: a quarter less work than by four, and a search is no slower.
-INSERT INTO search (search, rank) VALUES ('automerge', 8);
 
 -- Ledgers that open as a share of another: what their first entries say, so that their rivals are found.
 CREATE TABLE shares (
