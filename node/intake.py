@@ -315,18 +315,15 @@ def _apply(
     if not sure and changes.hold and tx.meta(DOUBTED_AFTER) is None:
         tx.set_meta(DOUBTED_AFTER, tx.change())
     lanes = tx.apply(changes, records, sender)
-    # The own clock observes what other devices of the own town wrote: only their stamps ever compete with its
-    # own. Anybody can write a charter that names our town.
-    stamp = max((each.header.stamp for each, _ in changes.hold if _is_own(tx, each)), default=0)
+    # The own clock observes what certified devices of the own town wrote: only their stamps ever compete with
+    # its own. Anybody can write a charter that names our town.
+    own = tx.own_town
+    headers = [record.header for record, _ in changes.hold if record.header.town == own]
+    heard = [each.stamp for each in headers if tx.authority().is_certified(own, each.device)]
+    stamp = max(heard, default=0)
     if stamp and stamp > last_stamp(tx):
         keep_stamp(tx, stamp)
     return Taken(changes.verdicts, tuple(lanes), tx.change(), changes.authority)
-
-
-def _is_own(tx: Transaction, record: Record) -> bool:
-    """Tell whether the own town wrote a record, with a device that it has certified."""
-    header = record.header
-    return header.town == tx.own_town and tx.authority().is_certified(header.town, header.device)
 
 
 def _nobody(committed: Committed) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _pack: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _unpack: Final = msgspec.msgpack.Decoder().decode
+_NESTING: Final = (dict, list, tuple)
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, OverflowError, RecursionError, TypeError)
 """What the library raises on bytes that are no MessagePack, or have not the shape that is asked for."""
 
@@ -55,10 +56,10 @@ def decode(data: bytes, *, bytes_max: int) -> Value:
         LimitExceeded: More than `bytes_max` bytes.
         MalformedRecord: Anything but the canonical form.
     """
-    value = _read(data, bytes_max)
+    value: Value = _read(data, bytes_max)
     _check(value, 0)
     _same(value, data)
-    return cast(Value, value)
+    return value
 
 
 def decode_list(data: bytes, *, bytes_max: int) -> list[Any]:
@@ -125,8 +126,9 @@ def _check(value: Any, depth: int) -> None:
     Called once for each list and map, not for each value in it: this is on the way of every record shown.
     """
     kind = type(value)
+    if depth >= DEPTH_MAX and kind in _NESTING:
+        raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
     if kind is dict:
-        _check_depth(depth)
         try:
             plain = "".join(value).isascii()
         except TypeError:
@@ -135,9 +137,7 @@ def _check(value: Any, depth: int) -> None:
             for key in value:
                 _check_text(key)
         value = value.values()
-    elif kind is list or kind is tuple:
-        _check_depth(depth)
-    else:
+    elif kind is not list and kind is not tuple:
         value = (value,)
         depth -= 1
     for item in value:
@@ -149,11 +149,6 @@ def _check(value: Any, depth: int) -> None:
             _check(item, depth + 1)
         elif kind is not int and kind is not bytes and kind is not bool and item is not None:
             raise MalformedRecord(f"a value of the type {kind.__name__} is not allowed")
-
-
-def _check_depth(depth: int) -> None:
-    if depth >= DEPTH_MAX:
-        raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
 
 
 def _check_text(text: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Any, Final, NoReturn, TypeAlias
@@ -99,16 +98,15 @@ class Header(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, g
         return self.seq[1]
 
 
-@dataclass(slots=True, eq=False)
-class Record:
-    """One signed statement, with the exact bytes that were signed. Immutable; known by its id."""
+class Record(Struct, frozen=True, eq=False, gc=False):
+    """One signed statement, with the exact bytes that were signed; known by its id."""
 
-    header: Final[Header]
-    header_bytes: Final[bytes]
-    signature: Final[bytes]
-    body: Final[bytes | None]
-    id: Final[RecordId]
-    doc: Final[DocId]
+    header: Header
+    header_bytes: bytes
+    signature: bytes
+    body: bytes | None
+    id: RecordId
+    doc: DocId
 
     @property
     def raw(self) -> bytes:

@@ -85,9 +85,10 @@ def judge(batch: Sequence[Record], view: View, authority: Authority, now_ms: int
     inputs = {record.id: record for record in batch}
     known = view.known(list(inputs))
     sitting = Sitting(view, authority, now_ms, sure)
-    sitting.empower([record for record in inputs.values() if _may_empower(record, known.get(record.id))])
-    for record in inputs.values():
-        sitting.hear(record, known.get(record.id))
+    governing = [record for record in inputs.values() if record.header.kind in AUTHORITY_KINDS]
+    sitting.empower([record for record in governing if _may_empower(known.get(record.id))])
+    for id, record in inputs.items():
+        sitting.hear(record, known.get(id))
     sitting.decide()
     return sitting.changes(tuple(sitting.verdicts[record.id] for record in batch))
 
@@ -120,11 +121,9 @@ def expire(
     return sitting.changes(())
 
 
-def _may_empower(record: Record, known: Verdict | None) -> bool:
-    """Tell whether a record may bring authority that is not resolved yet.
+def _may_empower(known: Verdict | None) -> bool:
+    """Tell whether a record of these kinds may bring authority that is not resolved yet.
 
     A superseded one may: what superseded it may lose its right in this very batch.
     """
-    if record.header.kind not in AUTHORITY_KINDS:
-        return False
     return known is None or (known.state is State.DROPPED and known.cause == SUPERSEDED)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
+
+from msgspec import Struct, field
 
 from protocol.clock import stamp_at
 from protocol.ids import DocId, LaneKey, Op, RecordId, TownId
@@ -48,12 +49,12 @@ from sync.verdict import (
 _FINAL: Final = final_causes()
 """Causes that no later record can lift."""
 _NOWHERE: Final[frozenset[LaneKey]] = frozenset()
+_UNPROVED: Final = Placement(_NOWHERE, NO_SUCCESSOR)
 _UNCAPPED: Final = 2**63
 """Charters, steps and signatures stand beside each other without a cap: authority says which are kept."""
 
 
-@dataclass(slots=True)
-class Document:
+class Document(Struct):
     """One document before the bench.
 
     Attributes:
@@ -194,7 +195,7 @@ class Sitting:
     def _hear_afresh(self, record: Record, known: Verdict | None) -> None:
         """Place a record by time and authority; what may stand goes before quota and merge."""
         placement = self._place(record)
-        cause = self._untimely(record) or self._unproved(record) or placement.cause
+        cause = self._untimely(record) or placement.cause
         if not cause:
             self._document(record).heard[record.id] = (record, placement.lanes)
             return
@@ -229,13 +230,6 @@ class Sitting:
             return EXPIRED
         return FUTURE if header.born > self._ahead_s or header.stamp > self._ahead_stamp else ""
 
-    def _unproved(self, record: Record) -> str:
-        """Return why a record can never count; "" if it may. No other rule reads a body here: what a rotation
-        proves, it proves by itself."""
-        if record.header.kind != ROTATE or record.header.op is not Op.ENTRY or is_successor(record):
-            return ""
-        return NO_SUCCESSOR
-
     def _place(self, record: Record) -> Placement:
         """Return where authority places a record, asking only once for all that are alike."""
         header = record.header
@@ -243,6 +237,9 @@ class Sitting:
         placement = self._places.get(alike)
         if placement is not None:
             return placement
+        if header.kind == ROTATE and header.op is Op.ENTRY and not is_successor(record):
+            # No other rule reads a body here: what a rotation proves, it proves by itself.
+            return _UNPROVED
         placement = self._authority.place(header, record.id)
         # The rest stand or fall by their id.
         if not (

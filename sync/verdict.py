@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 from protocol.ids import DeviceId, DocId, LaneKey, RecordId, TownId
 from protocol.record import Record
@@ -42,7 +44,7 @@ class State(Enum):
     """It is not kept and not remembered: welcome again when its cause has changed."""
 
 
-class Verdict(NamedTuple):
+class Verdict(Struct, frozen=True, gc=False):
     """What was decided on one record, and why.
 
     Attributes:

@@ -8,22 +8,24 @@ no reading; any other document that was touched is folded afterwards from all th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from node.store.documents import PROFILE, Folded, ends_of, fold, is_shown, order_of, place_of
+from node.store.documents import PROFILE, Columns, Folded, columns_of, fold, is_shown, place_of
 from node.store.records import (
     HELD_THERE,
     LEAN_COLUMNS,
     OWN_TOWN,
     RECORD_COLUMNS,
     STAMP_OFFSET,
+    BoardKey,
     QuotaKey,
     marks,
     to_record,
 )
 from node.store.search import language_of, terms
-from protocol.ids import DocId, LaneKey, RecordId, TownId
+from protocol.ids import DocId, FederationId, Lane, LaneKey, RecordId, TownId
 from protocol.record import Header, Record, open_record
 from sync.admission import EXPIRED, QUOTA, SUPERSEDED, Changes, State
 from sync.authority import allotment_of, outside_quotas
@@ -33,9 +35,9 @@ from sync.ledger import LEDGER, share_of
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
 
-STAMPS_MAX: Final = 10_000
-"""Stamps that several documents share, of which it is remembered where the next free place is."""
+_UNSHOWN: Final[Columns] = (None, None, None, 0, None, None)
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
+_stamp_of: Final = attrgetter("header.stamp")
 _DRAWN: Final = frozenset({SUPERSEDED, QUOTA})
 
 
@@ -203,13 +205,13 @@ class Application:
 
     def _hold(self, hold: Sequence[tuple[Record, frozenset[LaneKey]]]) -> None:
         tx = self._tx
-        ids = [record.id for record, _ in hold if not tx.is_absent(record.id)]
+        ids = tx.perhaps_held([record.id for record, _ in hold])
         here = {
             id: (row, document)
             for id, row, document in tx.select_in("SELECT id, row, document FROM records WHERE id IN", ids)
         }
         # In the order of the board, so that each row finds its place beside the one before.
-        new = sorted((record for record, _ in hold if record.id not in here), key=_stamp_of)
+        new = sorted([record for record, _ in hold if record.id not in here], key=_stamp_of)
         if new:
             tx.unpark([record.id for record in new])
             tx.unremember([record.id for record in new])
@@ -223,16 +225,15 @@ class Application:
         by_doc: dict[DocId, list[Record]] = defaultdict(list)
         for record in new:
             by_doc[record.doc].append(record)
-        docs = [doc for doc in by_doc if not tx.is_absent(doc)]
+        docs = tx.perhaps_held(by_doc)
         numbers: dict[DocId, int] = dict(tx.select_in("SELECT doc, number FROM documents WHERE doc IN", docs))
         self._touched.update(numbers.values())
         rows = tx.next_rows("records", "row", len(new))
         fresh = [records for doc, records in by_doc.items() if doc not in numbers]
-        for records, number in zip(fresh, tx.next_rows("documents", "number", len(fresh)), strict=True):
-            numbers[records[0].doc] = number
-            self._begun.add(number)
-        for record, row in zip(new, rows, strict=True):
-            here[record.id] = (row, numbers[record.doc])
+        begun = tx.next_rows("documents", "number", len(fresh))
+        numbers.update(zip([records[0].doc for records in fresh], begun, strict=True))
+        self._begun.update(begun)
+        here.update((record.id, (row, numbers[record.doc])) for record, row in zip(new, rows, strict=True))
         if fresh:
             self._begin_documents(fresh, here)
         self._db.executemany(
@@ -240,10 +241,10 @@ class Application:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    here[record.id][0], record.id, numbers[record.doc], int(record.header.op),
+                    row, record.id, numbers[record.doc], int(record.header.op),
                     record.header.stamp - STAMP_OFFSET, record.header_bytes, record.signature, record.body,
                 )
-                for record in new
+                for record, row in zip(new, rows, strict=True)
             ],
         )  # fmt: skip
         self._note_shares([record for record in new if record.header.kind == LEDGER], here)
@@ -260,54 +261,72 @@ class Application:
 
     def _begin_documents(self, fresh: Sequence[list[Record]], here: dict[RecordId, tuple[int, int]]) -> None:
         """Insert documents of which nothing was held, folded."""
-        tx = self._tx
-        shown = [fold(records) if is_shown(records[0].header.kind) else None for records in fresh]
-        places = iter(self._places([each.head.record.header.stamp for each in shown if each is not None]))
+        folds = [fold(records) if is_shown(records[0].header.kind) else None for records in fresh]
+        heads = [folded.head.record for folded in folds if folded is not None]
+        places = iter(self._tx.places.choose([head.header.stamp for head in heads]))
+        # Most documents of a batch are alike in all that has a number of its own.
+        common: dict[tuple[TownId, str, Lane, tuple[FederationId, ...]], _Common] = {}
         values: list[tuple[Any, ...]] = []
-        for records, folded in zip(fresh, shown, strict=True):
-            header = records[0].header
-            kind = header.kind
-            town = tx.number_town(header.town)
-            audience = tx.number_audience(header.federations)
-            if kind == PROFILE:
-                self._profiles.add(town)
-            columns = _UNSHOWN
+        for records, folded in zip(fresh, folds, strict=True):
+            first = records[0]
+            header = first.header
+            alike = (header.town, header.kind, header.lane, header.federations)
+            shared = common.get(alike)
+            if shared is None:
+                shared = common[alike] = self._common(header)
+            columns, words = _UNSHOWN, ""
             if folded is not None:
                 place = next(places)
-                columns = _columns(folded, place, here[folded.head.record.id][0], self._words(kind, folded))
-                tx.show(place, kind, town, audience, columns.words)
+                columns = columns_of(folded, place, here[folded.head.record.id][0])
+                words = self._show(place, folded, shared.board)
             values.append(
                 (
-                    here[records[0].id][1], records[0].doc, town, kind, int(header.lane), audience,
-                    header.born, header.expires, header.nonce if town == OWN_TOWN else None,
-                    int(outside_quotas(kind)),
-                    *columns,
+                    here[first.id][1], first.doc, shared.town, shared.kind, shared.lane, shared.audience,
+                    header.born, header.expires, header.nonce if shared.town == OWN_TOWN else None,
+                    shared.governs, *columns, words,
                 )
             )  # fmt: skip
         self._db.executemany(f"INSERT INTO documents VALUES ({marks(17)})", values)
+
+    def _common(self, header: Header) -> _Common:
+        """Return what the rows of all documents have in common that are alike."""
+        town = self._tx.number_town(header.town)
+        kind = header.kind
+        if kind == PROFILE:
+            self._profiles.add(town)
+        audience = self._tx.number_audience(header.federations)
+        governs = int(outside_quotas(kind))
+        return _Common(town, kind, int(header.lane), audience, governs, (kind, town, audience))
 
     def _enter(
         self, hold: Sequence[tuple[Record, frozenset[LaneKey]]], here: dict[RecordId, tuple[int, int]]
     ) -> None:
         """Enter records into held sets, and their documents into the quotas."""
         held: list[tuple[int, int, int]] = []
-        counted: dict[QuotaKey, dict[int, tuple[int, DocId]]] = defaultdict(dict)
+        change = self._change
+        counted: dict[QuotaKey | None, dict[int, tuple[int, DocId]]] = defaultdict(dict)
         # Most records of a batch are of one town and kind, and belong in the same lanes.
-        numbers: dict[tuple[frozenset[LaneKey], TownId, str], list[tuple[LaneKey, int, QuotaKey | None]]] = {}
+        where: dict[
+            tuple[frozenset[LaneKey], TownId, str],
+            list[tuple[int, list[RecordId], dict[int, tuple[int, DocId]]]],
+        ] = {}
         for record, lanes in hold:
             row, document = here[record.id]
             header = record.header
             alike = (lanes, header.town, header.kind)
-            found = numbers.get(alike)
-            if found is None:
-                found = numbers[alike] = [(key, *self._number(key, header)) for key in lanes]
-            for key, lane, quota in found:
-                held.append((row, lane, self._change))
-                self._added[key].append(record.id)
-                if quota is not None:
-                    counted[quota][document] = (header.born, record.doc)
+            places = where.get(alike)
+            if places is None:
+                quotas = [(key, *self._number(key, header)) for key in lanes]
+                places = where[alike] = [
+                    (lane, self._added[key], counted[quota]) for key, lane, quota in quotas
+                ]
+            for lane, added, documents in places:
+                held.append((row, lane, change))
+                added.append(record.id)
+                documents[document] = (header.born, record.doc)
         for quota, documents in counted.items():
-            self._count_in(quota, documents)
+            if quota is not None:
+                self._count_in(quota, documents)
         self._db.executemany("INSERT INTO held (record, lane, change) VALUES (?, ?, ?)", held)
 
     def _number(self, key: LaneKey, header: Header) -> tuple[int, QuotaKey | None]:
@@ -359,25 +378,26 @@ class Application:
         for number, kind, town, audience, place, words, held in documents:
             if kind == PROFILE:
                 self._profiles.add(town)
+            board = (kind, town, audience)
             if place is not None:
-                tx.unshow(place, kind, town, audience, words)
+                tx.unshow(place, board, words)
             if not held:
                 gone.append((number,))
                 continue
             found = records[number]
             folded = fold([each for _, each in found], read=tx.with_body) if found else None
-            columns = _UNSHOWN
+            columns, words = _UNSHOWN, ""
             if folded is not None:
                 head = folded.head.record
                 # Its own place is free now unless it stays; asking for it again gives the same one.
-                [new_place] = self._places([head.header.stamp], own=place)
+                [new_place] = tx.places.choose([head.header.stamp], own=place)
                 row = next(row for row, record in found if record is head)
-                columns = _columns(folded, new_place, row, self._words(kind, folded))
-                tx.show(new_place, kind, town, audience, columns.words)
+                columns = columns_of(folded, new_place, row)
+                words = self._show(new_place, folded, board)
             self._db.execute(
                 "UPDATE documents SET place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?, words = ?"
                 " WHERE number = ?",
-                (*columns, number),
+                (*columns, words, number),
             )
         self._leave_quotas()
         self._db.executemany("DELETE FROM documents WHERE number = ?", gone)
@@ -423,75 +443,29 @@ class Application:
 
     # The board.
 
-    def _words(self, kind: str, folded: Folded) -> str:
-        """Return what of a document is searched: the words of all its heads."""
-        words: list[str] = []
+    def _show(self, place: int, folded: Folded, board: BoardKey) -> str:
+        """Show a document at a place; return what of it is searched: the words of all its heads."""
+        said: list[str] = []
         for _, fields in folded.heads:
             language = language_of(fields)
             if language is not None:
                 self._tx.note_language(language)
-            words.append(terms(kind, fields, language))
-        return " ".join(words)
-
-    def _places(self, stamps: Iterable[int], *, own: int | None = None) -> list[int]:
-        """Return a place of its own for each stamp: the stamp, or the next place that is free."""
-        wanted = [order_of(stamp) for stamp in stamps]
-        taken = {
-            place for (place,) in self._tx.select_in("SELECT place FROM documents WHERE place IN", wanted)
-        } - {own}
-        chosen: list[int] = []
-        for place in wanted:
-            if place in taken:
-                place = self._free_after(place, taken, own)
-            taken.add(place)
-            chosen.append(place)
-        return chosen
-
-    def _free_after(self, start: int, taken: set[int], own: int | None) -> int:
-        """Return the next place that is free, from where the last search from here ended."""
-        free = self._tx.free_places
-        # A document that was here keeps its own place, or one before it.
-        place = free.get(start, start) if own is None else start
-        while True:
-            while place in taken:
-                place += 1
-            began = place
-            rows = self._db.execute("SELECT place FROM documents WHERE place >= ? ORDER BY place", (place,))
-            for (found,) in rows:
-                if found != place or found == own:
-                    break
-                place += 1
-            if place == began:
-                break
-        if len(free) >= STAMPS_MAX:
-            free.clear()
-        free[start] = place + 1
-        return place
+            said.append(terms(board[0], fields, language))
+        words = " ".join(said)
+        self._tx.show(place, board, words)
+        return words
 
 
-def _stamp_of(record: Record) -> int:
-    return record.header.stamp
+class _Common(NamedTuple):
+    """What the rows of documents have in common that are of one town and kind, for one audience.
 
+    Attributes:
+        board: Under what they are counted when they are shown: kind, town and audience.
+    """
 
-class _Columns(NamedTuple):
-    """What a document's row says of how it is shown."""
-
-    place: int | None
-    ends: int | None
-    head: int | None
-    heads: int
-    lat: int | None
-    lon: int | None
-    words: str
-
-
-_UNSHOWN: Final = _Columns(None, None, None, 0, None, None, "")
-
-
-def _columns(folded: Folded, place: int, row: int, words: str) -> _Columns:
-    """Return the columns of a shown document."""
-    record, fields = folded.heads[0]
-    header = record.header
-    lat, lon = place_of(fields)
-    heads = len(folded.heads) + folded.more
-    return _Columns(place, ends_of(header.kind, fields, header.expires), row, heads, lat, lon, words)
+    town: int
+    kind: str
+    lane: int
+    audience: int
+    governs: int
+    board: BoardKey

@@ -38,9 +38,10 @@ LOG_INDEX_BYTES: Final = 65_536
 
 # The driver asks every value that is neither text nor a number whether it would rather be something else, by
 # three look-ups that fail: a twentieth of the cost of taking a record in. These answer at once that they
-# would not.
+# would not: bytes of bytes are the same ones, and nothing has no entry anywhere.
 sqlite3.register_adapter(bytes, bytes)
-sqlite3.register_adapter(type(None), lambda nothing: nothing)
+_NOTHING: Final[dict[None, None]] = {}
+sqlite3.register_adapter(type(None), _NOTHING.get)
 
 _FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_NOMEM", "SQLITE_BUSY"})
 

@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import asin, cos, radians, sin, sqrt
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from protocol.errors import InvalidField
 from protocol.ids import Op
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from protocol.encoding import Value
     from protocol.ids import DocId, FederationId, Lane, RecordId, TownId
     from protocol.record import Header, Record
+    from protocol.schema import Kind
 
 PAGE_DOCUMENTS: Final = 20
 """Documents of a page, unless the query says otherwise."""
@@ -37,6 +40,8 @@ VERSIONS_MAX: Final = 64
 """Versions that the page of a document names, the newest and the first; so many are read to find heads."""
 PLACES_OWN: Final = 1 << 62
 """Stamps below this are their own place on the board."""
+Columns: TypeAlias = "tuple[int | None, int | None, int | None, int, int | None, int | None]"
+"""What the row of a document says of how it is shown, as `columns_of` gives it."""
 PROFILE: Final = "town.profile"
 """The kind from which a town has its name and place."""
 
@@ -133,7 +138,7 @@ class Shown(NamedTuple):
     fields: dict[str, Value]
 
 
-class Folded(NamedTuple):
+class Folded(Struct, frozen=True):
     """What a document's held records come to.
 
     Attributes:
@@ -165,11 +170,14 @@ def fold(
     """
     records = list(records)
     if len(records) == 1 and read is None:
-        return _fold_one(records[0])
+        # As of nearly all documents.
+        fields = readable(records[0])
+        only = (Shown(records[0], fields),) if fields is not None else ()
+        return Folded(only, only) if only else None
     all_of_it = {record.id: record for record in records}
     if any(record.header.op is Op.DELETE for record in all_of_it.values()):
         return None
-    held = {id: record for id, record in all_of_it.items() if _is_declared(record.header)}
+    held = {id: record for id, record in all_of_it.items() if _declared(record.header) is not None}
 
     def fields_in(record: Record) -> dict[str, Value] | None:
         return readable(read(record) if read is not None and record.header.op is Op.ENTRY else record)
@@ -183,15 +191,6 @@ def fold(
         unread = (each for each in (first, *others[1 - VERSIONS_MAX :]) if each.id not in found)
         found |= {each.id: Shown(each, fields) for each in unread if (fields := fields_in(each)) is not None}
     return Folded(tuple(sorted(found.values(), key=_rank, reverse=True)), tuple(heads), more)
-
-
-def _fold_one(record: Record) -> Folded | None:
-    """Return what a document shows of which one record is held, as of nearly all."""
-    fields = readable(record) if record.header.op is not Op.DELETE else None
-    if fields is None:
-        return None
-    only = (Shown(record, fields),)
-    return Folded(only, only)
 
 
 def _heads(
@@ -226,13 +225,11 @@ def _heads(
 
 def readable(record: Record) -> dict[str, Value] | None:
     """Return the fields of a record as its kind declares them; None if this program cannot show it."""
-    kind = KINDS.get(record.header.kind)
-    if kind is None or not _is_declared(record.header):
-        return None
+    kind = _declared(record.header)
     # A sealed body is held and forwarded, and opened by `node/seals.py` alone. An open one of a kind that is
     # sealed is somebody's slip, which no page may show.
-    fields = fields_of(record) if not kind.sealed else None
-    if fields is None:
+    fields = fields_of(record) if kind is not None and not kind.sealed else None
+    if kind is None or fields is None:
         return None
     try:
         kind.check(fields)
@@ -241,15 +238,17 @@ def readable(record: Record) -> dict[str, Value] | None:
     return fields
 
 
-def _is_declared(header: Header) -> bool:
-    """Tell whether a header is as its kind declares."""
+def _declared(header: Header) -> Kind | None:
+    """Return the kind of a header that is as its kind declares; None for every other."""
     kind = KINDS.get(header.kind)
-    return (
-        kind is not None
-        and header.lane is kind.lane
-        and header.op is kind.op
-        and header.expires - header.born <= kind.lifetime_max_s
-    )
+    if (
+        kind is None
+        or header.lane is not kind.lane
+        or header.op is not kind.op
+        or header.expires - header.born > kind.lifetime_max_s
+    ):
+        return None
+    return kind
 
 
 def is_shown(kind: str) -> bool:
@@ -281,6 +280,15 @@ def ends_of(kind: str, fields: Mapping[str, Value], expires: int) -> int:
     declared = KINDS.get(kind)
     ends = declared.ends(fields) if declared is not None else None
     return expires if ends is None else min(ends, expires)
+
+
+def columns_of(folded: Folded, place: int, row: int) -> Columns:
+    """Return what the row of a document says of how it is shown: place on the board, when people see it end,
+    row of the record shown, count of heads, latitude and longitude."""
+    shown = folded.heads[0]
+    header = shown.record.header
+    ends = ends_of(header.kind, shown.fields, header.expires)
+    return (place, ends, row, len(folded.heads) + folded.more, *place_of(shown.fields))
 
 
 def distance_km(lat: float, lon: float, other_lat: float, other_lon: float) -> float:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias, TypeVar
+
+from msgspec.structs import replace
 
 from node.store.contract import Cell, Totals
 from node.store.evidence import evidence_of
@@ -56,6 +57,8 @@ HELD_THERE: Final = (
     " WHERE r.document = d.number AND h.lane = ?)"
 )
 """Whether anything of the document `d` is held in a lane."""
+BoardKey: TypeAlias = tuple[str, int, int]
+"""A kind, and the numbers of a town and of an audience: under what shown documents are counted."""
 QuotaKey: TypeAlias = tuple[int, int, int]
 """The numbers of a lane and of a town, and an allotment: where documents are counted together."""
 

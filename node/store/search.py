@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import Final
 
 import Stemmer
 
@@ -23,9 +24,6 @@ from protocol.kinds import KINDS
 from protocol.kinds.repeats import Repeats
 from protocol.notations import Bytes, Lang, LocalTime, TimeZone, Url
 from protocol.structures import Measure
-
-if TYPE_CHECKING:
-    from protocol.schema import Kind
 
 QUERY_WORDS_MAX: Final = 16
 """Words of a query that count; each may cost a walk through the index."""
@@ -44,6 +42,7 @@ _ALGORITHMS: Final = {
     "no": "norwegian", "pl": "polish", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian",
     "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
+_LANGUAGES: Final = {code for code, algorithm in _ALGORITHMS.items() if algorithm in Stemmer.algorithms()}
 _WORD: Final = re.compile(r"[^\W_]+")
 _APART: Final = {code: " " for code in range(128) if not chr(code).isalnum()}
 """The marks of ASCII, which part words; a text has few others."""
@@ -84,7 +83,7 @@ def language_of(fields: Mapping[str, Value]) -> str | None:
     """Return the language by which the words of these fields can be stemmed: two small letters; else None."""
     lang = fields.get("lang")
     primary = lang[:2] if isinstance(lang, str) and (len(lang) == 2 or lang[2:3] == "-") else ""
-    return primary if primary in _available() else None
+    return primary if primary in _LANGUAGES else None
 
 
 def terms(kind: str, fields: Mapping[str, Value], language: str | None) -> str:
@@ -109,7 +108,7 @@ def match(text: str, languages: Iterable[str]) -> str | None:
     words = _WORD.findall(text.lower())[:QUERY_WORDS_MAX]
     if not words:
         return None
-    memos = [_memo(language) for language in list(languages)[:LANGUAGES_MAX] if language in _available()]
+    memos = [_memo(language) for language in list(languages)[:LANGUAGES_MAX] if language in _LANGUAGES]
     # A word that is still being typed is the beginning of one; a space after it says that it is whole.
     last = len(words) - 1 if text[-1:].isalnum() else -1
     return " AND ".join(
@@ -126,13 +125,14 @@ def _either(word: str, stems: Iterable[str], *, begins: bool) -> str:
 
 
 def _text(kind: str, fields: Mapping[str, Value]) -> str:
+    spoken = _spoken(kind)
     parts: list[str] = []
-    for name in _spoken(kind):
-        value = fields.get(name)
-        if type(value) is str:
-            parts.append(value)
-        elif value is not None:
-            _collect(value, parts)
+    for name, value in fields.items():
+        if name in spoken:
+            if type(value) is str:
+                parts.append(value)
+            else:
+                _collect(value, parts)
     return " ".join(parts)
 
 
@@ -148,33 +148,16 @@ def _collect(value: Value, parts: list[str]) -> None:
             _collect(item, parts)
 
 
-def _spoken(kind: str) -> tuple[str, ...]:
-    names = _SPOKEN.get(kind)
-    if names is None:
-        declared: Kind | None = KINDS.get(kind)
-        names = _SPOKEN[kind] = tuple(
-            each.name
-            for each in (declared.fields if declared else ())
-            if not isinstance(each.type, _MUTE) and each.name not in _MUTE_NAMES
-        )
-    return names
+@cache
+def _spoken(kind: str) -> frozenset[str]:
+    """Return which fields of a declared kind have text that people search for."""
+    return frozenset(
+        each.name
+        for each in KINDS[kind].fields
+        if not isinstance(each.type, _MUTE) and each.name not in _MUTE_NAMES
+    )
 
 
+@cache
 def _memo(language: str | None) -> _Terms:
-    memo = _MEMOS.get(language)
-    if memo is None:
-        memo = _MEMOS[language] = _Terms(None if language is None else _ALGORITHMS[language])
-    return memo
-
-
-def _available() -> frozenset[str]:
-    global _AVAILABLE
-    if _AVAILABLE is None:
-        known: list[Any] = Stemmer.algorithms()
-        _AVAILABLE = frozenset(language for language, name in _ALGORITHMS.items() if name in known)
-    return _AVAILABLE
-
-
-_SPOKEN: Final[dict[str, tuple[str, ...]]] = {}
-_MEMOS: Final[dict[str | None, _Terms]] = {}
-_AVAILABLE: frozenset[str] | None = None
+    return _Terms(None if language is None else _ALGORITHMS[language])

@@ -9,14 +9,15 @@ ends.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from node.store.applying import Application
 from node.store.contract import Cell
-from node.store.records import HELD_THERE, QuotaKey
+from node.store.places import Places
+from node.store.records import HELD_THERE, BoardKey, QuotaKey
 from node.store.shelves import Shelves
 from protocol.ids import DocId, FederationId, LaneKey, RecordId, TownId
 from protocol.record import Record
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sync.merge import Fact
 
 K = TypeVar("K")
+N = TypeVar("N", RecordId, DocId)
 
 NUMBERS_MAX: Final = 10_000
 """Numbers of towns, of audiences and of lanes that are remembered between turns."""
@@ -58,8 +60,8 @@ class SqliteTransaction(Shelves):
         self._to_index: dict[int, str] = {}
         self._to_unindex: dict[int, str] = {}
         self._before: tuple[dict[int, str], dict[int, str]] = {}, {}
-        self._shown: Counter[tuple[str, int, int]] = Counter()
-        self.free_places: dict[int, int] = {}
+        self._shown: dict[BoardKey, int] = defaultdict(int)
+        self.places = Places(self)
 
     # The writer's turns.
 
@@ -184,7 +186,7 @@ class SqliteTransaction(Shelves):
 
     def known(self, ids: Sequence[RecordId]) -> Mapping[RecordId, Verdict]:
         """Return what was decided before on these ids; tables that are empty are not asked, nor is twice."""
-        ids = [id for id in ids if id not in self._absent]
+        ids = self.perhaps_held(ids)
         found = self.find_known(ids, dropped=self._any_dropped(), parked=self._bytes_in("parked") > 0)
         self._absent.update(id for id in ids if id not in found)
         return found
@@ -195,9 +197,9 @@ class SqliteTransaction(Shelves):
         self._absent.update(doc for doc in docs if doc not in found)
         return found
 
-    def is_absent(self, name: RecordId | DocId) -> bool:
-        """Tell whether nothing is held under an id, as far as was asked in this judgement."""
-        return name in self._absent
+    def perhaps_held(self, names: Iterable[N]) -> list[N]:
+        """Return the ids under which something may be held: all but those found absent in this judgement."""
+        return [name for name in names if name not in self._absent]
 
     def forget_absent(self) -> None:
         """Forget what was absent."""
@@ -265,16 +267,16 @@ class SqliteTransaction(Shelves):
 
     # The board.
 
-    def show(self, place: int, kind: str, town: int, audience: int, words: str) -> None:
+    def show(self, place: int, board: BoardKey, words: str) -> None:
         """Count a document that is shown at a place, and index its words."""
         self._to_index[place] = words
-        self._shown[kind, town, audience] += 1
+        self._shown[board] += 1
 
-    def unshow(self, place: int, kind: str, town: int, audience: int, words: str) -> None:
+    def unshow(self, place: int, board: BoardKey, words: str) -> None:
         """Take back what `show` did, which was told the same."""
         if self._to_index.pop(place, None) is None:
             self._to_unindex[place] = words
-        self._shown[kind, town, audience] -= 1
+        self._shown[board] -= 1
 
     def note_language(self, language: str) -> None:
         """Note that the index has stems of a language."""
