@@ -347,6 +347,11 @@ class Sitting:
 
     def _rule(self, document: Document) -> None:
         """Decide on each record of one document."""
+        if len(document.heard) == 1 and not (document.before or document.barred):
+            # As of nearly all: nothing was held of it, and there is room.
+            for record, lanes in document.heard.values():
+                self._let_stand(record, lanes, document)
+            return
         for id, cause in document.left.items():
             self._remove.append((id, document.before[id], cause, None))
         if document.barred and not document.wanted() - document.barred:

@@ -35,7 +35,7 @@ from sync.ledger import LEDGER, share_of
 if TYPE_CHECKING:
     from node.store.transaction import SqliteTransaction
 
-_UNSHOWN: Final[Columns] = (None, None, None, 0, None, None)
+_UNSHOWN: Final[Columns] = (None, None, 0, None, None)
 _REMEMBERED: Final = frozenset({SUPERSEDED, EXPIRED})
 _stamp_of: Final = attrgetter("header.stamp")
 _DRAWN: Final = frozenset({SUPERSEDED, QUOTA})
@@ -261,29 +261,38 @@ class Application:
 
     def _begin_documents(self, fresh: Sequence[list[Record]], here: dict[RecordId, tuple[int, int]]) -> None:
         """Insert documents of which nothing was held, folded."""
-        folds = [fold(records) if is_shown(records[0].header.kind) else None for records in fresh]
-        heads = [folded.head.record for folded in folds if folded is not None]
-        places = iter(self._tx.places.choose([head.header.stamp for head in heads]))
+        tx = self._tx
+        shown: list[tuple[Columns, str] | None] = []
+        stamps: list[int] = []
+        for records in fresh:
+            folded = fold(records) if is_shown(records[0].header.kind) else None
+            if folded is None:
+                shown.append(None)
+                continue
+            head = folded.head.record
+            shown.append((columns_of(folded, here[head.id][0]), self._words(folded)))
+            stamps.append(head.header.stamp)
+        places = iter(tx.places.choose(stamps))
         # Most documents of a batch are alike in all that has a number of its own.
         common: dict[tuple[TownId, str, Lane, tuple[FederationId, ...]], _Common] = {}
         values: list[tuple[Any, ...]] = []
-        for records, folded in zip(fresh, folds, strict=True):
+        for records, each in zip(fresh, shown, strict=True):
             first = records[0]
             header = first.header
             alike = (header.town, header.kind, header.lane, header.federations)
             shared = common.get(alike)
             if shared is None:
                 shared = common[alike] = self._common(header)
-            columns, words = _UNSHOWN, ""
-            if folded is not None:
+            place, columns, words = None, _UNSHOWN, ""
+            if each is not None:
                 place = next(places)
-                columns = columns_of(folded, place, here[folded.head.record.id][0])
-                words = self._show(place, folded, shared.board)
+                columns, words = each
+                tx.show(place, shared.board, words)
             values.append(
                 (
                     here[first.id][1], first.doc, shared.town, shared.kind, shared.lane, shared.audience,
                     header.born, header.expires, header.nonce if shared.town == OWN_TOWN else None,
-                    shared.governs, *columns, words,
+                    shared.governs, place, *columns, words,
                 )
             )  # fmt: skip
         self._db.executemany(f"INSERT INTO documents VALUES ({marks(17)})", values)
@@ -386,18 +395,18 @@ class Application:
                 continue
             found = records[number]
             folded = fold([each for _, each in found], read=tx.with_body) if found else None
-            columns, words = _UNSHOWN, ""
+            columns, words, new_place = _UNSHOWN, "", None
             if folded is not None:
                 head = folded.head.record
+                columns = columns_of(folded, next(row for row, record in found if record is head))
+                words = self._words(folded)
                 # Its own place is free now unless it stays; asking for it again gives the same one.
                 [new_place] = tx.places.choose([head.header.stamp], own=place)
-                row = next(row for row, record in found if record is head)
-                columns = columns_of(folded, new_place, row)
-                words = self._show(new_place, folded, board)
+                tx.show(new_place, board, words)
             self._db.execute(
-                "UPDATE documents SET place = ?, ends = ?, head = ?, heads = ?, lat = ?, lon = ?, words = ?"
+                "UPDATE documents SET ends = ?, head = ?, heads = ?, lat = ?, lon = ?, words = ?, place = ?"
                 " WHERE number = ?",
-                (*columns, words, number),
+                (*columns, words, new_place, number),
             )
         self._leave_quotas()
         self._db.executemany("DELETE FROM documents WHERE number = ?", gone)
@@ -443,17 +452,15 @@ class Application:
 
     # The board.
 
-    def _show(self, place: int, folded: Folded, board: BoardKey) -> str:
-        """Show a document at a place; return what of it is searched: the words of all its heads."""
+    def _words(self, folded: Folded) -> str:
+        """Return what of a document is searched: the words of all its heads."""
         said: list[str] = []
-        for _, fields in folded.heads:
+        for record, fields in folded.heads:
             language = language_of(fields)
             if language is not None:
                 self._tx.note_language(language)
-            said.append(terms(board[0], fields, language))
-        words = " ".join(said)
-        self._tx.show(place, board, words)
-        return words
+            said.append(terms(record.header.kind, fields, language))
+        return " ".join(said)
 
 
 class _Common(NamedTuple):

@@ -40,7 +40,7 @@ VERSIONS_MAX: Final = 64
 """Versions that the page of a document names, the newest and the first; so many are read to find heads."""
 PLACES_OWN: Final = 1 << 62
 """Stamps below this are their own place on the board."""
-Columns: TypeAlias = "tuple[int | None, int | None, int | None, int, int | None, int | None]"
+Columns: TypeAlias = "tuple[int | None, int | None, int, int | None, int | None]"
 """What the row of a document says of how it is shown, as `columns_of` gives it."""
 PROFILE: Final = "town.profile"
 """The kind from which a town has its name and place."""
@@ -282,13 +282,13 @@ def ends_of(kind: str, fields: Mapping[str, Value], expires: int) -> int:
     return expires if ends is None else min(ends, expires)
 
 
-def columns_of(folded: Folded, place: int, row: int) -> Columns:
-    """Return what the row of a document says of how it is shown: place on the board, when people see it end,
-    row of the record shown, count of heads, latitude and longitude."""
+def columns_of(folded: Folded, row: int) -> Columns:
+    """Return what the row of a document says of how it is shown: when people see it end, row of the record
+    shown, count of heads, latitude and longitude."""
     shown = folded.heads[0]
     header = shown.record.header
     ends = ends_of(header.kind, shown.fields, header.expires)
-    return (place, ends, row, len(folded.heads) + folded.more, *place_of(shown.fields))
+    return (ends, row, len(folded.heads) + folded.more, *place_of(shown.fields))
 
 
 def distance_km(lat: float, lon: float, other_lat: float, other_lon: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from node.store.documents import order_of
@@ -19,7 +19,7 @@ class Places:
         self._reads = reads
         self._free: dict[int, int] = {}
 
-    def choose(self, stamps: Iterable[int], *, own: int | None = None) -> list[int]:
+    def choose(self, stamps: Sequence[int], *, own: int | None = None) -> list[int]:
         """Return a place of its own for each stamp: the stamp, or the next place that is free.
 
         Args:
