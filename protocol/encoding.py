@@ -9,7 +9,7 @@ and with them two ids of one statement, cannot exist.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -23,7 +23,10 @@ T = TypeVar("T")
 
 _pack: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _unpack: Final = msgspec.msgpack.Decoder().decode
-_NESTING: Final = (dict, list, tuple)
+_PLAIN: Final = frozenset({str, int, bytes, bool, type(None)})
+"""Types of values that have no others in them."""
+_NESTING: Final = frozenset({dict, list, tuple})
+_is_text: Final = str.__instancecheck__
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, OverflowError, RecursionError, TypeError)
 """What the library raises on bytes that are no MessagePack, or have not the shape that is asked for."""
 
@@ -34,7 +37,7 @@ def encode(value: Value) -> bytes:
     Raises:
         MalformedRecord: A float, an unnormalised string, a key that is no string, an integer beyond 64 bits.
     """
-    _check(value, 0)
+    check_values(value)
     try:
         return _pack(value)
     except (OverflowError, ValueError, TypeError) as error:
@@ -57,7 +60,7 @@ def decode(data: bytes, *, bytes_max: int) -> Value:
         MalformedRecord: Anything but the canonical form.
     """
     value: Value = _read(data, bytes_max)
-    _check(value, 0)
+    check_values(value)
     _same(value, data)
     return value
 
@@ -85,7 +88,7 @@ class Shape(Generic[T]):
     Args:
         shape: A tuple type, or a struct that is written as a list, with the bounds of its parts, as msgspec
             has them. With more than bytes, integers, ASCII text and tuples of these in it, the bytes may be
-            another form than the canonical one.
+            another form than the canonical one: then `check_values` has to look at them as well.
     """
 
     def __init__(self, shape: Any) -> None:
@@ -95,9 +98,9 @@ class Shape(Generic[T]):
         """Return the parts; None if anything is not as it should be, and `decode_list` may tell what."""
         try:
             parts = self._read(data)
+            return parts if _pack(parts) == data else None
         except _UNREADABLE:
             return None
-        return parts if _pack(parts) == data else None
 
 
 def _read(data: bytes, bytes_max: int) -> Any:
@@ -119,38 +122,46 @@ def _same(value: Any, data: bytes) -> None:
         raise MalformedRecord("not the canonical form")
 
 
-def _check(value: Any, depth: int) -> None:
+def check_values(value: Any, depth: int = 0) -> None:
     """Refuse what re-encoding, which puts keys in order, lets pass: floats, extensions, other keys than
-    strings, depth, unnormalised text.
+    strings, unnormalised text, and nesting beyond `DEPTH_MAX` where `depth` levels are around it.
 
-    Called once for each list and map, not for each value in it: this is on the way of every record shown.
+    Called once for each list and map, and looks at its values together: this is on the way of every record
+    that is shown.
+
+    Raises:
+        MalformedRecord: The first that is found.
     """
     kind = type(value)
-    if depth >= DEPTH_MAX and kind in _NESTING:
-        raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
     if kind is dict:
         try:
             plain = "".join(value).isascii()
         except TypeError:
             raise MalformedRecord("the keys of a map are not strings") from None
         if not plain:
-            for key in value:
-                _check_text(key)
-        value = value.values()
-    elif kind is not list and kind is not tuple:
-        value = (value,)
+            _check_texts(value)
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        items = (value,)
         depth -= 1
-    for item in value:
-        kind = type(item)
-        if kind is str:
-            if not item.isascii():
-                _check_text(item)
-        elif kind is dict or kind is list or kind is tuple:
-            _check(item, depth + 1)
-        elif kind is not int and kind is not bytes and kind is not bool and item is not None:
-            raise MalformedRecord(f"a value of the type {kind.__name__} is not allowed")
+    if depth >= DEPTH_MAX:
+        raise MalformedRecord(f"nested deeper than {DEPTH_MAX}")
+    kinds = {*map(type, items)}
+    if str in kinds and not "".join(filter(_is_text, items)).isascii():
+        _check_texts(filter(_is_text, items))
+    others = kinds - _PLAIN
+    if not others:
+        return
+    for unknown in others - _NESTING:
+        raise MalformedRecord(f"a value of the type {unknown.__name__} is not allowed")
+    for item in items:
+        if type(item) in others:
+            check_values(item, depth + 1)
 
 
-def _check_text(text: str) -> None:
-    if not unicodedata.is_normalized("NFC", text):
-        raise MalformedRecord("a string is not in NFC")
+def _check_texts(texts: Iterable[str]) -> None:
+    for text in texts:
+        if not unicodedata.is_normalized("NFC", text):
+            raise MalformedRecord("a string is not in NFC")

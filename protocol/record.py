@@ -14,14 +14,13 @@ from typing import Annotated, Any, Final, NoReturn, TypeAlias
 
 from msgspec import Meta, Struct
 
-from protocol.encoding import Shape, Value, decode, decode_list, encode, encode_list
+from protocol.encoding import Shape, Value, check_values, decode_list, encode, encode_list
 from protocol.errors import (
     BadSignature,
     BodyMissing,
     LimitExceeded,
     MalformedRecord,
     NewerVersion,
-    ProtocolError,
 )
 from protocol.identity import SigningKey, verify
 from protocol.ids import DeviceId, DocId, FederationId, Lane, Op, RecordId, TownId
@@ -120,6 +119,10 @@ _RECORD: Final = Shape[tuple[bytes, bytes, bytes | None]](
 """`[header bytes, signature, body or nil]`."""
 _HEADER: Final = Shape[Header](Header)
 """That federations ascend, and what depends on two fields, is still to be seen."""
+_OPEN_BODY: Final = Shape[tuple[bytes, dict[str, Value]]](
+    tuple[Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)], dict[str, Any]]
+)
+"""`[salt, fields]`; the fields are still to be checked."""
 
 
 def is_town_kind(kind: str) -> bool:
@@ -280,14 +283,13 @@ def fields_of(record: Record) -> dict[str, Value] | None:
 
 def fields_of_body(body: bytes) -> dict[str, Value] | None:
     """Return the fields of an open, readable body; None for a sealed or a broken one."""
+    parts = _OPEN_BODY.read(body) if len(body) <= BODY_BYTES_MAX else None
+    if parts is None:
+        return None
+    fields = parts[1]
     try:
-        parts = decode(body, bytes_max=BODY_BYTES_MAX)
-    except ProtocolError:
-        return None
-    if type(parts) is not list or len(parts) != 2:
-        return None
-    salt, fields = parts
-    if type(salt) is not bytes or len(salt) != SALT_BYTES or type(fields) is not dict:
+        check_values(fields, 1)
+    except MalformedRecord:
         return None
     return fields
 

@@ -213,9 +213,10 @@ class Application:
         # In the order of the board, so that each row finds its place beside the one before.
         new = sorted([record for record, _ in hold if record.id not in here], key=_stamp_of)
         if new:
-            tx.unpark([record.id for record in new])
-            tx.unremember([record.id for record in new])
-            tx.draw_out([record.id for record in new])
+            entering = [record.id for record in new]
+            tx.unpark(entering)
+            tx.unremember(entering)
+            tx.draw_out(entering)
             self._insert(new, here)
         self._enter(hold, here)
 

@@ -125,14 +125,13 @@ def _either(word: str, stems: Iterable[str], *, begins: bool) -> str:
 
 
 def _text(kind: str, fields: Mapping[str, Value]) -> str:
-    spoken = _spoken(kind)
     parts: list[str] = []
-    for name, value in fields.items():
-        if name in spoken:
-            if type(value) is str:
-                parts.append(value)
-            else:
-                _collect(value, parts)
+    for name in fields.keys() & _spoken(kind):
+        value = fields[name]
+        if type(value) is str:
+            parts.append(value)
+        else:
+            _collect(value, parts)
     return " ".join(parts)
 
 
