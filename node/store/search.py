@@ -44,17 +44,18 @@ _ALGORITHMS: Final = {
 }  # fmt: skip
 _LANGUAGES: Final = {code for code, algorithm in _ALGORITHMS.items() if algorithm in Stemmer.algorithms()}
 _WORD: Final = re.compile(r"[^\W_]+")
-_APART: Final = {code: " " for code in range(128) if not chr(code).isalnum()}
-"""The marks of ASCII, which part words; a text has few others."""
+_APART: Final = bytes(code if code > 127 or chr(code).isalnum() else 32 for code in range(256))
+"""The marks of ASCII, which part words, become spaces; a text has few others. A table of bytes, for in one of
+characters each that stays as it is costs a look-up that fails."""
 _MUTE: Final = (Choice, Bytes, Lang, Url, Measure, LocalTime, TimeZone, Repeats)
 """Types of fields whose text is not what people search for."""
 _MUTE_NAMES: Final = frozenset({"by", "licence", "lang"})
 
 
-class _Terms(dict[str, str]):
+class _Terms(dict[bytes, bytes]):
     """Remembers, within bounds, what the index holds for each piece of text that stands between spaces.
 
-    That is its words and their stems, parted by spaces: "réparations" gives "réparations répar".
+    That is, in UTF-8, its words and their stems, parted by spaces: "réparations" gives "réparations répar".
     """
 
     def __init__(self, algorithm: str | None) -> None:
@@ -63,16 +64,17 @@ class _Terms(dict[str, str]):
             Stemmer.Stemmer(algorithm, 0).stemWord if algorithm is not None else _unchanged
         )
 
-    def __missing__(self, piece: str) -> str:
-        if piece.isalpha() and len(piece) <= WORD_CHARS_MAX:
-            stem = self.stem(piece)
-            found = piece if stem == piece else f"{piece} {stem}"
+    def __missing__(self, piece: bytes) -> bytes:
+        word = piece.decode()
+        if word.isalpha() and len(word) <= WORD_CHARS_MAX:
+            stem = self.stem(word)
+            found = piece if stem == word else f"{word} {stem}".encode()
             if len(self) >= MEMO_WORDS_MAX:
                 self.clear()
             self[piece] = found
             return found
         # Numbers have no stem, and nearly every one is a new one; marks beyond ASCII are rare.
-        return piece if piece.isalnum() else " ".join(map(self.__getitem__, _WORD.findall(piece)))
+        return piece if word.isalnum() else b" ".join(self[each.encode()] for each in _WORD.findall(word))
 
 
 def _unchanged(word: str) -> str:
@@ -94,8 +96,8 @@ def terms(kind: str, fields: Mapping[str, Value], language: str | None) -> str:
         fields: Already checked.
         language: As `language_of` tells.
     """
-    pieces = _text(kind, fields).lower().translate(_APART).split()
-    return " ".join({*map(_memo(language).__getitem__, pieces)})
+    pieces = _text(kind, fields).lower().encode().translate(_APART).split()
+    return b" ".join({*map(_memo(language).__getitem__, pieces)}).decode()
 
 
 def match(text: str, languages: Iterable[str]) -> str | None:
