@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Annotated, Any, Final, NoReturn, TypeAlias
@@ -55,7 +56,9 @@ SIGN: Final = "federation.sign"
 _DOCUMENT: Final = blake2b(digest_size=16, person=b"hedgerow/doc")
 _RECORD_ID: Final = blake2b(digest_size=32, person=b"hedgerow/record")
 _BODY: Final = blake2b(digest_size=32, person=b"hedgerow/body")
-_KIND: Final = rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z"
+_KIND: Final = re.compile(rf"[a-z][a-z0-9._-]{{0,{KIND_CHARS_MAX - 1}}}\Z")
+_KINDS_REMEMBERED: Final = 256
+"""Names of kinds of which it is remembered whether they are good ones: anybody may invent some."""
 
 
 _B4: TypeAlias = Annotated[bytes, Meta(min_length=4, max_length=4)]
@@ -75,7 +78,7 @@ class Header(Struct, array_like=True, frozen=True, forbid_unknown_fields=True, g
     seq: tuple[_B4, Annotated[int, Meta(ge=0, le=COUNTER_MAX)]]
     stamp: Annotated[int, Meta(ge=0)]
     """Up to the 64 bits of the encoding itself."""
-    kind: Annotated[str, Meta(pattern=rf"\A{_KIND}")]
+    kind: str
     lane: Lane
     federations: Annotated[tuple[Annotated[FederationId, _16], ...], Meta(max_length=FEDERATIONS_MAX)]
     born: Annotated[int, Meta(ge=0, le=SECONDS_MAX)]
@@ -118,7 +121,7 @@ _RECORD: Final = Shape[tuple[bytes, bytes, bytes | None]](
 )
 """`[header bytes, signature, body or nil]`."""
 _HEADER: Final = Shape[Header](Header)
-"""That federations ascend, and what depends on two fields, is still to be seen."""
+"""The name of the kind, the order of federations, and what depends on two fields are still to be checked."""
 _OPEN_BODY: Final = Shape[tuple[bytes, dict[str, Value]]](
     tuple[Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)], dict[str, Any]]
 )
@@ -316,8 +319,8 @@ def _refuse_header(header_bytes: bytes) -> NoReturn:
     nonce, op, cites, hashed, size = fields[10:]
     if type(seq) is not list or len(seq) != 2:
         raise MalformedRecord("seq is an epoch and a counter")
-    if type(kind) is not str or not re.match(_KIND, kind):
-        raise MalformedRecord("the name of a kind is 1 to 32 of a-z, 0-9, dot, hyphen and underscore")
+    if type(kind) is not str:
+        raise MalformedRecord("the name of a kind is text")
     if type(lane) is not int or not 0 <= lane < len(Lane):
         raise MalformedRecord("lane is 0, 1 or 2")
     if type(op) is not int or not 0 <= op < len(Op):
@@ -337,7 +340,14 @@ def _refuse_header(header_bytes: bytes) -> NoReturn:
     raise AssertionError("a header that is refused has a field at fault")
 
 
+@lru_cache(_KINDS_REMEMBERED)
+def _is_kind(name: str) -> bool:
+    return _KIND.match(name) is not None
+
+
 def _check_header(header: Header) -> None:
+    if not _is_kind(header.kind):
+        raise MalformedRecord("the name of a kind is 1 to 32 of a-z, 0-9, dot, hyphen and underscore")
     if not 0 < header.expires - header.born <= LIFETIME_S_MAX:
         raise LimitExceeded(f"a life of {header.expires - header.born} s; 1 to {LIFETIME_S_MAX} are allowed")
     if is_town_kind(header.kind):
