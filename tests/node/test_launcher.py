@@ -201,6 +201,30 @@ def test_a_newer_python_on_the_path_is_used_instead_of_an_old_one(
     assert started == [["/opt/python3.12", str(ROOT / "hedgerow"), "demo"]]
 
 
+@pytest.mark.parametrize(
+    ("says", "taken"),
+    [("3 11", True), ("3 12", False), ("", False), (None, False)],
+    ids=["same version", "another version", "cannot make environments", "is not there"],
+)
+def test_of_two_builds_of_one_version_the_systems_makes_the_environment(
+    launcher: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    says: str | None,
+    taken: bool,
+) -> None:
+    system = tmp_path / "python3"
+    if says is not None:
+        system.write_text(f"#!/bin/sh\n[ -n '{says}' ] && echo '{says}'\n")
+        system.chmod(0o755)
+    monkeypatch.setattr(launcher.sys, "version_info", (3, 11, 7))
+    monkeypatch.setattr(launcher, "PYTHON_SYSTEM", str(system))
+    maker = str(system) if taken else sys.executable
+    assert launcher._python() == maker
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: None)
+    assert launcher._steps("/made", "what", "")[0] == [maker, "-m", "venv", "/made"]
+
+
 def test_a_missing_debian_package_is_named_before_anything_is_made(
     launcher: ModuleType,
     tmp_path: Path,
