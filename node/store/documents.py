@@ -228,8 +228,10 @@ def readable(record: Record) -> dict[str, Value] | None:
     kind = _declared(record.header)
     # A sealed body is held and forwarded, and opened by `node/seals.py` alone. An open one of a kind that is
     # sealed is somebody's slip, which no page may show.
-    fields = fields_of(record) if kind is not None and not kind.sealed else None
-    if kind is None or fields is None:
+    if kind is None or kind.sealed:
+        return None
+    fields = fields_of(record)
+    if fields is None:
         return None
     try:
         kind.check(fields)

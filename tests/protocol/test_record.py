@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,14 @@ from protocol.errors import (
 )
 from protocol.identity import DeviceKey, TownKey
 from protocol.ids import FederationId, Lane, Op, RecordId, TownId
-from protocol.limits import BODY_BYTES_MAX, CITES_MAX, FEDERATIONS_MAX, HEADER_BYTES_MAX, LIFETIME_S_MAX
+from protocol.limits import (
+    BODY_BYTES_MAX,
+    CITES_MAX,
+    DEPTH_MAX,
+    FEDERATIONS_MAX,
+    HEADER_BYTES_MAX,
+    LIFETIME_S_MAX,
+)
 from protocol.record import Record, check_signature, fields_of, make, make_body, open_record
 
 TOWN = TownKey(b"t" * 32)
@@ -238,6 +246,17 @@ def test_town_kinds_list_no_federations() -> None:
         record(kind="charter")
 
 
+def loose(fields: Any) -> bytes:
+    """Return a body as an encoder of no scruples writes it."""
+    body: bytes = msgpack.packb([SALT, fields])
+    return body
+
+
+def nested(depth: int) -> list[Any]:
+    """Return so many lists, each in the one before."""
+    return [nested(depth - 1)] if depth else []
+
+
 def test_the_signature_of_another_key_is_refused() -> None:
     original = record()
     forged = encode([original.header_bytes, TOWN.sign(b"hedgerow/record/1" + original.id), original.body])
@@ -254,6 +273,16 @@ def test_the_signature_of_another_key_is_refused() -> None:
         encode([b"", {}]),
         encode([SALT, []]),
         encode([SALT, [[]], b"sealed"]),
+        loose({"b": 1, "a": 2}),
+        loose({"a": 1.5}),
+        loose({"a": [{"b": 2.0}]}),
+        loose({"a": msgpack.ExtType(5, b"x")}),
+        loose({1: 2, "a": 3}),
+        loose({"a": {1: 2, "b": 3}}),
+        loose({"a": "e\u0301"}),
+        loose({"a": [1, b"x", "e\u0301"]}),
+        loose({"e\u0301": 1}),
+        loose({"a": nested(DEPTH_MAX)}),
     ],
 )
 def test_a_body_that_cannot_be_read_is_held_and_forwarded_but_says_nothing(body: bytes) -> None:

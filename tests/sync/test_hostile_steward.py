@@ -20,7 +20,7 @@ whatever the records resolve to, some order of these acts comes to just that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import combinations, groupby
 from typing import Final
 
@@ -261,7 +261,7 @@ def _stamped(record: Record, index: int, number: int) -> Record:
     """Return a record with another stamp and the same id: nobody can make it, but authority cannot know."""
     stamps = [0, STAMP_MAX, 1 << 40, index, STAMP_MAX - index]
     stamp = stamps[(index + number) % len(stamps)]
-    return replace(record, header=structs.replace(record.header, stamp=stamp))
+    return structs.replace(record, header=structs.replace(record.header, stamp=stamp))
 
 
 def test_the_fold_is_given_no_stamp() -> None:
