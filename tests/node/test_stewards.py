@@ -157,6 +157,7 @@ async def test_members_vouch_for_a_town_where_the_rules_let_them(stewards: Stewa
     with pytest.raises(HedgerowError) as again:
         await stewards.do(charlieu, "vouch", town=somebody)
     assert again.value.code == "member_already"
+    await until(lambda: bytes.fromhex(somebody) in roanne.authority().federations[federation].members)
     await stewards.do(roanne, "suspend", town=somebody)
     await until(
         lambda: bytes.fromhex(somebody) in charlieu.authority().federations[federation].acts.suspended
